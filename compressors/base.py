@@ -1,0 +1,52 @@
+"""What a compression method promises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from compressors.payload import Payload
+from compressors.table import Table
+
+
+class Compressor(ABC):
+    """A method with its settings: a frozen dataclass without fitted state.
+
+    Laws, checked for every method by `tests/test_laws.py`:
+
+    - `nbytes(n, d)` equals `compress(table, rng).nbytes` for every (n, d) table, and needs no table to be known;
+    - the same table, settings and seed give the same bytes, on any number of threads.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Short name, unique among different settings of a method: `uniform-b4`."""
+
+    @abstractmethod
+    def nbytes(self, n: int, d: int) -> int:
+        """Exact bytes of the payload of any (n, d) table.
+
+        Raises:
+            ValueError: the settings cannot be used on such a table.
+        """
+
+    @abstractmethod
+    def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
+        """The method itself."""
+
+    def compress(self, table: Table, rng: np.random.Generator) -> Payload:
+        """Compress `table`; all randomness is drawn from `rng`.
+
+        Raises:
+            ValueError: the table and the settings do not go together.
+        """
+        promised = self.nbytes(table.n, table.d)
+        # One BLAS thread: sums must not depend on how many threads they were split over.
+        with threadpool_limits(limits=1, user_api="blas"):
+            payload = self._compress(table, rng)
+        if payload.nbytes != promised:
+            raise RuntimeError(f"{self.name} promised {promised} bytes and made {payload.nbytes}: mend its nbytes()")
+        return payload

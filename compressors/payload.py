@@ -1,0 +1,269 @@
+"""What a compressed table is: packed arrays, and the one decode of each kind of them.
+
+A payload knows nothing of the method that made it. The kinds compose: a sum of parts, a projection of a part and
+recoded codes hold other payloads.
+
+File format: safetensors. Each array is stored under the name that `arrays()` gives it (`part.packed` for an array of
+a nested payload); the metadata entry `payload` is JSON that names the kinds, their plain attributes and their nesting.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from compressors.bitpack import unpack_table
+from compressors.ops import NumpyOps, Ops
+
+FORMAT_VERSION = 1
+
+Float32s = npt.NDArray[np.float32]
+
+
+class Payload(ABC):
+    """A compressed (n, k) table. Subclasses are frozen dataclasses of arrays, plain attributes and payloads."""
+
+    @property
+    @abstractmethod
+    def n(self) -> int:
+        """Number of rows."""
+
+    @property
+    @abstractmethod
+    def k(self) -> int:
+        """Number of columns that `decode` gives."""
+
+    @abstractmethod
+    def decode(self, rows: Any, ops: Ops) -> Any:
+        """The rows `rows`, (batch, k) float32, in the verbs of `ops`."""
+
+    def read(self, rows: slice) -> Float32s:
+        """Decoded rows in numpy: what is scored."""
+        decoded: Float32s = self.decode(rows, NumpyOps())
+        return decoded
+
+    def _items(self) -> Iterator[tuple[str, Any]]:
+        """Each field's name and value, the elements of a tuple one by one."""
+        for field in fields(self):  # type: ignore[arg-type]  # every kind is a dataclass
+            value = getattr(self, field.name)
+            if isinstance(value, tuple):
+                yield from ((f"{field.name}.{i}", element) for i, element in enumerate(value))
+            else:
+                yield field.name, value
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Every stored array by its name."""
+        found: dict[str, npt.NDArray[Any]] = {}
+        for name, value in self._items():
+            if isinstance(value, Payload):
+                found |= {f"{name}.{inner}": array for inner, array in value.arrays().items()}
+            elif isinstance(value, np.ndarray):
+                found[name] = value
+        return found
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of every stored array: what a budget is charged."""
+        return sum(array.nbytes for array in self.arrays().values())
+
+    def _spec(self) -> dict[str, Any]:
+        spec: dict[str, Any] = {"kind": type(self).__name__}
+        for name, value in self._items():
+            if isinstance(value, Payload):
+                spec[name] = value._spec()
+            elif not isinstance(value, np.ndarray):
+                spec[name] = value
+        return spec
+
+    def save(self, path: Path) -> None:
+        """Write the payload to `path`."""
+        arrays = {name: np.ascontiguousarray(array) for name, array in self.arrays().items()}
+        spec = {"version": FORMAT_VERSION, **self._spec()}
+        save_file(arrays, path, metadata={"payload": json.dumps(spec)})
+        path.chmod(0o644)  # safetensors writes for the owner alone
+
+
+@dataclass(frozen=True)
+class Dense(Payload):
+    """Rows stored as they are.
+
+    Attributes:
+        table: (n, k) float32 or float16.
+    """
+
+    table: npt.NDArray[np.floating]
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return len(self.table)
+
+    @property
+    def k(self) -> int:  # noqa: D102
+        return int(self.table.shape[1])
+
+    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+        return ops.gather(ops.param("table", self.table), rows)
+
+
+@dataclass(frozen=True)
+class Packed(Payload):
+    """Rows of packed codes into one codebook: uniform, k-means and learned byte codebooks.
+
+    A codebook of 2**m codewords puts 8 / m codes in a byte; either way a byte picks one row of a (256, 8*v/m) table.
+
+    Attributes:
+        packed: (n, w) uint8, laid out as in `compressors.bitpack`.
+        codebook: (2**m, v) float32 codewords of v values, m in {1, 2, 4, 8}.
+        dim: columns k <= w*8/m*v; what the last byte holds beyond them is dropped.
+    """
+
+    packed: npt.NDArray[np.uint8]
+    codebook: Float32s
+    dim: int
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return len(self.packed)
+
+    @property
+    def k(self) -> int:  # noqa: D102
+        return self.dim
+
+    def lut(self) -> Float32s:
+        """(256, v) float32: the values that each byte stands for."""
+        width = len(self.codebook).bit_length() - 1
+        return self.codebook[unpack_table(width)].reshape(256, -1)
+
+    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+        return ops.dequantize_gather(ops.param("packed", self.packed), ops.param("lut", self.lut()), rows, self.dim)
+
+
+@dataclass(frozen=True)
+class Sum(Payload):
+    """The sum of parts of the same shape.
+
+    Attributes:
+        parts: two payloads or more.
+    """
+
+    parts: tuple[Payload, ...]
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return self.parts[0].n
+
+    @property
+    def k(self) -> int:  # noqa: D102
+        return self.parts[0].k
+
+    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+        total = None
+        for i, part in enumerate(self.parts):
+            decoded = part.decode(rows, ops.scope(f"parts.{i}"))
+            total = decoded if total is None else ops.add(total, decoded)
+        return total
+
+
+@dataclass(frozen=True)
+class Recoded(Payload):
+    """Levels picked by codes that are themselves decoded: free levels over codes that are stored in planes.
+
+    Attributes:
+        codes: a payload that decodes to whole numbers in 0..m-1.
+        levels: (m,) float32.
+    """
+
+    codes: Payload
+    levels: Float32s
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return self.codes.n
+
+    @property
+    def k(self) -> int:  # noqa: D102
+        return self.codes.k
+
+    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+        return ops.lookup(ops.param("levels", self.levels), self.codes.decode(rows, ops.scope("codes")))
+
+
+@dataclass(frozen=True)
+class Projected(Payload):
+    """A part times a matrix.
+
+    Attributes:
+        part: a payload of j columns.
+        matrix: (j, k) float32.
+    """
+
+    part: Payload
+    matrix: Float32s
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return self.part.n
+
+    @property
+    def k(self) -> int:  # noqa: D102
+        return int(self.matrix.shape[1])
+
+    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+        return ops.matmul(self.part.decode(rows, ops.scope("part")), ops.param("matrix", self.matrix))
+
+
+KINDS: dict[str, type[Payload]] = {kind.__name__: kind for kind in (Dense, Packed, Sum, Recoded, Projected)}
+"""The tags of the file format."""
+
+
+def load(path: Path) -> Payload:
+    """Read a payload that `Payload.save` wrote.
+
+    Raises:
+        ValueError: not a payload file, a newer format, or an unknown kind.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get("payload")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} cannot be read as a payload: {error}") from error
+    if text is None:
+        raise ValueError(f"{path} is a safetensors file without a payload entry: was it written by Payload.save?")
+    spec = json.loads(text)
+    version = spec.pop("version", None)
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has payload format {version}, this program reads {FORMAT_VERSION}: upgrade eigenselect"
+        )
+    return _build(spec, arrays, "", path)
+
+
+def _build(spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], prefix: str, path: Path) -> Payload:
+    kind = KINDS.get(spec["kind"])
+    if kind is None:
+        raise ValueError(
+            f"{path} holds a payload of kind {spec['kind']!r}, known are {sorted(KINDS)}: upgrade eigenselect"
+        )
+    given: dict[str, Any] = {}
+    for field in fields(kind):  # type: ignore[arg-type]  # every kind is a dataclass
+        name = prefix + field.name
+        if name in arrays:
+            given[field.name] = arrays[name]
+        elif isinstance(spec.get(field.name), dict):
+            given[field.name] = _build(spec[field.name], arrays, f"{name}.", path)
+        elif field.name in spec:
+            given[field.name] = spec[field.name]
+        else:
+            elements = [key for key in spec if key.startswith(f"{field.name}.")]
+            given[field.name] = tuple(_build(spec[key], arrays, f"{prefix}{key}.", path) for key in elements)
+    return kind(**given)

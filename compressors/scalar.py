@@ -1,0 +1,39 @@
+"""What all scalar quantizers share: encoding a table into planes of packed codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from compressors.bitpack import pack, plane_bytes, plane_widths, split
+from compressors.payload import Packed, Payload, Sum
+from compressors.table import Floats, Table
+
+
+def encode(table: Table, bits: int, codes_of: Callable[[Floats], npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.uint8]]:
+    """The packed planes, most significant first, of the codes that `codes_of` gives each row block."""
+    widths = plane_widths(bits)
+    planes = [np.empty((table.n, plane_bytes(table.d, width)), dtype=np.uint8) for width in widths]
+    for span in table.spans():
+        codes = codes_of(table.read(span).astype(np.float32, copy=False))
+        for packed, width, part in zip(planes, widths, split(codes, bits), strict=True):
+            packed[span] = pack(part, width)
+    return planes
+
+
+def affine(planes: list[npt.NDArray[np.uint8]], bits: int, dim: int, offset: float, scale: float) -> Payload:
+    """The payload that decodes planes of `bits`-bit codes to `offset + scale * code`."""
+    parts: list[Payload] = []
+    below = bits
+    for packed, width in zip(planes, plane_widths(bits), strict=True):
+        below -= width
+        levels = (0.0 if parts else offset) + scale * (np.arange(1 << width) << below)
+        parts.append(Packed(packed, levels.astype(np.float32)[:, None], dim))
+    return parts[0] if len(parts) == 1 else Sum(tuple(parts))
+
+
+def affine_nbytes(n: int, d: int, bits: int) -> int:
+    """Bytes of what `affine` makes: the packed rows and 4 bytes for each level of each plane."""
+    return sum(n * plane_bytes(d, width) + 4 * (1 << width) for width in plane_widths(bits))

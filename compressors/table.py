@@ -1,0 +1,146 @@
+"""The embedding table: rows of floats read in blocks, with the few statistics that every method asks for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from compressors.histogram import Histogram
+
+Floats = npt.NDArray[np.floating]
+
+BLOCK_BYTES = 1 << 24
+"""Size of one float32 block. Fixed, so that streamed sums and random draws depend on nothing else."""
+
+
+class Table(ABC):
+    """An (n, d) table that is read in row blocks; what every compressor works on."""
+
+    @property
+    @abstractmethod
+    def n(self) -> int:
+        """Number of rows (vocabulary size)."""
+
+    @property
+    @abstractmethod
+    def d(self) -> int:
+        """Number of columns (dimension)."""
+
+    @abstractmethod
+    def read(self, rows: slice) -> Floats:
+        """The rows `rows`, (len, d) float32 or float16."""
+
+    def spans(self) -> Iterator[slice]:
+        """Consecutive row ranges of about `BLOCK_BYTES` each that together are the table."""
+        step = max(1, BLOCK_BYTES // (4 * self.d))
+        for start in range(0, self.n, step):
+            yield slice(start, min(start + step, self.n))
+
+    def blocks(self) -> Iterator[Floats]:
+        """The table as consecutive row blocks."""
+        return map(self.read, self.spans())
+
+    @cached_property
+    def abs_max(self) -> float:
+        """Largest absolute entry."""
+        return max(float(np.abs(block).max()) for block in self.blocks())
+
+    @cached_property
+    def histogram(self) -> Histogram:
+        """Fine histogram of all n*d entries; one pass, kept."""
+        histogram = Histogram(self.abs_max)
+        for block in self.blocks():
+            histogram.add(block)
+        return histogram
+
+    @cached_property
+    def gram(self) -> npt.NDArray[np.float64]:
+        """XᵀX, (d, d) float64; one pass, kept."""
+        total = np.zeros((self.d, self.d))
+        for block in self.blocks():
+            wide = block.astype(np.float64)
+            total += wide.T @ wide
+        return total
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingTable(Table):
+    """An (n, d) float table with finite entries and, when known, the token of each row.
+
+    Attributes:
+        vectors: (n, d) float32 or float16, n >= d >= 1. May be a memmap larger than memory; it is never copied.
+        tokens: the n tokens in row order, or None.
+
+    Raises:
+        ValueError: wrong rank, dtype or shape, a NaN or an infinity (row and column named), or a
+            token list of another length.
+    """
+
+    vectors: Floats
+    tokens: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        v = self.vectors
+        if v.ndim != 2:
+            raise ValueError(f"table has {v.ndim} dimension(s), shape {v.shape}: an embedding table is 2-D, (n, d)")
+        if v.dtype not in (np.float32, np.float16):
+            raise ValueError(f"table holds {v.dtype}: convert it to float32 or float16 first")
+        if 0 in v.shape:
+            raise ValueError(f"table of shape {v.shape} is empty: it needs at least one row and one column")
+        if v.shape[0] < v.shape[1]:
+            raise ValueError(
+                f"table has n = {v.shape[0]} rows and d = {v.shape[1]} columns: n must be at least d; "
+                "if it is transposed, save its transpose"
+            )
+        if self.tokens is not None and len(self.tokens) != v.shape[0]:
+            raise ValueError(f"{len(self.tokens)} tokens for a table of {v.shape[0]} rows: one token a row is needed")
+        for span in self.spans():
+            finite = np.isfinite(v[span])
+            if not finite.all():
+                i, column = (int(at) for at in np.argwhere(~finite)[0])
+                row = span.start + i
+                token = f" (token {self.tokens[row]!r})" if self.tokens is not None else ""
+                raise ValueError(
+                    f"{v[row, column]} at row {row}, column {column}{token}: "
+                    "every entry must be finite; drop or repair that row"
+                )
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return int(self.vectors.shape[0])
+
+    @property
+    def d(self) -> int:  # noqa: D102
+        return int(self.vectors.shape[1])
+
+    def read(self, rows: slice) -> Floats:  # noqa: D102
+        return self.vectors[rows]
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectedTable(Table):
+    """The (n, k) table `source @ matrix`, computed block by block and never stored.
+
+    Attributes:
+        source: an (n, d) table.
+        matrix: (d, k) float32.
+    """
+
+    source: Table
+    matrix: npt.NDArray[np.float32]
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return self.source.n
+
+    @property
+    def d(self) -> int:  # noqa: D102
+        return int(self.matrix.shape[1])
+
+    def read(self, rows: slice) -> Floats:  # noqa: D102
+        return self.source.read(rows).astype(np.float32, copy=False) @ self.matrix
