@@ -1,0 +1,93 @@
+"""The ONNX execution of the decode verbs, and the one operator of ours that it uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+DOMAIN = "eigenselect"
+"""Domain of `DequantizeGather`. A native kernel registered under this name takes precedence over the body below."""
+
+# Only verbs that ONNX Runtime has CUDA kernels for: bit shifts and masks have none. The packed table meets nothing but
+# a Gather, so there is nothing that constant folding could expand. Sizes are spelled out instead of -1: an empty batch
+# has no shape to infer from.
+DEQUANTIZE_GATHER = """
+<domain: "{domain}", opset_import: ["" : {opset}]>
+DequantizeGather <dim> (packed, lut, ids) => (vectors)
+{{
+    bytes = Gather <axis = 0> (packed, ids)
+    index = Cast <to = 6> (bytes)
+    values = Gather <axis = 0> (lut, index)
+    batch = Shape (ids)
+    row_bytes = Shape <start = 1> (packed)
+    values_per_byte = Shape <start = 1> (lut)
+    columns = Mul (row_bytes, values_per_byte)
+    shape = Concat <axis = 0> (batch, columns)
+    flat = Reshape (values, shape)
+    zero = Constant <value_ints = [0]> ()
+    last = Constant <value_ints = [-1]> ()
+    dim_scalar = Constant <value_int: int = @dim> ()
+    dim_end = Unsqueeze (dim_scalar, zero)
+    vectors = Slice (flat, zero, dim_end, last)
+}}
+"""
+
+
+def dequantize_gather(opset: int) -> onnx.FunctionProto:
+    """`DequantizeGather(packed, lut, ids; dim)` as a model-local function of standard operators.
+
+    packed: (n, w) uint8; lut: (256, v) float; ids: int of any shape, -n..n-1; dim <= w*v.
+    Gives lut[packed[ids]] with the last two axes flattened and cut to dim columns, in lut's type.
+    """
+    function = onnx.parser.parse_function(DEQUANTIZE_GATHER.format(domain=DOMAIN, opset=opset))
+    function.doc_string = "Rows of a byte-packed embedding table, dequantized by lookup."
+    return function
+
+
+class OnnxOps:
+    """Appends nodes and initializers; a value is its name in the graph. See `compressors.ops.Ops` for the verbs."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self._halves: set[str] = set()
+        self._prefix = ""
+
+    def scope(self, name: str) -> OnnxOps:  # noqa: D102
+        inner = OnnxOps()
+        inner.nodes, inner.initializers, inner._halves = self.nodes, self.initializers, self._halves
+        inner._prefix = f"{self._prefix}{name}."
+        return inner
+
+    def _node(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        output = f"{self._prefix}{op}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, list(inputs), [output], name=output, domain=domain, **attributes))
+        return output
+
+    def param(self, name: str, array: npt.NDArray[Any]) -> str:  # noqa: D102
+        name = self._prefix + name
+        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        if array.dtype == np.float16:
+            self._halves.add(name)
+        return name
+
+    def gather(self, table: str, rows: str) -> str:  # noqa: D102
+        gathered = self._node("Gather", table, rows, axis=0)
+        # The rows are widened, never the table: a Cast before the Gather would be folded into a float32 table.
+        return self._node("Cast", gathered, to=onnx.TensorProto.FLOAT) if table in self._halves else gathered
+
+    def dequantize_gather(self, packed: str, lut: str, rows: str, dim: int) -> str:  # noqa: D102
+        return self._node("DequantizeGather", packed, lut, rows, domain=DOMAIN, dim=dim)
+
+    def lookup(self, levels: str, codes: str) -> str:  # noqa: D102
+        return self._node("Gather", levels, self._node("Cast", codes, to=onnx.TensorProto.INT32), axis=0)
+
+    def add(self, a: str, b: str) -> str:  # noqa: D102
+        return self._node("Add", a, b)
+
+    def matmul(self, a: str, b: str) -> str:  # noqa: D102
+        return self._node("MatMul", a, b)
