@@ -1,0 +1,96 @@
+"""The command: `python -m selector table.path=PATH budget=16MB out=DIR`.
+
+Exit codes: 0 done; 1 a bug of ours, or an exported file that failed verification; 2 the user's input; 3 nothing fits
+the budget; 4 more candidates failed than allowed.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import traceback
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+MLPROJECT = "--mlproject"
+"""First argument of `mlflow run`'s command line: the next word holds all overrides, quoted as one."""
+
+_exit_codes: list[int] = [0]
+
+
+def say(error: BaseException) -> None:
+    """One line on stderr."""
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+
+
+@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
+def job(settings: DictConfig) -> None:
+    """One selection; what went wrong is told here and remembered, so that the other jobs of a sweep go on."""
+    _exit_codes.append(_run(settings))
+
+
+def _run(settings: DictConfig) -> int:
+    # Imported here: they take seconds, and `--help` or a misspelt key needs none of them.
+    from export import VerificationError
+    from selector.pipeline import TooManyFailedError, prepare, run
+    from selector.selection import NothingFitsError, NothingMeasuredError
+
+    try:
+        prepared = prepare(settings)
+    except (ValueError, OmegaConfBaseException) as error:
+        say(error)
+        return 2
+    try:
+        run(prepared, Console(), sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
+    except NothingFitsError as error:
+        say(error)
+        return 3
+    except (TooManyFailedError, NothingMeasuredError) as error:
+        say(error)
+        return 4
+    except VerificationError as error:
+        say(error)
+        return 1
+    return 0
+
+
+def overrides(arguments: list[str]) -> list[str]:
+    """The command line, with what `mlflow run` hands over as one word split into overrides.
+
+    Raises:
+        ValueError: `mlflow run` was given a parameter that is not `overrides`.
+    """
+    if arguments[:1] != [MLPROJECT]:
+        return arguments
+    words, extra = arguments[1:2], arguments[2:]
+    if extra:
+        raise ValueError(f'mlflow run was given {" ".join(extra)}: put settings into -P overrides="key=value ..."')
+    return [override for word in words for override in shlex.split(word)]
+
+
+def main() -> None:
+    """Run and exit."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing several lines and exiting with 1
+    try:
+        sys.argv[1:] = overrides(sys.argv[1:])
+        job()
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        say(error)
+        sys.exit(2)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)
+    sys.exit(max(_exit_codes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Memory budgets as people write them, in exact bytes."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+UNITS = {
+    "": 1,
+    "b": 1,
+    **{f"{prefix}b": 1000**power for power, prefix in enumerate("kmgt", start=1)},
+    **{f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgt", start=1)},
+}
+
+CONSTANTS_BYTES = 16 << 10
+"""What a rate allows beside the rows: codebooks and the like."""
+
+_BUDGET = re.compile(r"(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?P<unit>[a-z]*|%)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A budget: a number of bytes, a share of the float32 table, or a compression rate.
+
+    Attributes:
+        text: as given.
+        number: the number in it, exact.
+        unit: what it counts, in lower case: a key of `UNITS`, `%` or `x`.
+    """
+
+    text: str
+    number: Fraction
+    unit: str
+
+    @staticmethod
+    def parse(value: object) -> Budget:
+        """Read `16MB`, `16MiB`, `12.5%`, `8x` or a plain number of bytes.
+
+        Raises:
+            ValueError: anything else, or not above zero.
+        """
+        # A configuration file may have made a number of it: 1e6 is a float there.
+        text = f"{value:.0f}" if isinstance(value, float) and value == int(value) else str(value).strip()
+        match = _BUDGET.fullmatch(text)
+        unit = match["unit"].lower() if match else ""
+        if match is None or unit not in {*UNITS, "%", "x"}:
+            raise ValueError(
+                f"budget = {text!r} cannot be read: give bytes (16000000), a size (16MB, 16MiB), "
+                "a share of the float32 table (12.5%) or a compression rate (8x)"
+            )
+        number = Fraction(match["number"])
+        if number <= 0:
+            raise ValueError(f"budget = {text!r} must be above zero")
+        return Budget(text, number, unit)
+
+    def nbytes(self, n: int, d: int) -> int:
+        """Bytes that the budget allows for an (n, d) table.
+
+        A share is of the 4nd bytes of float32. A rate is per row, rounded up to whole bytes, plus 16 KiB for constants.
+        """
+        if self.unit == "x":
+            row: int = math.ceil(Fraction(4 * d) / self.number)
+            return n * row + CONSTANTS_BYTES
+        if self.unit == "%":
+            return int(self.number * 4 * n * d / 100)
+        return int(self.number * UNITS[self.unit])

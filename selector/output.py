@@ -1,0 +1,65 @@
+"""The output folder: complete or untouched."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FILES = (
+    "selection.json",
+    "candidates.csv",
+    "model.onnx",
+    "payload.safetensors",
+    "tokens.txt",
+    "pareto.png",
+    "report.html",
+)
+"""What a hand-over consists of; `tokens.txt` only when the tokens are known."""
+
+
+def check_writable(out: Path) -> None:
+    """Raise a ValueError unless files can be put into the folder `out`, which need not exist yet."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out = {out} is a file: name a folder")
+    try:
+        with _beside(out):
+            pass
+    except OSError as error:
+        raise ValueError(f"out = {out} cannot be written: {error.strerror}; name a folder you may write to") from error
+
+
+@contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """A temporary folder on the same file system as `out`, gone afterwards, with the folders it needs."""
+    parent = out if out.is_dir() else out.resolve().parent
+    missing = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+    parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".eigenselect-", dir=parent))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        for created in missing:
+            created.rmdir()
+        raise
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A folder to write the hand-over to; its files move into `out` when the block ends well, else nothing does.
+
+    Files of `out` that are not part of a hand-over stay as they are.
+    """
+    with _beside(out) as folder:
+        yield folder
+        out.mkdir(exist_ok=True)
+        for name in FILES:
+            if (folder / name).exists():
+                (folder / name).replace(out / name)
+            else:
+                (out / name).unlink(missing_ok=True)  # of an earlier hand-over

@@ -1,0 +1,299 @@
+"""The main job: from a table and a budget to a verified hand-over."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from compressors import Compressor, EmbeddingTable, Payload
+from export import OnnxDecoder, OnnxExport, Verification, VerificationError
+from selector import report
+from selector.budget import Budget
+from selector.candidates import expand, parameters
+from selector.digest import candidate_key, table_digest
+from selector.measures import Measures
+from selector.moments import moments, table_rank
+from selector.output import check_writable, staged
+from selector.progress import bar
+from selector.selection import Candidate, Selection, rank_key, select
+from selector.tracking import ParentRun, Tracker, connect
+
+EOS_TOLERANCE = 1e-6
+"""How far the EOS of the exported model's own output may be from the one that was chosen by."""
+
+VERSIONS = ("eigenselect", "numpy", "scipy", "onnx", "onnxruntime", "mlflow", "hydra-core")
+
+
+class TooManyFailedError(Exception):
+    """More candidates failed than `allowed_failures` admits."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a run rests on, read and checked.
+
+    Attributes:
+        settings: the resolved configuration.
+        table: the table.
+        digest: of the table.
+        rank: numerical rank of the table.
+        budget: bytes.
+        compressors: the candidates' methods with the exact bytes of each.
+        measures: what is measured.
+        export: the target.
+        out: folder of the hand-over.
+        tracker: the tracking store.
+    """
+
+    settings: DictConfig
+    table: EmbeddingTable
+    digest: str
+    rank: int
+    budget: int
+    compressors: list[tuple[Compressor, int]]
+    measures: Measures
+    export: OnnxExport
+    out: Path
+    tracker: Tracker
+
+
+def prepare(settings: DictConfig) -> Job:
+    """Read and check everything that comes from the user, the cheap things first.
+
+    Raises:
+        ValueError: any of it cannot be used.
+    """
+    OmegaConf.resolve(settings)
+    if missing := sorted(OmegaConf.missing_keys(settings)):
+        raise ValueError(f"required: {', '.join(f'{key}=...' for key in missing)}")
+    budget = Budget.parse(settings.budget)
+    pool = expand(_plain(settings.candidates.pool))
+    measures: Measures = _instantiate("measures", settings.measures)
+    export: OnnxExport = _instantiate("export", settings.export)
+    if settings.criterion not in measures.keys:
+        raise ValueError(f"criterion = {settings.criterion!r} is no measure; there are {', '.join(measures.keys)}")
+    if not isinstance(settings.seed, int) or settings.seed < 0:
+        raise ValueError(f"seed = {settings.seed!r}: must be an integer of at least 0")
+    if not 0 <= settings.allowed_failures <= 1:
+        raise ValueError(f"allowed_failures = {settings.allowed_failures}: must be a share from 0 to 1")
+    out = Path(str(settings.out))
+    check_writable(out)
+    with bar("reading the table", counted=False) as update:
+        table = _instantiate("table", settings.table, progress=update)
+    sized = [(compressor, compressor.nbytes(table.n, table.d)) for compressor in pool]
+    return Job(
+        settings=settings,
+        table=table,
+        digest=table_digest(table),
+        rank=table_rank(table),
+        budget=budget.nbytes(table.n, table.d),
+        compressors=sized,
+        measures=measures,
+        export=export,
+        out=out,
+        tracker=connect(settings.tracking.experiment),
+    )
+
+
+def run(job: Job, console: Console, *, sweep: bool) -> Selection:
+    """Measure the candidates that fit, choose one, export it, verify the file and hand it over.
+
+    Args:
+        job: what `prepare` gave.
+        console: where the ranking and the choice are printed.
+        sweep: this is one of several selections of a Hydra multirun.
+
+    Raises:
+        NothingFitsError: every candidate is over the budget.
+        TooManyFailedError: more candidates failed than allowed.
+        NothingMeasuredError: of those that fit, none could be measured.
+        VerificationError: the exported file is not what was chosen.
+    """
+    settings = job.settings
+    with job.tracker.parent(f"select {Path(str(settings.table.path)).name}", sweep=sweep) as parent:
+        parent.log_settings(_parent_params(job), OmegaConf.to_yaml(settings))
+        parent.log_table(Path(str(settings.table.path)).name, str(settings.table.path), job.digest, _profile(job))
+        candidates, payload = _sweep(job, parent)
+        failed = [c for c in candidates if c.status == "failed"]
+        tried = [c for c in candidates if c.status != "over_budget"]
+        for candidate in failed:
+            print(f"{candidate.name} failed: {candidate.reason}", file=sys.stderr)
+        if len(failed) > settings.allowed_failures * len(tried):
+            raise TooManyFailedError(
+                f"{len(failed)} of {len(tried)} candidates failed, allowed is a share of "
+                f"{settings.allowed_failures}: see their reasons above, or raise allowed_failures"
+            )
+        selection = select(candidates, job.budget, settings.criterion)
+        if payload is None or payload[0] != selection.chosen.name:
+            payload = (selection.chosen.name, _compress(job, selection.chosen.name))
+        _hand_over(job, parent, selection, candidates, payload[1], console)
+    return selection
+
+
+def _sweep(job: Job, parent: ParentRun) -> tuple[list[Candidate], tuple[str, Payload] | None]:
+    """Every candidate with its measures, and the payload of the best one among those computed now."""
+    earlier = job.tracker.finished(job.digest) if job.settings.tracking.resume else {}
+    candidates: list[Candidate] = []
+    best: tuple[tuple[float, int, str], Payload] | None = None
+    with bar("measuring candidates", counted=True) as update:
+        for done, (compressor, nbytes) in enumerate(job.compressors):
+            update(done, len(job.compressors))
+            settings = parameters(compressor)
+            candidate = Candidate(compressor.name, type(compressor).__name__, settings, nbytes, "over_budget")
+            key = candidate_key(
+                candidate.compressor, settings, job.digest, job.settings.seed, job.settings.measures.lambdas
+            )
+            run_id, metrics = earlier.get(key, (None, {}))
+            known = {name: metrics[name] for name in job.measures.keys if name in metrics}
+            fits = nbytes <= job.budget
+            if fits and known:
+                candidate = dataclasses.replace(candidate, status="measured", measures=known, run_id=run_id)
+            elif run_id is not None and not fits:
+                candidate = dataclasses.replace(candidate, run_id=run_id)
+            else:
+                started = int(time.time() * 1000)
+                if fits:
+                    candidate, payload = _measure(job, compressor, candidate)
+                    if payload is not None and job.settings.criterion in candidate.measures:
+                        rank = rank_key(candidate, job.settings.criterion)
+                        best = (rank, payload) if best is None or rank < best[0] else best
+                logged = parent.log_candidate(candidate, key, job.digest, started=started)
+                candidate = dataclasses.replace(candidate, run_id=logged)
+            candidates.append(candidate)
+    return candidates, None if best is None else (best[0][2], best[1])
+
+
+def _measure(job: Job, compressor: Compressor, candidate: Candidate) -> tuple[Candidate, Payload | None]:
+    """Compress and score; whatever goes wrong is that candidate's failure, not the sweep's."""
+    try:
+        payload = compressor.compress(job.table, np.random.default_rng(job.settings.seed))
+        scores = job.measures(moments(job.table, payload.read))
+    except Exception as error:
+        return dataclasses.replace(candidate, status="failed", reason=f"{type(error).__name__}: {error}"), None
+    return dataclasses.replace(candidate, status="measured", measures=scores), payload
+
+
+def _compress(job: Job, name: str) -> Payload:
+    """The payload of a candidate whose scores came from an earlier run."""
+    compressor = next(compressor for compressor, _ in job.compressors if compressor.name == name)
+    return compressor.compress(job.table, np.random.default_rng(job.settings.seed))
+
+
+def _hand_over(
+    job: Job,
+    parent: ParentRun,
+    selection: Selection,
+    candidates: Sequence[Candidate],
+    payload: Payload,
+    console: Console,
+) -> None:
+    """Write, verify and only then publish the files."""
+    chosen = selection.chosen
+    with staged(job.out) as folder:
+        model = folder / "model.onnx"
+        verification = job.export(payload, model, np.random.default_rng(job.settings.seed))
+        exported = job.measures(moments(job.table, OnnxDecoder(model, job.export.providers).read))["eos"]
+        if not abs(exported - chosen.measures["eos"]) <= EOS_TOLERANCE:
+            raise VerificationError(
+                f"the exported model's EOS is {exported:.9f}, that of {chosen.name} was {chosen.measures['eos']:.9f}: "
+                f"they may differ by {EOS_TOLERANCE}; not handed over"
+            )
+        payload.save(folder / "payload.safetensors")
+        if job.table.tokens is not None:
+            (folder / "tokens.txt").write_text("".join(f"{token}\n" for token in job.table.tokens), encoding="utf-8")
+        record = _record(job, parent, selection, verification, exported)
+        (folder / "selection.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        report.write_csv(folder / "candidates.csv", candidates, job.measures.keys)
+        report.write_picture(folder / "pareto.png", selection, candidates)
+        report.write_page(folder / "report.html", selection, candidates, record)
+        parent.log_choice(
+            metrics={"bytes": chosen.nbytes, "megabytes": chosen.nbytes / 1e6, **chosen.measures},
+            tags={"chosen": chosen.name, "table_digest": job.digest},
+            description=f"**{chosen.name}**\n\n{report.why(selection)}",
+            files=folder,
+        )
+    if job.rank < job.table.d:
+        console.print(f"The table's rank is {job.rank} of {job.table.d} columns.")
+    report.print_ranking(console, selection, 4 * job.table.n * job.table.d)
+    over = sum(c.status == "over_budget" for c in candidates)
+    console.print(f"\n{report.why(selection)}")
+    console.print(
+        f"Verified in ONNX Runtime: {verification.rows:,} rows differ from numpy by at most "
+        f"{verification.max_abs_error:.1e}, EOS of the whole exported table {exported:.4f}, "
+        f"file {verification.file_bytes:,} bytes, session {verification.session_bytes / 1e6:.0f} MB."
+    )
+    console.print(f"{over} of {len(candidates)} candidates are over the budget and were not computed.")
+    console.print(f"\nFiles: {job.out}", soft_wrap=True)
+    console.print(f"UI:    {job.tracker.address(job.digest)}", soft_wrap=True)
+
+
+def _record(
+    job: Job, parent: ParentRun, selection: Selection, verification: Verification, exported_eos: float
+) -> dict[str, Any]:
+    """The decision, as `selection.json` holds it."""
+
+    def told(candidate: Candidate) -> dict[str, Any]:
+        return {
+            "name": candidate.name,
+            "compressor": candidate.compressor,
+            "parameters": candidate.parameters,
+            "nbytes": candidate.nbytes,
+            "measures": candidate.measures,
+        }
+
+    return {
+        "chosen": told(selection.chosen),
+        "runner_up": told(selection.runner_up) if selection.runner_up else None,
+        "rejected": [{"name": candidate.name, "reason": reason} for candidate, reason in selection.rejected],
+        "budget_bytes": job.budget,
+        "criterion": selection.criterion,
+        "table": {"path": str(job.settings.table.path), **_profile(job), "digest": job.digest},
+        "verification": {**asdict(verification), "eos_from_onnx": exported_eos},
+        "seed": job.settings.seed,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
+        "run_id": parent.run_id,
+    }
+
+
+def _profile(job: Job) -> dict[str, Any]:
+    table = job.table
+    return {"n": table.n, "d": table.d, "rank": job.rank, "dtype": table.vectors.dtype.name}
+
+
+def _parent_params(job: Job) -> dict[str, Any]:
+    """Named apart from `overrides`, which `mlflow run` logs on the same run and which cannot be logged twice."""
+    settings = job.settings
+    return {
+        "table": settings.table.path,
+        "budget": settings.budget,
+        "budget_bytes": job.budget,
+        "criterion": settings.criterion,
+        "seed": settings.seed,
+        "candidates_count": len(job.compressors),
+    }
+
+
+def _plain(settings: DictConfig) -> Any:
+    return OmegaConf.to_container(settings, resolve=True)
+
+
+def _instantiate(name: str, settings: DictConfig, **given: Any) -> Any:
+    """Build a configured object; an error says which."""
+    try:
+        return instantiate(settings, _convert_="all", **given)
+    except InstantiationException as error:
+        raise ValueError(f"{name}: {error.__cause__ or error}") from error

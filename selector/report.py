@@ -1,0 +1,162 @@
+"""What a person sees of a selection: the table on the terminal, the pictures, the CSV and the page."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only, whatever screen there is
+
+import matplotlib.pyplot as plt
+import plotly.graph_objects as go
+from rich.console import Console
+from rich.table import Table as Grid
+
+from selector.measures import HIGHER_IS_BETTER
+from selector.selection import Candidate, Selection
+
+SHOWN = {
+    "eos": ("EOS", "{:.4f}"),
+    "reconstruction_error_relative": ("rel. error", "{:.4f}"),
+    "pip_loss_relative": ("rel. PIP", "{:.4f}"),
+    "mean_cosine": ("cosine", "{:.4f}"),
+}
+"""Measures on the terminal: metric key -> heading and format."""
+
+
+def measured(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that were computed."""
+    return [candidate for candidate in candidates if candidate.status == "measured"]
+
+
+def pareto_front(candidates: Sequence[Candidate], criterion: str) -> list[Candidate]:
+    """Candidates that no smaller one equals or beats, by increasing bytes."""
+    sign = 1 if criterion in HIGHER_IS_BETTER else -1
+    front: list[Candidate] = []
+    scored = [c for c in candidates if criterion in c.measures]
+    for candidate in sorted(scored, key=lambda c: (c.nbytes, -sign * c.measures[criterion], c.name)):
+        if not front or sign * candidate.measures[criterion] > sign * front[-1].measures[criterion]:
+            front.append(candidate)
+    return front
+
+
+def print_ranking(console: Console, selection: Selection, float32_bytes: int) -> None:
+    """The ranked candidates that fit, best first."""
+    keys = {selection.criterion: (selection.criterion, "{:.4g}"), **SHOWN}
+    grid = Grid(box=None, pad_edge=False)
+    grid.add_column("#", justify="right")
+    grid.add_column("candidate", no_wrap=True)
+    grid.add_column("MB", justify="right")
+    grid.add_column("rate", justify="right")
+    for heading, _ in keys.values():
+        grid.add_column(heading, justify="right")
+    for place, candidate in enumerate(selection.ranking, start=1):
+        scores = (
+            form.format(candidate.measures[key]) if key in candidate.measures else "-"
+            for key, (_, form) in keys.items()
+        )
+        rate = f"{float32_bytes / candidate.nbytes:.1f}x"
+        grid.add_row(str(place), candidate.name, f"{candidate.nbytes / 1e6:.2f}", rate, *scores)
+    console.print(grid)
+
+
+def write_csv(path: Path, candidates: Sequence[Candidate], keys: Sequence[str]) -> None:
+    """One row a candidate: name, compressor, parameters (JSON), nbytes, status, every measure, reason, run_id."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "compressor", "parameters", "nbytes", "status", *keys, "reason", "run_id"])
+        for c in candidates:
+            scores = [repr(c.measures[key]) if key in c.measures else "" for key in keys]
+            settings = json.dumps(c.parameters)
+            writer.writerow([c.name, c.compressor, settings, c.nbytes, c.status, *scores, c.reason, c.run_id])
+
+
+def write_picture(path: Path, selection: Selection, candidates: Sequence[Candidate]) -> None:
+    """The criterion against megabytes, with the budget and the Pareto front, as a PNG."""
+    criterion = selection.criterion
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    for compressor in sorted({c.compressor for c in measured(candidates)}):
+        points = [c for c in measured(candidates) if c.compressor == compressor and criterion in c.measures]
+        axes.scatter([c.nbytes / 1e6 for c in points], [c.measures[criterion] for c in points], label=compressor)
+    front = pareto_front(candidates, criterion)
+    axes.step(
+        [c.nbytes / 1e6 for c in front],
+        [c.measures[criterion] for c in front],
+        where="post",
+        color="0.6",
+        zorder=0,
+    )
+    chosen = selection.chosen
+    at = (chosen.nbytes / 1e6, chosen.measures[criterion])
+    axes.scatter(*at, s=160, facecolors="none", edgecolors="black", linewidths=1.5, label=f"chosen: {chosen.name}")
+    axes.axvline(selection.budget / 1e6, color="black", linestyle="--", linewidth=1, label="budget")
+    axes.set(xlabel="payload, MB", ylabel=criterion, title=f"{criterion} against size")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def write_page(path: Path, selection: Selection, candidates: Sequence[Candidate], record: dict[str, Any]) -> None:
+    """A page that stands alone: the decision, the interactive picture, every candidate with its reason."""
+    criterion = selection.criterion
+    figure = go.Figure()
+    for compressor in sorted({c.compressor for c in measured(candidates)}):
+        points = [c for c in measured(candidates) if c.compressor == compressor and criterion in c.measures]
+        figure.add_scatter(
+            x=[c.nbytes / 1e6 for c in points],
+            y=[c.measures[criterion] for c in points],
+            text=[c.name for c in points],
+            mode="markers",
+            marker={"size": 9},
+            name=compressor,
+        )
+    front = pareto_front(candidates, criterion)
+    figure.add_scatter(
+        x=[c.nbytes / 1e6 for c in front],
+        y=[c.measures[criterion] for c in front],
+        mode="lines",
+        line={"shape": "hv", "color": "lightgray"},
+        name="Pareto front",
+    )
+    figure.add_vline(x=selection.budget / 1e6, line_dash="dash", annotation_text="budget")
+    figure.update_layout(xaxis_title="payload, MB", yaxis_title=criterion, template="plotly_white", height=520)
+    rows = "".join(
+        f"<tr><td>{html.escape(c.name)}<td>{c.nbytes:,}<td>"
+        + (f"{c.measures[criterion]:.6g}" if criterion in c.measures else "")
+        + f"<td>{html.escape(reason)}"
+        for c, reason in [(selection.chosen, "chosen"), *selection.rejected]
+    )
+    chart = figure.to_html(full_html=False, include_plotlyjs=True)
+    path.write_text(
+        "<!doctype html><html lang=en><meta charset=utf-8><title>eigenselect: "
+        f"{html.escape(selection.chosen.name)}</title>"
+        "<style>body{font:15px sans-serif;margin:2em auto;max-width:70em}"
+        "td,th{padding:.2em .8em;text-align:left}td:nth-child(2),td:nth-child(3){text-align:right}"
+        "pre{background:#f6f6f6;padding:1em;overflow:auto}</style>"
+        f"<h1>{html.escape(selection.chosen.name)}</h1><p>{html.escape(why(selection))}</p>{chart}"
+        f"<h2>Candidates</h2><table><tr><th>name<th>bytes<th>{criterion}<th>why{rows}</table>"
+        f"<h2>Record</h2><pre>{html.escape(json.dumps(record, indent=2))}</pre></html>",
+        encoding="utf-8",
+    )
+
+
+def why(selection: Selection) -> str:
+    """The choice in one sentence."""
+    chosen, criterion = selection.chosen, selection.criterion
+    fits = len(selection.ranking)
+    text = (
+        f"{chosen.name} has the best {criterion}, {chosen.measures[criterion]:.4f}, of the {fits} candidates measured "
+        f"within {selection.budget:,} bytes; it takes {chosen.nbytes:,}."
+    )
+    if runner := selection.runner_up:
+        second = runner.measures[criterion]
+        gap = abs(chosen.measures[criterion] - second)
+        text += f" The runner-up, {runner.name}, has {second:.4f} ({gap:.2g} away) at {runner.nbytes:,}."
+    return text
