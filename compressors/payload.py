@@ -92,6 +92,19 @@ class Payload(ABC):
         path.chmod(0o644)  # safetensors writes for the owner alone
 
 
+def _check_array(name: str, array: Any, dims: int, *dtypes: str) -> None:
+    """Raise a ValueError unless `array` has `dims` dimensions and one of `dtypes`."""
+    if not isinstance(array, np.ndarray) or array.ndim != dims or array.dtype.name not in dtypes:
+        found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else repr(array)
+        raise ValueError(f"{name} is {found}: it must be {dims}-D {' or '.join(dtypes)}")
+
+
+def _check_payload(name: str, part: Any) -> None:
+    """Raise a ValueError unless `part` is a payload."""
+    if not isinstance(part, Payload):
+        raise ValueError(f"{name} is a {type(part).__name__}: it must be a payload")
+
+
 @dataclass(frozen=True)
 class Dense(Payload):
     """Rows stored as they are.
@@ -101,6 +114,9 @@ class Dense(Payload):
     """
 
     table: npt.NDArray[np.floating]
+
+    def __post_init__(self) -> None:
+        _check_array("Dense.table", self.table, 2, "float32", "float16")
 
     @property
     def n(self) -> int:  # noqa: D102
@@ -130,6 +146,15 @@ class Packed(Payload):
     codebook: Float32s
     dim: int
 
+    def __post_init__(self) -> None:
+        _check_array("Packed.packed", self.packed, 2, "uint8")
+        _check_array("Packed.codebook", self.codebook, 2, "float32")
+        if len(self.codebook) not in (2, 4, 16, 256):
+            raise ValueError(f"Packed.codebook has {len(self.codebook)} codewords: it must have 2, 4, 16 or 256")
+        columns = self.packed.shape[1] * self.lut().shape[1]
+        if not isinstance(self.dim, int) or not 1 <= self.dim <= columns:
+            raise ValueError(f"Packed.dim = {self.dim!r}: it must be from 1 to the {columns} columns that are stored")
+
     @property
     def n(self) -> int:  # noqa: D102
         return len(self.packed)
@@ -156,6 +181,13 @@ class Sum(Payload):
     """
 
     parts: tuple[Payload, ...]
+
+    def __post_init__(self) -> None:
+        for i, part in enumerate(self.parts):
+            _check_payload(f"Sum.parts.{i}", part)
+        shapes = [(part.n, part.k) for part in self.parts]
+        if len(shapes) < 2 or len(set(shapes)) > 1:
+            raise ValueError(f"Sum.parts have shapes {shapes}: there must be two or more of one shape")
 
     @property
     def n(self) -> int:  # noqa: D102
@@ -185,6 +217,10 @@ class Recoded(Payload):
     codes: Payload
     levels: Float32s
 
+    def __post_init__(self) -> None:
+        _check_payload("Recoded.codes", self.codes)
+        _check_array("Recoded.levels", self.levels, 1, "float32")
+
     @property
     def n(self) -> int:  # noqa: D102
         return self.codes.n
@@ -209,6 +245,12 @@ class Projected(Payload):
     part: Payload
     matrix: Float32s
 
+    def __post_init__(self) -> None:
+        _check_payload("Projected.part", self.part)
+        _check_array("Projected.matrix", self.matrix, 2, "float32")
+        if len(self.matrix) != self.part.k:
+            raise ValueError(f"Projected.matrix has {len(self.matrix)} rows for a part of {self.part.k} columns")
+
     @property
     def n(self) -> int:  # noqa: D102
         return self.part.n
@@ -229,41 +271,48 @@ def load(path: Path) -> Payload:
     """Read a payload that `Payload.save` wrote.
 
     Raises:
-        ValueError: not a payload file, a newer format, or an unknown kind.
+        ValueError: not a payload file, a newer format, an unknown kind, or arrays that do not make a payload.
     """
     try:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get("payload")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            arrays = {name: file.get_tensor(name) for name in file.keys()} if text is not None else {}
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} cannot be read as a payload: {error}") from error
     if text is None:
         raise ValueError(f"{path} is a safetensors file without a payload entry: was it written by Payload.save?")
-    spec = json.loads(text)
-    version = spec.pop("version", None)
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"{path} has payload format {version}, this program reads {FORMAT_VERSION}: upgrade eigenselect"
-        )
-    return _build(spec, arrays, "", path)
+    try:
+        spec = json.loads(text)
+        version = spec.pop("version", None) if isinstance(spec, dict) else None
+        if version != FORMAT_VERSION:
+            raise ValueError(
+                f"it has payload format {version}, this program reads {FORMAT_VERSION}: upgrade eigenselect"
+            )
+        payload = _build(spec, arrays, "")
+        if unused := sorted(arrays.keys() - payload.arrays().keys()):
+            raise ValueError(f"it holds {unused}, which are no part of its payload: was it changed after it was saved?")
+    except ValueError as error:
+        raise ValueError(f"{path} is not a payload: {error}") from error
+    return payload
 
 
-def _build(spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], prefix: str, path: Path) -> Payload:
-    kind = KINDS.get(spec["kind"])
+def _build(spec: Any, arrays: dict[str, npt.NDArray[Any]], prefix: str) -> Payload:
+    name = spec.get("kind") if isinstance(spec, dict) else spec
+    kind = KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise ValueError(
-            f"{path} holds a payload of kind {spec['kind']!r}, known are {sorted(KINDS)}: upgrade eigenselect"
-        )
+        raise ValueError(f"it is of kind {name!r}, known are {sorted(KINDS)}: upgrade eigenselect")
     given: dict[str, Any] = {}
     for field in fields(kind):  # type: ignore[arg-type]  # every kind is a dataclass
         name = prefix + field.name
+        elements = [key for key in spec if key.startswith(f"{field.name}.")]
         if name in arrays:
             given[field.name] = arrays[name]
         elif isinstance(spec.get(field.name), dict):
-            given[field.name] = _build(spec[field.name], arrays, f"{name}.", path)
+            given[field.name] = _build(spec[field.name], arrays, f"{name}.")
         elif field.name in spec:
             given[field.name] = spec[field.name]
+        elif elements:
+            given[field.name] = tuple(_build(spec[key], arrays, f"{prefix}{key}.") for key in elements)
         else:
-            elements = [key for key in spec if key.startswith(f"{field.name}.")]
-            given[field.name] = tuple(_build(spec[key], arrays, f"{prefix}{key}.", path) for key in elements)
+            raise ValueError(f"it lacks {name!r}: was it changed after it was saved?")
     return kind(**given)

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from compressors.histogram import Histogram
 
@@ -62,9 +63,11 @@ class Table(ABC):
     def gram(self) -> npt.NDArray[np.float64]:
         """XᵀX, (d, d) float64; one pass, kept."""
         total = np.zeros((self.d, self.d))
-        for block in self.blocks():
-            wide = block.astype(np.float64)
-            total += wide.T @ wide
+        # One BLAS thread, whoever asks first: a sum depends on how many threads it was split over, and this one is kept.
+        with threadpool_limits(limits=1, user_api="blas"):
+            for block in self.blocks():
+                wide = block.astype(np.float64)
+                total += wide.T @ wide
         return total
 
 

@@ -27,7 +27,10 @@ _exit_codes: list[int] = [0]
 
 def say(error: BaseException) -> None:
     """One line on stderr."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    text = " ".join(str(error).split())
+    # Hydra's cure for an unknown key is to add it, with a +: it would then be refused as unknown.
+    known, hydra_cure, _ = text.partition(". To append to your config use")
+    print(f"error: {known}{': --cfg job prints every setting' if hydra_cure else ''}", file=sys.stderr)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
@@ -80,12 +83,15 @@ def main() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing several lines and exiting with 1
+    _exit_codes[:] = [0]
     try:
         sys.argv[1:] = overrides(sys.argv[1:])
         job()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         say(error)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit("stopped: the same command goes on from here")
     except Exception:
         traceback.print_exc()
         sys.exit(1)

@@ -17,7 +17,7 @@ UNITS = {
 CONSTANTS_BYTES = 16 << 10
 """What a rate allows beside the rows: codebooks and the like."""
 
-_BUDGET = re.compile(r"(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?P<unit>[a-z]*|%)", re.IGNORECASE)
+_BUDGET = re.compile(r"(?P<number>-?\d+(?:\.\d*)?|\.\d+)\s*(?P<unit>[a-z]*|%)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Budget:
             ValueError: anything else, or not above zero.
         """
         # A configuration file may have made a number of it: 1e6 is a float there.
-        text = f"{value:.0f}" if isinstance(value, float) and value == int(value) else str(value).strip()
+        text = f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value).strip()
         match = _BUDGET.fullmatch(text)
         unit = match["unit"].lower() if match else ""
         if match is None or unit not in {*UNITS, "%", "x"}:

@@ -35,6 +35,22 @@ from selector.tracking import ParentRun, Tracker, connect
 EOS_TOLERANCE = 1e-6
 """How far the EOS of the exported model's own output may be from the one that was chosen by."""
 
+SETTINGS = {
+    "table",
+    "candidates",
+    "export",
+    "budget",
+    "out",
+    "criterion",
+    "seed",
+    "allowed_failures",
+    "measures",
+    "tracking",
+}
+"""Every setting. What Hydra lets a user add with a + beside them would be ignored, so it is refused."""
+
+TRACKING = {"experiment", "resume"}
+
 VERSIONS = ("eigenselect", "numpy", "scipy", "onnx", "onnxruntime", "mlflow", "hydra-core")
 
 
@@ -79,7 +95,9 @@ def prepare(settings: DictConfig) -> Job:
     """
     OmegaConf.resolve(settings)
     if missing := sorted(OmegaConf.missing_keys(settings)):
-        raise ValueError(f"required: {', '.join(f'{key}=...' for key in missing)}")
+        raise ValueError(f"required and not given: {', '.join(f'{key}=...' for key in missing)}")
+    for unknown in sorted({*settings} - SETTINGS) + [f"tracking.{key}" for key in {*settings.tracking} - TRACKING]:
+        raise ValueError(f"there is no setting {unknown}; there are {', '.join(sorted(SETTINGS))}")
     budget = Budget.parse(settings.budget)
     pool = expand(_plain(settings.candidates.pool))
     measures: Measures = _instantiate("measures", settings.measures)

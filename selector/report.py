@@ -52,7 +52,7 @@ def print_ranking(console: Console, selection: Selection, float32_bytes: int) ->
     grid = Grid(box=None, pad_edge=False)
     grid.add_column("#", justify="right")
     grid.add_column("candidate", no_wrap=True)
-    grid.add_column("MB", justify="right")
+    grid.add_column("bytes", justify="right")
     grid.add_column("rate", justify="right")
     for heading, _ in keys.values():
         grid.add_column(heading, justify="right")
@@ -62,7 +62,7 @@ def print_ranking(console: Console, selection: Selection, float32_bytes: int) ->
             for key, (_, form) in keys.items()
         )
         rate = f"{float32_bytes / candidate.nbytes:.1f}x"
-        grid.add_row(str(place), candidate.name, f"{candidate.nbytes / 1e6:.2f}", rate, *scores)
+        grid.add_row(str(place), candidate.name, f"{candidate.nbytes:,}", rate, *scores)
     console.print(grid)
 
 

@@ -55,7 +55,8 @@ def connect(experiment: str) -> Tracker:
         found = client.get_experiment_by_name(name)
         return Tracker(client, found.experiment_id if found else client.create_experiment(name), None)
     except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0][:300]
+        text = str(error).splitlines()[0]
+        reason = "it does not answer" if "failed with exception" in text else text
         raise ValueError(
             f"the tracking store {uri} cannot be used: {reason}; start it, or set MLFLOW_TRACKING_URI to one that runs"
         ) from error

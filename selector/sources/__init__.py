@@ -1,0 +1,128 @@
+"""Embedding tables from files, one reader per format."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from compressors.table import EmbeddingTable, Floats
+from selector.sources import glove, npy, safetensors, word2vec_binary, word2vec_text
+from selector.sources.detect import format_of, head_of, refusal
+from selector.sources.stream import Progress
+from selector.sources.tokens import duplicates_message, read_tokens, repeated, without_rows
+
+__all__ = ["FORMATS", "read_table"]
+
+Read = Callable[[Path, str | None, Progress | None], tuple[Floats, Sequence[str] | None]]
+
+FORMATS: dict[str, Read] = {
+    "npy": lambda path, tensor, progress: (npy.read(path), None),
+    "glove": lambda path, tensor, progress: glove.read(path, progress),
+    "word2vec-text": lambda path, tensor, progress: word2vec_text.read(path, progress),
+    "word2vec-binary": lambda path, tensor, progress: word2vec_binary.read(path, progress),
+    "safetensors": lambda path, tensor, progress: (safetensors.read(path, tensor), None),
+}
+"""(path, tensor, progress) -> (vectors, tokens or None), by format name."""
+
+MAPPED = ("npy", "safetensors")
+"""Formats that are memory-mapped and hold no tokens."""
+
+
+def read_table(
+    path: str | Path,
+    *,
+    format: str | None = None,
+    tokens: str | Path | None = None,
+    tensor: str | None = None,
+    duplicates: Literal["error", "first"] = "error",
+    sha256: str | None = None,
+    progress: Progress | None = None,
+) -> EmbeddingTable:
+    """Read an embedding table.
+
+    `.npy` and safetensors tables are memory-mapped. Text and word2vec binary tables, which may be gzipped, are
+    streamed into memory, at a constant number of blocks above the table itself.
+
+    Args:
+        path: the file.
+        format: a key of `FORMATS`; None finds it from the content, then the extension.
+        tokens: a .txt or .parquet token list, in row order, for a format that holds none.
+        tensor: name of the tensor of a safetensors file; None takes the only 2-D float tensor.
+        duplicates: what to do when a token occurs twice: refuse, or keep each token's first row.
+        sha256: the digest that the file must have, in hexadecimal.
+        progress: called with (bytes done, bytes in total) after each block of a streamed format; both are
+            bytes of the file, compressed ones for gzip.
+
+    Returns:
+        The (n, d) table, float32 or float16, with its tokens where the file or `tokens` has them.
+
+    Raises:
+        ValueError: a file that cannot be read as a valid table. The message is one line with the value, the
+            limit and the cure, and the line or row where there is one.
+    """
+    path = Path(path)
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}: the formats are {', '.join(FORMATS)}")
+    if duplicates not in ("error", "first"):
+        raise ValueError(f"duplicates is {duplicates!r}: it must be error or first")
+    _check_file(path)
+    try:
+        if sha256 is not None:
+            _check_digest(path, sha256)
+        name = _checked_format(path, format)
+        if tensor is not None and name != "safetensors":
+            raise ValueError(f"{path}: tensor {tensor!r} is given for format {name}: only safetensors names tensors")
+        if tokens is not None and name not in MAPPED:
+            raise ValueError(f"{path}: a token list is given for format {name}, which holds its own tokens: drop it")
+        vectors, words = FORMATS[name](path, tensor, progress)
+        if tokens is not None:
+            _check_file(Path(tokens))
+            words = read_tokens(Path(tokens))
+    except OSError as error:
+        raise ValueError(
+            f"{error.filename or path}: {error.strerror or error}: check the file and its permissions"
+        ) from error
+    try:
+        # A token list of the wrong length says nothing about its rows: that is for the table to refuse.
+        if words is not None and len(words) == len(vectors) and (pairs := repeated(words)):
+            if duplicates == "error":
+                raise ValueError(duplicates_message(words, pairs))
+            gone = {row for _, row in pairs}
+            vectors = without_rows(vectors, sorted(gone))
+            words = [token for row, token in enumerate(words) if row not in gone]
+        return EmbeddingTable(vectors, words)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise ValueError(f"{path}: no such file: correct the path")
+    if path.is_dir():
+        raise ValueError(f"{path}: a directory: give the table file in it")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path}: empty, 0 bytes: fetch or write it again")
+
+
+def _check_digest(path: Path, expected: str) -> None:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != expected.lower():
+        raise ValueError(f"{path}: SHA-256 is {digest}, {expected} is expected: fetch the file again or correct it")
+
+
+def _checked_format(path: Path, given: str | None) -> str:
+    head, zipped = head_of(path)
+    if reason := refusal(path, head):
+        raise ValueError(f"{path}: {reason}")
+    name = given or format_of(path, head)
+    if name is None:
+        raise ValueError(
+            f"{path}: unknown format: give it as table.format, one of {', '.join(FORMATS)}; "
+            "a row of text is a token and its numbers, with one space or tab between them"
+        )
+    if zipped and name in MAPPED:
+        raise ValueError(f"{path}: a gzipped {name} file cannot be memory-mapped: unpack it with gunzip")
+    return name

@@ -1,0 +1,66 @@
+"""The fields of a line of text: separators, numbers, tokens."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import csv
+
+CSV_BLOCK_BYTES = 1 << 21
+"""What one thread of the CSV parser takes at a time."""
+
+BLANK = b" \t\r\n"
+
+NUMBER = re.compile(rb"[ \t]*[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)[ \t]*", re.IGNORECASE)
+
+
+def is_number(field: bytes) -> bool:
+    """Whether the CSV parser reads `field` as a float."""
+    return NUMBER.fullmatch(field) is not None
+
+
+def shown(field: bytes) -> str:
+    """`field` for a message: one line, at most 40 bytes of it."""
+    text = repr(decode(field[:40]))
+    return text if len(field) <= 40 else f"{text}..."
+
+
+def decode(token: bytes) -> str:
+    r"""The token as text; a byte that is not UTF-8 becomes `\xNN`, so that none is lost in silence."""
+    return token.decode("utf-8", "backslashreplace")
+
+
+def delimiter_of(line: bytes) -> bytes:
+    """The separator of a row: a space, or a tab where there is no space at all."""
+    line = line.rstrip(BLANK)
+    return b"\t" if b"\t" in line and b" " not in line else b" "
+
+
+def parse(body: bytes | memoryview, delimiter: bytes, types: dict[str, Any], longest: int) -> Any:
+    """The Arrow table, with columns of `types`, of the lines of `body`.
+
+    Raises:
+        pyarrow.ArrowInvalid: a line has another number of fields or more than `longest` bytes, or a field
+            is no number.
+    """
+    return csv.read_csv(
+        pa.BufferReader(body),
+        read_options=csv.ReadOptions(column_names=list(types), block_size=max(CSV_BLOCK_BYTES, longest)),
+        parse_options=csv.ParseOptions(
+            delimiter=delimiter.decode(),
+            quote_char=False,
+            double_quote=False,
+            escape_char=False,
+            ignore_empty_lines=False,
+        ),
+        convert_options=csv.ConvertOptions(column_types=types, null_values=[], strings_can_be_null=False),
+    )
+
+
+def floats(column: Any) -> npt.NDArray[np.float32]:
+    """The values of a float32 Arrow array without nulls; its own `to_numpy` would import pandas for it."""
+    return np.frombuffer(column.buffers()[1], np.float32, len(column), 4 * column.offset)

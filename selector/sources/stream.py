@@ -1,0 +1,143 @@
+"""Bytes of a plain or gzipped file, read once, in blocks, with progress."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+from typing import cast
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes done, bytes in total); for gzip these are compressed bytes."""
+
+BLOCK_BYTES = 1 << 23
+"""Size of one read. A reader's memory above its result is a small multiple of this."""
+
+MAX_LINE_BYTES = 1 << 27
+"""Longest text line tried; a longer one means that the file is not lines of text."""
+
+GZIP_MAGIC = b"\x1f\x8b"
+DEFLATE_LIMIT = 1032
+"""Deflate expands by at most 1032 to 1: what bounds the content of a gzip file before it is read."""
+
+BOM = b"\xef\xbb\xbf"
+
+
+class Stream:
+    """One pass over a file's bytes, decompressed.
+
+    Attributes:
+        path: the file.
+        size: its bytes on disk.
+        limit: bytes that the content can have at most.
+    """
+
+    def __init__(self, path: Path, raw: BufferedReader, progress: Progress | None = None) -> None:
+        self.path = path
+        self.size = path.stat().st_size
+        self._raw = raw
+        self._progress = progress
+        self._kept = b""
+        zipped = raw.read(2) == GZIP_MAGIC
+        raw.seek(0)
+        self._file = cast(BufferedReader, gzip.GzipFile(fileobj=raw)) if zipped else raw
+        self.limit = self.size * DEFLATE_LIMIT if zipped else self.size
+
+    @property
+    def done(self) -> int:
+        """Bytes of the file on disk that have been read."""
+        return min(self._raw.tell(), self.size)
+
+    def read(self, count: int) -> bytes:
+        """The next `count` bytes; fewer only at the end of the file."""
+        kept, self._kept = self._kept[:count], self._kept[count:]
+        return kept + self._file.read(count - len(kept)) if len(kept) < count else kept
+
+    def line(self) -> bytes:
+        """The next line with its newline, cut at `MAX_LINE_BYTES`; without one at the end of the file."""
+        start, end, rest = self._kept.partition(b"\n")
+        self._kept = rest
+        return start + end if end else start + self._file.readline(MAX_LINE_BYTES)
+
+    def peek_line(self) -> bytes:
+        """The next line as `line` gives it, left in place."""
+        self._kept = (line := self.line()) + self._kept
+        return line
+
+    def skip_bom(self) -> None:
+        """Drop the UTF-8 byte order mark that some editors put before the first line."""
+        if (start := self.read(len(BOM))) != BOM:
+            self._kept = start + self._kept
+
+    def blocks(self) -> Iterator[bytes]:
+        """The rest of the file in pieces of about `BLOCK_BYTES`; progress is told after each."""
+        reported = 0
+        while block := self.read(BLOCK_BYTES):
+            yield block
+            reported = self.tell_progress()
+        if self._progress is not None and reported < self.size:
+            self._progress(self.size, self.size)
+
+    def line_blocks(self) -> Iterator[tuple[bytearray, int]]:
+        """The rest of the file in whole lines; only the very last may lack its newline.
+
+        Yields:
+            An array and how many bytes at its start are lines. The array is reused for the next ones.
+
+        Raises:
+            ValueError: a line is longer than `MAX_LINE_BYTES`.
+        """
+        buffer, held, reported = bytearray(BLOCK_BYTES), 0, 0
+        while True:
+            if held == len(buffer):
+                if held > MAX_LINE_BYTES:
+                    raise ValueError(
+                        f"{self.path}: a line of more than {held} bytes, {MAX_LINE_BYTES} is the limit: "
+                        "this is not a text table; give its format"
+                    )
+                # A new array: a parser that gave up may still hold the old one for a moment.
+                buffer = buffer + bytes(held)
+            count = self._read_into(buffer, held)
+            held += count
+            cut = buffer.rfind(b"\n", held - count, held) + 1 if count else held
+            if cut:
+                yield buffer, cut
+                reported = self.tell_progress()
+                buffer[: held - cut] = buffer[cut:held]
+                held -= cut
+            if not count:
+                break
+        if self._progress is not None and reported < self.size:
+            self._progress(self.size, self.size)
+
+    def _read_into(self, buffer: bytearray, at: int) -> int:
+        """Fill `buffer` from `at` on; the bytes read, 0 at the end of the file."""
+        with memoryview(buffer) as whole:
+            kept, self._kept = self._kept[: len(whole) - at], self._kept[len(whole) - at :]
+            whole[at : at + len(kept)] = kept
+            return len(kept) + self._file.readinto(whole[at + len(kept) :])
+
+    def tell_progress(self) -> int:
+        """Report the bytes done, if anybody asked; they are returned."""
+        if self._progress is not None:
+            self._progress(self.done, self.size)
+        return self.done
+
+
+@contextmanager
+def open_stream(path: Path, progress: Progress | None = None) -> Iterator[Stream]:
+    """A `Stream` over `path`; gzip is seen from the content.
+
+    Raises:
+        ValueError: inside the `with`, the gzip data turn out truncated or corrupt.
+    """
+    with path.open("rb") as raw:
+        try:
+            yield Stream(path, raw, progress)
+        except EOFError as error:
+            raise ValueError(f"{path}: the gzip data end too early: fetch the file again") from error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{path}: corrupt gzip data ({error}): fetch the file again") from error

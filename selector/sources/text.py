@@ -1,0 +1,151 @@
+"""Rows of text, `token value value ...`: what the GloVe and word2vec text readers share.
+
+A block of lines goes to pyarrow's CSV parser. Lines that it cannot take as they are (a token that contains
+spaces) are cut from the right in Python and then given to the same parser, so a number is read by one rule.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from selector.sources.fields import BLANK, decode, delimiter_of, floats, is_number, parse, shown
+from selector.sources.stream import BOM, Stream
+
+
+class TextRows:
+    """The rows of a text stream from its present position to its end.
+
+    Attributes:
+        stream: where the lines come from.
+        d: values expected on each line.
+        line: 1-based number of the next line.
+    """
+
+    def __init__(self, stream: Stream, d: int, line: int) -> None:
+        self.stream = stream
+        self.d = d
+        self.line = line
+        start = stream.peek_line()
+        self._delimiter = delimiter_of(start)
+        self._longest = 64 * len(start)
+        # fastText ends each line with a separator; where the first does, all are taken to.
+        self._trailing = start.rstrip(b"\r\n").endswith(self._delimiter)
+        self._blank: int | None = None
+        # Before anything of size d is made: a header may declare any dimension.
+        if start.strip(BLANK) and start.count(self._delimiter) < d:
+            raise self._ragged(line, start.rstrip(BLANK).count(self._delimiter))
+
+    def read(self, n: int | None = None) -> tuple[npt.NDArray[np.float32], list[str]]:
+        """All rows.
+
+        Args:
+            n: number of rows to expect, if known; it sizes the array and is not checked.
+
+        Returns:
+            (rows, d) float32 values and the token of each row.
+
+        Raises:
+            ValueError: the first line that is not a row, with its number.
+        """
+        tokens: list[str] = []
+        # A row takes at least 2 d bytes, so a wrong header cannot ask for more than the file can fill.
+        capacity = 0 if n is None else min(n, self.stream.limit // (2 * self.d))
+        values = np.empty((capacity, self.d), np.float32)
+        for buffer, end in self.stream.line_blocks():
+            names, table = self._parse(buffer, end)
+            start, stop = len(tokens), len(tokens) + len(names)
+            if stop > len(values):
+                guess = int(1.02 * stop * self.stream.size / max(1, self.stream.done)) + 16
+                # Growing moves pages instead of copying them; a first allocation takes none until filled.
+                if start:
+                    values.resize((max(guess, stop), self.d), refcheck=False)
+                else:
+                    values = np.empty((max(guess, stop), self.d), np.float32)
+            for batch in table.to_batches():
+                rows = values[start : start + batch.num_rows]
+                rows[:] = np.array([floats(column) for column in batch.columns]).T
+                start += batch.num_rows
+            tokens += map(decode, names)
+        values.resize((len(tokens), self.d), refcheck=False)
+        return values, tokens
+
+    def _parse(self, buffer: bytearray, end: int) -> tuple[list[bytes], Any]:
+        """Tokens and an Arrow table of d float32 columns of the lines in `buffer[:end]`."""
+        stop = end
+        while stop and buffer[stop - 1] in BLANK:
+            stop -= 1
+        names: list[bytes] = []
+        table = pa.table({})
+        if stop:
+            if self._blank is not None:
+                raise self._error(self._blank, "an empty line between rows; drop it")
+            try:
+                names, table = self._whole(buffer, stop)
+            except pa.ArrowInvalid:
+                names, table = self._by_line(bytes(memoryview(buffer)[:stop]), self.line)
+        self.line += len(names)
+        if blank := max(0, buffer.count(b"\n", stop, end) - (stop > 0)):
+            self._blank = self._blank or self.line
+            self.line += blank
+        return names, table
+
+    def _whole(self, buffer: bytearray, stop: int) -> tuple[list[bytes], Any]:
+        """The lines as they are, but for fastText's last separator and Windows' carriage return."""
+        body: bytes | memoryview = memoryview(buffer)[:stop]
+        if returns := buffer.find(b"\r", 0, stop) >= 0:
+            body = bytes(body).replace(b"\r\n", b"\n")
+        if self._trailing:
+            body = bytes(body).replace(self._delimiter + b"\n", b"\n")
+        # The CSV parser would end a line at a lone \r, and drop a byte order mark that starts a token.
+        if (returns and b"\r" in bytes(body)) or buffer.startswith(BOM):
+            raise pa.ArrowInvalid("not for the CSV parser")
+        table = parse(body, self._delimiter, self._with_token, self._longest)
+        return table.column(0).to_pylist(), table.remove_column(0)
+
+    def _by_line(self, body: bytes, first: int) -> tuple[list[bytes], Any]:
+        """The lines cut from the right into a token and d values."""
+        names, rows = [], []
+        for number, line in enumerate(body.split(b"\n"), first):
+            line = line.rstrip(BLANK)
+            if not line:
+                raise self._error(number, "an empty line between rows; drop it")
+            count = line.count(self._delimiter)
+            name = line.rsplit(self._delimiter, self.d)[0]
+            # A token may hold separators (GloVe 840B has some); a number there is a value too many.
+            if count < self.d or (count > self.d and is_number(name.rsplit(self._delimiter, 1)[1])):
+                raise self._ragged(number, count)
+            names.append(name)
+            rows.append(line[len(name) + 1 :])
+        values = b"\n".join(rows)
+        try:
+            if b"\r" in values or values.startswith(BOM):
+                raise pa.ArrowInvalid("not for the CSV parser")
+            return names, parse(values, self._delimiter, self._without_token, self._longest)
+        except pa.ArrowInvalid as error:
+            for number, row in enumerate(rows, first):
+                for j, field in enumerate(row.split(self._delimiter)):
+                    if not is_number(field):
+                        raise self._error(
+                            number,
+                            f"value {j + 1} of {self.d} is {shown(field)}, no number; repair or drop that line",
+                        ) from None
+            raise self._error(first, f"or a later one: {' '.join(str(error).split())}; repair it") from error
+
+    @cached_property
+    def _without_token(self) -> dict[str, Any]:
+        return {str(j): pa.float32() for j in range(self.d)}
+
+    @cached_property
+    def _with_token(self) -> dict[str, Any]:
+        return {"token": pa.binary(), **self._without_token}
+
+    def _ragged(self, line: int, count: int) -> ValueError:
+        return self._error(line, f"{count} values where {self.d} are expected; repair or drop that line")
+
+    def _error(self, line: int, what: str) -> ValueError:
+        return ValueError(f"{self.stream.path}, line {line}: {what}")

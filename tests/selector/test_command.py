@@ -1,0 +1,409 @@
+"""The main job through the command's own `main`, on a small table and a real tracking store."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from mlflow import MlflowClient
+
+import compressors
+import selector.pipeline
+from compressors import KMeans, Uniform, load
+from export import VerificationError
+from selector.__main__ import main, overrides
+from selector.measures import score
+from selector.output import FILES
+from selector.progress import bar
+from selector.sources import read_table
+
+N, D = 500, 12
+TOKENS = [f"token{i}" for i in range(N)]
+POOL = ["candidates.bits=[1,2,4]", "candidates.rates=[3]"]
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One tracking store for all: making its schema takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+
+
+@pytest.fixture
+def client(store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> MlflowClient:
+    """The store, an experiment of this test's own as the environment's, an empty folder as the working folder."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", request.node.nodeid)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
+    monkeypatch.chdir(tmp_path)
+    found = MlflowClient(store)
+    found.create_experiment(request.node.nodeid, artifact_location=(tmp_path / "artifacts").as_uri())
+    return found
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> list[str]:
+    """Settings that name a small table with tokens."""
+    rng = np.random.default_rng(5)
+    np.save(tmp_path / "t.npy", (rng.standard_normal((N, D)) * np.geomspace(3, 0.3, D)).astype(np.float32))
+    (tmp_path / "t.txt").write_text("\n".join(TOKENS), encoding="utf-8")
+    return [f"table.path={tmp_path / 't.npy'}", f"table.tokens={tmp_path / 't.txt'}"]
+
+
+def command(*arguments: str) -> int:
+    """Exit code of `python -m selector arguments`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["selector", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+    assert isinstance(stop.value.code, int), stop.value.code
+    return stop.value.code
+
+
+def runs(client: MlflowClient, name: str, role: str) -> list:
+    experiment = client.get_experiment_by_name(name)
+    return list(client.search_runs([experiment.experiment_id], f"tags.role = '{role}'", max_results=500))
+
+
+def candidates(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO((folder / "o" / "candidates.csv").read_text())))
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    return request.node.nodeid
+
+
+def test_hand_over_is_complete_and_true(client, table, name, tmp_path, capsys):
+    assert command(*table, "budget=2kB", "out=o", *POOL) == 0
+    printed, errors = capsys.readouterr()
+    assert errors == "", "quiet when not a terminal"
+    assert "Files: o" in printed and "/#/experiments/" in printed
+    out = tmp_path / "o"
+    assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
+
+    record = json.loads((out / "selection.json").read_text())
+    assert {*record} == {
+        *("chosen", "runner_up", "rejected", "budget_bytes", "criterion", "table"),
+        *("verification", "seed", "versions", "run_id"),
+    }
+    assert record["budget_bytes"] == 2000 and record["criterion"] == "eos" and record["seed"] == 0
+    assert record["table"] | {"path": "", "digest": ""} == {
+        **{"path": "", "digest": "", "n": N, "d": D, "rank": D, "dtype": "float32"},
+    }
+    rows = candidates(tmp_path)
+    assert len(rows) == len(record["rejected"]) + 1
+    fitting = {row["name"]: float(row["eos"]) for row in rows if row["status"] == "measured"}
+    assert record["chosen"]["name"] == max(fitting, key=lambda candidate: fitting[candidate])
+    assert all(int(row["nbytes"]) <= 2000 for row in rows if row["status"] == "measured")
+    assert {row["status"] for row in rows} == {"measured", "over_budget"}
+
+    # The files are the choice: payload and model decode alike, and score what the record says.
+    payload = load(out / "payload.safetensors")
+    assert payload.nbytes == record["chosen"]["nbytes"]
+    ids = np.arange(N)
+    session = ort.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
+    vectors = session.run(None, {"ids": ids})[0]
+    assert np.array_equal(vectors, payload.read(slice(0, N)))
+    source = read_table(tmp_path / "t.npy", tokens=tmp_path / "t.txt")
+    assert score(source, vectors)["eos"] == pytest.approx(record["chosen"]["measures"]["eos"], abs=1e-9)
+    assert record["verification"]["eos_from_onnx"] == pytest.approx(record["chosen"]["measures"]["eos"], abs=1e-9)
+    assert (out / "tokens.txt").read_text().split("\n")[:-1] == TOKENS
+
+
+def test_runs_hold_what_a_person_compares(client, table, name, tmp_path):
+    assert command(*table, "budget=2kB", "out=o", *POOL) == 0
+    record = json.loads((tmp_path / "o" / "selection.json").read_text())
+    rows = {row["name"]: row for row in candidates(tmp_path)}
+    (parent,) = runs(client, name, "selection")
+    assert parent.info.run_id == record["run_id"] and parent.info.status == "FINISHED"
+    assert parent.data.params["budget_bytes"] == "2000"
+    assert parent.data.tags["chosen"] == record["chosen"]["name"]
+    assert record["chosen"]["name"] in parent.data.tags["mlflow.note.content"]
+    assert parent.data.metrics["eos"] == record["chosen"]["measures"]["eos"]
+    (dataset,) = parent.inputs.dataset_inputs
+    assert record["table"]["digest"].startswith(dataset.dataset.digest) and len(dataset.dataset.digest) == 32
+    artifacts = {item.path for item in client.list_artifacts(parent.info.run_id)}
+    assert artifacts == {*FILES, "config.yaml"}
+    config = Path(client.download_artifacts(parent.info.run_id, "config.yaml", str(tmp_path))).read_text()
+    assert "budget: 2kB" in config and "${" not in config and "bits:" in config
+
+    children = runs(client, name, "candidate")
+    assert {child.info.run_name for child in children} == {*rows}
+    for child in children:
+        row = rows[child.info.run_name]
+        assert child.info.status == "FINISHED" and child.info.run_id == row["run_id"]
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert child.data.tags["within_budget"] == str(row["status"] == "measured").lower()
+        assert child.data.metrics["bytes"] == int(row["nbytes"])
+        assert child.data.params["compressor"] == row["compressor"]
+        scores = {key: value for key, value in child.data.metrics.items() if key not in ("bytes", "megabytes")}
+        columns = {key: float(row[key]) for key in scores}
+        assert scores == columns and ("eos" in scores) == (row["status"] == "measured")
+
+
+def test_over_budget_candidates_are_never_computed(client, table, monkeypatch):
+    computed = []
+    for method in (Uniform, KMeans, compressors.PCA, compressors.Identity):
+        original = method._compress
+
+        def spy(self, table, rng, original=original):
+            computed.append((self.name, self.nbytes(table.n, table.d)))
+            return original(self, table, rng)
+
+        monkeypatch.setattr(method, "_compress", spy)
+    assert command(*table, "budget=2kB", "out=o", *POOL) == 0
+    assert computed and all(nbytes <= 2000 for _, nbytes in computed)
+
+
+BAD_INPUT = {
+    "misspelt key": (["budgett=5MB"], "budgett"),
+    "added key": (["+budgett=5MB"], "there is no setting budgett"),
+    "added tracking key": (["+tracking.x=1"], "tracking.x"),
+    "misspelt table key": (["+table.pathh=x"], "pathh"),
+    "misspelt argument": (["+candidates.pool.uniform.bitz=3"], "bitz"),
+    "unknown pool": (["candidates=nope"], "nope"),
+    "bits": (["candidates.bits=[9]"], "bits = 9: must be an integer from 1 to 8"),
+    "k over d": (["candidates.pool.pca.rate=null", "candidates.pool.pca.dim=13"], "dim = 13"),
+    "budget text": (["budget=lots"], "'lots' cannot be read"),
+    "budget below zero": (["budget=-5MB"], "must be above zero"),
+    "criterion": (["criterion=f1"], "'f1' is no measure"),
+    "lambdas": (["measures.lambdas=[0]"], "measures.lambdas"),
+    "opset": (["export.opset=3"], "opset = 3"),
+    "provider": (["export.providers=[Abacus]"], "Abacus"),
+    "seed": (["seed=-1"], "seed = -1"),
+    "share": (["allowed_failures=2"], "allowed_failures = 2"),
+    "missing table": (["table.path=nowhere.npy"], "nowhere.npy"),
+    "format": (["table.format=pdf"], "pdf"),
+    "out is a file": (["out=t.npy"], "is a file"),
+    "override syntax": (["no override"], "no override"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_one_line_and_exit_2(case, client, table, name, tmp_path, capsys):
+    given, expected = BAD_INPUT[case]
+    before = sorted(tmp_path.iterdir())
+    assert command(*table, "budget=2kB", "out=o", *given) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ") and errors.count("\n") == 1 and expected in errors, errors
+    assert sorted(tmp_path.iterdir()) == before, "nothing is left behind"
+    assert runs(client, name, "selection") == []
+
+
+def test_required_settings_are_named(client, capsys):
+    assert command("budget=2kB") == 2
+    assert capsys.readouterr().err == "error: required and not given: out=..., table.path=...\n"
+
+
+def test_unreachable_tracking_server(client, table, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert command(*table, "budget=2kB", "out=o") == 2
+    errors = capsys.readouterr().err
+    assert "http://127.0.0.1:9" in errors and "MLFLOW_TRACKING_URI" in errors and errors.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+
+
+def test_nothing_fits(client, table, name, tmp_path, capsys):
+    assert command(*table, "budget=600", "out=o", "candidates.bits=[4]", "candidates.rates=[1]") == 3
+    errors = capsys.readouterr().err
+    assert "nothing fits the budget of 600 bytes" in errors and "pca-4x-keep-kmeans-b1" in errors
+    (parent,) = runs(client, name, "selection")
+    assert parent.info.status == "FAILED" and "nothing fits" in parent.data.tags["reason"]
+    assert not (tmp_path / "o").exists()
+
+
+def _break_kmeans(monkeypatch):
+    def fail(self, table, rng):
+        raise ValueError("no centroid today")
+
+    monkeypatch.setattr(KMeans, "_compress", fail)
+
+
+def test_failed_candidate_is_a_failed_run_and_the_sweep_goes_on(client, table, name, tmp_path, monkeypatch, capsys):
+    _break_kmeans(monkeypatch)
+    assert command(*table, "budget=2kB", "out=o", *POOL, "allowed_failures=1") == 0
+    assert "kmeans-b1 failed: ValueError: no centroid today" in capsys.readouterr().err
+    record = json.loads((tmp_path / "o" / "selection.json").read_text())
+    assert record["chosen"]["compressor"] == "Uniform"
+    assert {"name": "kmeans-b1", "reason": "failed: ValueError: no centroid today"} in record["rejected"]
+    (failed,) = (run for run in runs(client, name, "candidate") if run.info.run_name == "kmeans-b1")
+    assert failed.info.status == "FAILED" and "eos" not in failed.data.metrics
+    assert failed.data.tags["reason"] == "ValueError: no centroid today"
+
+
+def test_too_many_failures_hand_nothing_over(client, table, name, tmp_path, monkeypatch, capsys):
+    _break_kmeans(monkeypatch)
+    assert command(*table, "budget=2kB", "out=o", *POOL) == 4
+    assert "candidates failed, allowed is a share of 0.25" in capsys.readouterr().err
+    assert runs(client, name, "selection")[0].info.status == "FAILED"
+    assert not (tmp_path / "o").exists()
+
+
+def test_nothing_measured(client, table, monkeypatch, capsys):
+    _break_kmeans(monkeypatch)
+    only = ["~candidates.pool." + entry for entry in ("uniform", "stochastic", "pca", "pca_then_bits", "identity")]
+    assert command(*table, "budget=2kB", "out=o", *POOL, *only, "allowed_failures=1") == 4
+    assert "no candidate that fits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fault", ["verify", "eos"])
+def test_failed_verification_hands_nothing_over(fault, client, table, name, tmp_path, monkeypatch, capsys):
+    if fault == "verify":
+
+        def refuse(*arguments):
+            raise VerificationError("relative_error is 0.5, allowed is 1e-06")
+
+        monkeypatch.setattr("export.handover.verify", refuse)
+    else:
+        monkeypatch.setattr(
+            selector.pipeline.OnnxDecoder, "read", lambda self, rows: np.ones((rows.stop - rows.start, D), np.float32)
+        )
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "selection.json").write_text("of an earlier run")
+    assert command(*table, "budget=2kB", "out=o", *POOL) == 1
+    assert ("relative_error" if fault == "verify" else "EOS is 0.") in capsys.readouterr().err
+    assert runs(client, name, "selection")[0].info.status == "FAILED"
+    assert [path.name for path in (tmp_path / "o").iterdir()] == ["selection.json"]
+    assert (tmp_path / "o" / "selection.json").read_text() == "of an earlier run"
+
+
+def test_a_stopped_sweep_continues(client, table, name, tmp_path, monkeypatch):
+    settings = [*table, "budget=2kB", "out=o", *POOL]
+    original, computed = Uniform._compress, []
+
+    def stop_at_the_second(self, table, rng):
+        if computed:
+            raise KeyboardInterrupt
+        computed.append(self.name)
+        return original(self, table, rng)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", ["selector", *settings])
+        patch.setattr(Uniform, "_compress", stop_at_the_second)
+        with pytest.raises(SystemExit):
+            main()
+    assert [run.info.status for run in runs(client, name, "selection")] == ["KILLED"]
+    assert [run.info.run_name for run in runs(client, name, "candidate")] == computed == ["uniform-b1"]
+
+    computed.clear()
+    monkeypatch.setattr(Uniform, "_compress", lambda *a: (computed.append(a[0].name), original(*a))[1])
+    assert command(*settings) == 0
+    assert "uniform-b1" not in computed and "uniform-b2" in computed
+    names = [run.info.run_name for run in runs(client, name, "candidate")]
+    assert len(names) == len({*names}), "nothing is logged twice"
+    first = (tmp_path / "o" / "payload.safetensors").read_bytes()
+    scores = (tmp_path / "o" / "candidates.csv").read_text()
+
+    # All over again: nothing is computed but the choice, whose payload is needed, and it is the same.
+    computed.clear()
+    assert command(*settings) == 0
+    assert len(runs(client, name, "candidate")) == len(names) and len(computed) <= 1
+    assert (tmp_path / "o" / "payload.safetensors").read_bytes() == first
+    assert (tmp_path / "o" / "candidates.csv").read_text() == scores
+
+    # Another seed, or another λ, is another result.
+    assert command(*settings, "seed=1") == 0
+    assert command(*settings, "measures.lambdas=[1,max]") == 0
+    assert len(runs(client, name, "candidate")) == 3 * len(names)
+
+
+def test_resume_can_be_switched_off(client, table, name):
+    for _ in range(2):
+        assert command(*table, "budget=2kB", "out=o", *POOL, "tracking.resume=false") == 0
+    names = [run.info.run_name for run in runs(client, name, "candidate")]
+    assert len(names) == 2 * len({*names})
+
+
+def test_multirun_is_one_selection_for_each_budget(client, table, name, tmp_path):
+    assert command("-m", *table, "budget=1500,2kB", "out=o${hydra:job.num}", *POOL) == 0
+    budgets = [json.loads((tmp_path / f"o{i}" / "selection.json").read_text())["budget_bytes"] for i in (0, 1)]
+    assert budgets == [1500, 2000] and len(runs(client, name, "selection")) == 2
+
+
+def test_multirun_gives_the_worst_exit_code(client, table, tmp_path):
+    assert command("-m", *table, "budget=2kB,10", "out=o${hydra:job.num}", *POOL) == 3
+    assert (tmp_path / "o0" / "model.onnx").exists() and not (tmp_path / "o1").exists()
+
+
+@pytest.mark.parametrize("sweep", [False, True])
+def test_outer_run(sweep, client, table, name, monkeypatch):
+    experiment = client.get_experiment_by_name(name).experiment_id
+    outer = client.create_run(experiment, run_name="outer").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", outer)
+    assert command(*["-m"] * sweep, *table, "budget=2kB", "out=o", *POOL) == 0
+    (parent,) = runs(client, name, "selection")
+    if sweep:
+        assert parent.data.tags["mlflow.parentRunId"] == outer != parent.info.run_id
+    else:
+        assert parent.info.run_id == outer and parent.info.run_name == "outer"
+    children = runs(client, name, "candidate")
+    assert children and all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in children)
+
+
+@pytest.mark.parametrize(("criterion", "best"), [("pip_loss", min), ("mean_cosine", max)])
+def test_other_criteria(criterion, best, client, table, tmp_path):
+    assert command(*table, "budget=2kB", "out=o", *POOL, f"criterion={criterion}") == 0
+    rows = [row for row in candidates(tmp_path) if row[criterion]]
+    chosen = json.loads((tmp_path / "o" / "selection.json").read_text())["chosen"]
+    assert chosen["measures"][criterion] == best(float(row[criterion]) for row in rows)
+
+
+@pytest.mark.parametrize("pool", ["quick", "seeds", "full"])
+def test_every_pool_composes_and_runs(pool, client, table, tmp_path):
+    assert command(*table, "budget=12.5%", "out=o", f"candidates={pool}") == 0
+    rows = candidates(tmp_path)
+    assert len(rows) >= 20 and {row["status"] for row in rows} == {"measured", "over_budget"}
+
+
+def test_a_users_own_pool(client, table, tmp_path):
+    folder = tmp_path / "mine" / "candidates"
+    folder.mkdir(parents=True)
+    (folder / "two.yaml").write_text("pool: {u: {_target_: compressors.Uniform, bits: [1, 2]}}")
+    assert command("--config-dir", str(tmp_path / "mine"), *table, "budget=2kB", "out=o", "candidates=two") == 0
+    rows = candidates(tmp_path)
+    assert [row["name"] for row in rows] == ["uniform-b1", "uniform-b2"]
+
+
+@pytest.mark.parametrize(
+    ("values", "rank"), [("zero", 0), ("deficient", D - 2)], ids=["all-zero table", "rank-deficient table"]
+)
+def test_degenerate_tables_work_and_their_rank_is_told(values, rank, client, table, tmp_path, capsys):
+    rows = np.load(tmp_path / "t.npy")
+    rows[:, D - 2 :] = rows[:, :2]
+    np.save(tmp_path / "t.npy", rows if values == "deficient" else np.zeros_like(rows))
+    assert command(*table, "budget=2kB", "out=o", *POOL) == 0
+    assert json.loads((tmp_path / "o" / "selection.json").read_text())["table"]["rank"] == rank
+    assert f"rank is {rank} of {D}" in capsys.readouterr().out
+
+
+def test_words_from_mlflow_run():
+    assert overrides(["table.path=a b", "-m"]) == ["table.path=a b", "-m"]
+    assert overrides(["--mlproject", "a=1 'b=x y' c=[1,2]"]) == ["a=1", "b=x y", "c=[1,2]"]
+    assert overrides(["--mlproject", ""]) == []
+    with pytest.raises(ValueError, match=r"--budget 3.*put settings into -P overrides"):
+        overrides(["--mlproject", "a=1", "--budget", "3"])
+
+
+class Terminal(io.StringIO):
+    """A stderr that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_progress_shows_on_a_terminal_only(stream, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", stream())
+    with bar("measuring candidates", counted=True) as update:
+        update(3, 7)
+    shown = sys.stderr.getvalue()
+    assert ("measuring candidates" in shown and "3/7" in shown) == (stream is Terminal)
+    assert stream is Terminal or shown == ""

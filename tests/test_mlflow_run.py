@@ -1,0 +1,120 @@
+"""The program as people start it: through a real `mlflow run`, and against a real tracking server."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from selector.output import FILES
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def environment(store: str) -> dict[str, str]:
+    """This process's, with the store, this interpreter first on the PATH and no run that it is part of."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+    return {**kept, "PATH": path, "MLFLOW_TRACKING_URI": store, "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def mlflow_run(store: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["mlflow", "run", str(PROJECT), "--env-manager", "local", *arguments]
+    return subprocess.run(command, env=environment(store), capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "a table.npy"
+    np.save(path, np.random.default_rng(3).standard_normal((400, 10)).astype(np.float32))
+    return path
+
+
+def only_parent(client: MlflowClient, experiment: str = "0"):
+    (parent,) = client.search_runs([experiment], "tags.`mlflow.source.type` = 'PROJECT'")
+    return parent
+
+
+def children(client: MlflowClient, parent_id: str, experiment: str = "0"):
+    return list(client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent_id}'"))
+
+
+def test_with_overrides(table, tmp_path):
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    words = f"'table.path={table}' budget=12.5% out={tmp_path}/o candidates.bits=[1,2] candidates.rates=[2]"
+    run = mlflow_run(store, "-P", f"overrides={words}")
+    assert run.returncode == 0, run.stderr
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {*FILES} - {"tokens.txt"}
+    record = json.loads((tmp_path / "o" / "selection.json").read_text())
+    parent = only_parent(MlflowClient(store))
+    assert parent.info.status == "FINISHED" and parent.info.run_id == record["run_id"]
+    assert "budget=12.5%" in parent.data.params["overrides"] and parent.data.params["budget_bytes"] == "2000"
+    found = children(MlflowClient(store), record["run_id"])
+    assert len(found) == len(record["rejected"]) + 1
+    assert {child.info.status for child in found} == {"FINISHED"}
+
+
+def test_without_overrides_says_what_is_required(tmp_path):
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    run = mlflow_run(store)
+    assert run.returncode != 0 and "required and not given: budget=..., out=..., table.path=..." in run.stderr
+    assert only_parent(MlflowClient(store)).info.status == "FAILED"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """An MLflow server on the loopback interface."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    store = f"sqlite:///{tmp_path}/server.db"
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", store, "--artifacts-destination", str(tmp_path / "kept")),
+    ]
+    with (tmp_path / "server.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment(store), stdout=log, stderr=log, start_new_session=True)
+        address = f"http://127.0.0.1:{port}"
+        try:
+            for _ in range(240):
+                try:
+                    with urllib.request.urlopen(f"{address}/health", timeout=1):
+                        break
+                except OSError:
+                    assert process.poll() is None, (tmp_path / "server.log").read_text()
+                    time.sleep(0.25)
+            yield address
+        finally:
+            os.killpg(process.pid, 15)
+            process.wait(30)
+
+
+def test_on_a_tracking_server(server, table, tmp_path):
+    settings = [f"table.path='{table}'", "budget=12.5%", f"out={tmp_path}/o", "candidates.bits=[2]"]
+    run = subprocess.run(
+        [sys.executable, "-m", "selector", *settings],
+        env=environment(server),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        cwd=tmp_path,
+    )
+    assert run.returncode == 0, run.stderr
+    assert f"UI:    {server}/#/experiments/" in run.stdout
+    client = MlflowClient(server)
+    experiment = client.get_experiment_by_name("eigenselect").experiment_id
+    record = json.loads((tmp_path / "o" / "selection.json").read_text())
+    names = {item.path for item in client.list_artifacts(record["run_id"])}
+    assert names == {*FILES, "config.yaml"} - {"tokens.txt"}
+    assert len(children(client, record["run_id"], experiment)) == len(record["rejected"]) + 1
