@@ -22,6 +22,8 @@ from rich.console import Console
 MLPROJECT = "--mlproject"
 """First argument of `mlflow run`'s command line: the next word holds all overrides, quoted as one."""
 
+LOG_WIDTH = 160
+
 _exit_codes: list[int] = [0]
 
 
@@ -51,7 +53,9 @@ def _run(settings: DictConfig) -> int:
         say(error)
         return 2
     try:
-        run(prepared, Console(), sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
+        # Lines of a log are not wrapped to the 80 columns of a terminal that is not there.
+        console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+        run(prepared, console, sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
     except NothingFitsError as error:
         say(error)
         return 3

@@ -22,7 +22,8 @@ def table_digest(table: EmbeddingTable) -> str:
     for block in table.blocks():
         digest.update(np.ascontiguousarray(block).data)
     for token in table.tokens or ():
-        digest.update(token.encode("utf-8", "surrogatepass") + b"\n")
+        encoded = token.encode("utf-8", "surrogatepass")
+        digest.update(b"%d:" % len(encoded) + encoded)
     return digest.hexdigest()
 
 

@@ -14,6 +14,7 @@ import scipy.linalg
 from compressors.table import Table
 
 Doubles = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 Read = Callable[[slice], npt.NDArray[np.floating]]
 
 CONDITION_LIMIT = 1e3
@@ -119,8 +120,9 @@ def moments(table: Table, read: Read) -> Moments:
     wide = first.dtype == np.float64 and table.read(slice(0, 1)).dtype == np.float64
     eps = float(np.finfo(np.float64 if wide else np.float32).eps)
 
-    cross, square, cosines = np.zeros((table.d, k)), np.zeros((k, k)), 0.0
+    cross, square, squares, cosines = np.zeros((table.d, k)), np.zeros((k, k)), np.zeros(k), 0.0
     for x, y in _pairs(table, read):
+        squares += np.einsum("ij,ij->j", y, y)
         if same:
             dots = np.einsum("ij,ij->i", x, y)
             lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
@@ -132,11 +134,17 @@ def moments(table: Table, read: Read) -> Moments:
         square += y.T @ y
     mean_cosine = cosines / table.n if same else None
 
-    found = _from_sums(table.n, table.gram, cross, square, mean_cosine, eps)
-    if found is not None and found.well_conditioned:
-        return found
-    triangle = _tsqr(np.concatenate([x, y - x if same else y], axis=1) for x, y in _pairs(table, read))
-    return _assemble(table.n, triangle[:, : table.d], triangle[:, table.d :], mean_cosine, eps)
+    # Where y is short beside what the sums hold, y = x + error would be the rounding of longer columns.
+    own_lengths, carried = np.sqrt(squares), np.sqrt(np.diag(square))
+    if carried.max() <= CONDITION_LIMIT * own_lengths.min():
+        found = _from_sums(table.n, table.gram, cross, square, mean_cosine, eps)
+        if found is not None and found.well_conditioned:
+            return found
+    # QR is exact to the length of each column: take of each pair the shorter one, and nothing cancels in the other.
+    own = own_lengths < carried
+    columns = (np.concatenate([x, np.where(own, y, y - x) if same else y], axis=1) for x, y in _pairs(table, read))
+    triangle = _tsqr(columns)
+    return _assemble(table.n, triangle[:, : table.d], triangle[:, table.d :], mean_cosine, eps, own)
 
 
 def _pairs(table: Table, read: Read) -> Iterator[tuple[Doubles, Doubles]]:
@@ -145,11 +153,15 @@ def _pairs(table: Table, read: Read) -> Iterator[tuple[Doubles, Doubles]]:
         yield table.read(span).astype(np.float64), read(span).astype(np.float64)
 
 
-def _assemble(n: int, x: Doubles, other: Doubles, mean_cosine: float | None, eps: float) -> Moments:
-    """Moments from x and the other columns: the error where there is one, else the candidate."""
+def _assemble(
+    n: int, x: Doubles, other: Doubles, mean_cosine: float | None, eps: float, own: Flags | None = None
+) -> Moments:
+    """Moments from x and the other columns: of the candidate where k != d or where `own`, else of the error."""
     if mean_cosine is None:
         return Moments(n, x, other, None, None, eps)
-    return Moments(n, x, x + other, other, mean_cosine, eps)
+    if own is None:
+        own = np.zeros(x.shape[1], dtype=np.bool_)
+    return Moments(n, x, np.where(own, other, x + other), np.where(own, other - x, other), mean_cosine, eps)
 
 
 def _from_sums(

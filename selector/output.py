@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FILES = (
@@ -36,17 +36,17 @@ def _beside(out: Path) -> Iterator[Path]:
     """A temporary folder on the same file system as `out`, gone afterwards, with the folders it needs."""
     parent = out if out.is_dir() else out.resolve().parent
     missing = [folder for folder in (parent, *parent.parents) if not folder.exists()]
-    parent.mkdir(parents=True, exist_ok=True)
+    folder = None
     try:
+        parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".eigenselect-", dir=parent))
-        try:
-            yield folder
-        finally:
+        yield folder
+    finally:
+        if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-    except BaseException:
         for created in missing:
-            created.rmdir()
-        raise
+            with suppress(OSError):  # not empty: `out` is in it
+                created.rmdir()
 
 
 @contextmanager

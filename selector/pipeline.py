@@ -19,7 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from compressors import Compressor, EmbeddingTable, Payload
+from compressors import Compressor, EmbeddingTable, Payload, __version__
 from export import OnnxDecoder, OnnxExport, Verification, VerificationError
 from selector import report
 from selector.budget import Budget
@@ -51,7 +51,7 @@ SETTINGS = {
 
 TRACKING = {"experiment", "resume"}
 
-VERSIONS = ("eigenselect", "numpy", "scipy", "onnx", "onnxruntime", "mlflow", "hydra-core")
+VERSIONS = ("numpy", "scipy", "onnx", "onnxruntime", "mlflow", "hydra-core")
 
 
 class TooManyFailedError(Exception):
@@ -282,7 +282,11 @@ def _record(
         "table": {"path": str(job.settings.table.path), **_profile(job), "digest": job.digest},
         "verification": {**asdict(verification), "eos_from_onnx": exported_eos},
         "seed": job.settings.seed,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
+        "versions": {
+            "eigenselect": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in VERSIONS},
+        },
         "run_id": parent.run_id,
     }
 

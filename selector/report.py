@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import html
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,9 +31,15 @@ SHOWN = {
 """Measures on the terminal: metric key -> heading and format."""
 
 
-def measured(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Those that were computed."""
-    return [candidate for candidate in candidates if candidate.status == "measured"]
+def _by_method(candidates: Sequence[Candidate], criterion: str) -> list[tuple[str, list[Candidate]]]:
+    """The candidates that have the criterion, under the name of their compressor."""
+    scored = sorted((c for c in candidates if criterion in c.measures), key=lambda c: c.compressor)
+    return [(method, list(group)) for method, group in itertools.groupby(scored, key=lambda c: c.compressor)]
+
+
+def _points(candidates: Sequence[Candidate], criterion: str) -> tuple[list[float], list[float]]:
+    """Megabytes and scores."""
+    return [c.nbytes / 1e6 for c in candidates], [c.measures[criterion] for c in candidates]
 
 
 def pareto_front(candidates: Sequence[Candidate], criterion: str) -> list[Candidate]:
@@ -52,7 +59,7 @@ def print_ranking(console: Console, selection: Selection, float32_bytes: int) ->
     grid = Grid(box=None, pad_edge=False)
     grid.add_column("#", justify="right")
     grid.add_column("candidate", no_wrap=True)
-    grid.add_column("bytes", justify="right")
+    grid.add_column("MB", justify="right")
     grid.add_column("rate", justify="right")
     for heading, _ in keys.values():
         grid.add_column(heading, justify="right")
@@ -62,8 +69,13 @@ def print_ranking(console: Console, selection: Selection, float32_bytes: int) ->
             for key, (_, form) in keys.items()
         )
         rate = f"{float32_bytes / candidate.nbytes:.1f}x"
-        grid.add_row(str(place), candidate.name, f"{candidate.nbytes:,}", rate, *scores)
+        grid.add_row(str(place), candidate.name, _megabytes(candidate), rate, *scores)
     console.print(grid)
+
+
+def _megabytes(candidate: Candidate) -> str:
+    megabytes = candidate.nbytes / 1e6
+    return f"{megabytes:,.2f}" if megabytes >= 1 else f"{megabytes:.3g}"
 
 
 def write_csv(path: Path, candidates: Sequence[Candidate], keys: Sequence[str]) -> None:
@@ -81,20 +93,24 @@ def write_picture(path: Path, selection: Selection, candidates: Sequence[Candida
     """The criterion against megabytes, with the budget and the Pareto front, as a PNG."""
     criterion = selection.criterion
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    for compressor in sorted({c.compressor for c in measured(candidates)}):
-        points = [c for c in measured(candidates) if c.compressor == compressor and criterion in c.measures]
-        axes.scatter([c.nbytes / 1e6 for c in points], [c.measures[criterion] for c in points], label=compressor)
+    for marker, (compressor, points) in zip(
+        itertools.cycle("osD^vPX"), _by_method(candidates, criterion), strict=False
+    ):
+        axes.scatter(*_points(points, criterion), label=compressor, marker=marker, alpha=0.7)
     front = pareto_front(candidates, criterion)
-    axes.step(
-        [c.nbytes / 1e6 for c in front],
-        [c.measures[criterion] for c in front],
-        where="post",
-        color="0.6",
-        zorder=0,
-    )
+    axes.step(*_points(front, criterion), where="post", color="0.6", zorder=0, label="Pareto front")
+    for candidate in front:
+        at = (candidate.nbytes / 1e6, candidate.measures[criterion])
+        axes.annotate(candidate.name, at, xytext=(7, -8), textcoords="offset points", fontsize=7)
     chosen = selection.chosen
-    at = (chosen.nbytes / 1e6, chosen.measures[criterion])
-    axes.scatter(*at, s=160, facecolors="none", edgecolors="black", linewidths=1.5, label=f"chosen: {chosen.name}")
+    axes.scatter(
+        *_points([chosen], criterion),
+        s=160,
+        facecolors="none",
+        edgecolors="black",
+        linewidths=1.5,
+        label=f"chosen: {chosen.name}",
+    )
     axes.axvline(selection.budget / 1e6, color="black", linestyle="--", linewidth=1, label="budget")
     axes.set(xlabel="payload, MB", ylabel=criterion, title=f"{criterion} against size")
     axes.grid(alpha=0.3)
@@ -107,24 +123,17 @@ def write_page(path: Path, selection: Selection, candidates: Sequence[Candidate]
     """A page that stands alone: the decision, the interactive picture, every candidate with its reason."""
     criterion = selection.criterion
     figure = go.Figure()
-    for compressor in sorted({c.compressor for c in measured(candidates)}):
-        points = [c for c in measured(candidates) if c.compressor == compressor and criterion in c.measures]
-        figure.add_scatter(
-            x=[c.nbytes / 1e6 for c in points],
-            y=[c.measures[criterion] for c in points],
-            text=[c.name for c in points],
-            mode="markers",
-            marker={"size": 9},
-            name=compressor,
-        )
-    front = pareto_front(candidates, criterion)
-    figure.add_scatter(
-        x=[c.nbytes / 1e6 for c in front],
-        y=[c.measures[criterion] for c in front],
-        mode="lines",
-        line={"shape": "hv", "color": "lightgray"},
-        name="Pareto front",
-    )
+    for symbol, (compressor, points) in enumerate(_by_method(candidates, criterion)):
+        x, y = _points(points, criterion)
+        names = [c.name for c in points]
+        marker = {"size": 9, "opacity": 0.7, "symbol": symbol}
+        figure.add_scatter(x=x, y=y, text=names, mode="markers", marker=marker, name=compressor)
+    x, y = _points(pareto_front(candidates, criterion), criterion)
+    line = {"shape": "hv", "color": "lightgray"}
+    figure.add_scatter(x=x, y=y, mode="lines", line=line, name="Pareto front", hoverinfo="skip")
+    x, y = _points([selection.chosen], criterion)
+    ring = {"size": 18, "symbol": "circle-open", "color": "black"}
+    figure.add_scatter(x=x, y=y, mode="markers", marker=ring, name="chosen", hoverinfo="skip")
     figure.add_vline(x=selection.budget / 1e6, line_dash="dash", annotation_text="budget")
     figure.update_layout(xaxis_title="payload, MB", yaxis_title=criterion, template="plotly_white", height=520)
     rows = "".join(

@@ -124,7 +124,7 @@ class Tracker:
         base = uri if uri.startswith("http") else "http://127.0.0.1:5000"
         query = {  # complete, or the UI ignores it
             "compareRunsMode": "CHART",
-            "searchFilter": f"tags.role = 'candidate' and tags.table_digest = '{table_digest}'",
+            "searchFilter": f"tags.role = 'candidate' and tags.table_digest LIKE '{table_digest[:8]}%'",
             "orderByKey": "metrics.`eos`",
             "orderByAsc": "false",
             "startTime": "ALL",

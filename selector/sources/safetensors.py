@@ -46,8 +46,6 @@ def read(path: Path, tensor: str | None = None) -> Floats:
             f"{path}: tensor {name!r} holds {dtype}, F32, F16 or BF16 is needed: "
             "save a float32 copy of it (tensor.float(), safetensors.torch.save_file)"
         )
-    if 0 in shape:
-        return np.empty(shape, np.float32)
     if dtype != "BF16":
         return np.memmap(path, "<f4" if dtype == "F32" else "<f2", "r", offset, shape)
     return _widened(np.memmap(path, "<u2", "r", offset, shape))
@@ -60,7 +58,9 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
             pass  # opening is what checks sizes, offsets and overlaps
     except SafetensorError as error:
         detail = " ".join(str(error).split())
-        raise ValueError(f"{path}: not a whole safetensors file ({detail}): fetch or save it again") from error
+        raise ValueError(
+            f"{path}: not a whole safetensors file ({detail}): fetch or save it again"
+        ) from error
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
@@ -76,7 +76,9 @@ def _choose(path: Path, header: dict[str, Any], tensor: str | None) -> str:
     if tensor is None and len(tables) == 1:
         return tables[0]
     if tensor is None:
-        raise ValueError(f"{path}: {len(tables)} tensors could be the table; name one with table.tensor; {listed}")
+        raise ValueError(
+            f"{path}: {len(tables)} tensors could be the table; name one with table.tensor; {listed}"
+        )
     if tensor not in header:
         raise ValueError(f"{path}: no tensor {tensor!r} in {len(header)}; {listed}")
     return tensor

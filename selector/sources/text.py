@@ -89,9 +89,8 @@ class TextRows:
             except pa.ArrowInvalid:
                 names, table = self._by_line(bytes(memoryview(buffer)[:stop]), self.line)
         self.line += len(names)
-        if blank := max(0, buffer.count(b"\n", stop, end) - (stop > 0)):
-            self._blank = self._blank or self.line
-            self.line += blank
+        if self._blank is None and buffer.count(b"\n", stop, end) > (stop > 0):
+            self._blank = self.line
         return names, table
 
     def _whole(self, buffer: bytearray, stop: int) -> tuple[list[bytes], Any]:
