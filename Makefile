@@ -31,7 +31,7 @@ demo: $(VENV)/.installed-demo  ## choose, export and verify the best form of a r
 	@table="$$($(BIN)/python scripts/demo_table.py)" && \
 	PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_DISABLE_TELEMETRY=true \
 	mlflow run . --env-manager local -P overrides="$$table budget=6.5MB out=out/demo"
-	@echo "make ui serves that address"
+	@echo "To compare the runs: make ui, then open that address."
 
 ui: $(VENV)/.installed  ## look at the runs
 	@PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_DISABLE_TELEMETRY=true \

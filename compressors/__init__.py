@@ -8,4 +8,6 @@ from compressors.pca import PCA
 from compressors.table import EmbeddingTable
 from compressors.uniform import Uniform
 
+__version__ = "0.1.0"
+
 __all__ = ["PCA", "Compressor", "EmbeddingTable", "Identity", "KMeans", "Payload", "Uniform", "load"]

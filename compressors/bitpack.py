@@ -61,4 +61,4 @@ def unpack_table(width: int) -> Bytes:
 
 def unpack(packed: Bytes, width: int, d: int) -> Bytes:
     """The inverse of `pack`: (rows, d) codes."""
-    return unpack_table(width)[packed].reshape(len(packed), -1)[:, :d]
+    return unpack_table(width)[packed].reshape(len(packed), packed.shape[1] * 8 // width)[:, :d]

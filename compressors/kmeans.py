@@ -70,7 +70,8 @@ class KMeans(Compressor):
 
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
         levels = centroids(table.histogram, 1 << self.bits).astype(np.float32)
-        boundaries = (levels[1:] + levels[:-1]) / 2
+        wide = levels.astype(np.float64)  # the sum of two levels may exceed what float32 holds
+        boundaries = ((wide[1:] + wide[:-1]) / 2).astype(np.float32)
 
         def codes_of(block: Floats) -> npt.NDArray[np.uint8]:
             return np.searchsorted(boundaries, block).astype(np.uint8)

@@ -54,7 +54,8 @@ class NumpyOps:
 
     def dequantize_gather(self, packed: Any, lut: Any, rows: Any, dim: int) -> Any:  # noqa: D102
         picked = lut[packed[rows]]
-        return picked.reshape(*picked.shape[:-2], -1)[..., :dim]
+        # Sizes are spelled out instead of -1: an empty batch has no shape to infer from.
+        return picked.reshape(*picked.shape[:-2], picked.shape[-2] * picked.shape[-1])[..., :dim]
 
     def lookup(self, levels: Any, codes: Any) -> Any:  # noqa: D102
         return levels[codes.astype(np.intp)]

@@ -34,8 +34,8 @@ class PCA(Compressor):
     def __post_init__(self) -> None:
         if (self.dim is None) == (self.rate is None):
             raise ValueError(f"PCA with dim = {self.dim} and rate = {self.rate}: give exactly one of them")
-        if self.dim is not None and self.dim < 1:
-            raise ValueError(f"PCA dim = {self.dim}: must be at least 1")
+        if self.dim is not None and (isinstance(self.dim, bool) or not isinstance(self.dim, int) or self.dim < 1):
+            raise ValueError(f"PCA dim = {self.dim!r}: must be an integer of at least 1")
         if self.rate is not None and not self.rate >= 1:
             raise ValueError(f"PCA rate = {self.rate}: must be at least 1, which keeps every direction")
 

@@ -63,7 +63,7 @@ class Table(ABC):
     def gram(self) -> npt.NDArray[np.float64]:
         """XᵀX, (d, d) float64; one pass, kept."""
         total = np.zeros((self.d, self.d))
-        # One BLAS thread, whoever asks first: a sum depends on how many threads it was split over, and this one is kept.
+        # One BLAS thread, whoever asks first: the sum depends on how many it was split over, and it is kept.
         with threadpool_limits(limits=1, user_api="blas"):
             for block in self.blocks():
                 wide = block.astype(np.float64)
@@ -144,6 +144,10 @@ class ProjectedTable(Table):
     @property
     def d(self) -> int:  # noqa: D102
         return int(self.matrix.shape[1])
+
+    def spans(self) -> Iterator[slice]:
+        """The row ranges of the source: it is the wider one, and a float16 block of it is widened to be multiplied."""
+        return self.source.spans()
 
     def read(self, rows: slice) -> Floats:  # noqa: D102
         return self.source.read(rows).astype(np.float32, copy=False) @ self.matrix

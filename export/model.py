@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 
 import onnx
+from compressors import __version__
 from compressors.payload import Payload
 from onnx import helper
 
@@ -53,7 +53,7 @@ def to_onnx(payload: Payload, *, opset: int = OPSET) -> onnx.ModelProto:
         ],
         functions=[dequantize_gather(opset)] if uses_ours else [],
         producer_name="eigenselect",
-        producer_version=version("eigenselect"),
+        producer_version=__version__,
     )
     onnx.checker.check_model(model, full_check=True)
     return model
