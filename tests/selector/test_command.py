@@ -263,7 +263,9 @@ def test_failed_verification_hands_nothing_over(fault, client, table, name, tmp_
         monkeypatch.setattr("export.handover.verify", refuse)
     else:
         monkeypatch.setattr(
-            selector.pipeline.OnnxDecoder, "read", lambda self, rows: np.ones((rows.stop - rows.start, D), np.float32)
+            selector.pipeline.OnnxDecoder,
+            "read",
+            lambda self, rows: np.ones((rows.stop - rows.start, D), np.float32),
         )
     (tmp_path / "o").mkdir()
     (tmp_path / "o" / "selection.json").write_text("of an earlier run")

@@ -35,9 +35,7 @@ NAMES = {
 }
 
 
-def rows_of(
-    vectors: np.ndarray, tokens: list[bytes], ending: bytes = b"\n", separator: bytes = b" "
-) -> bytes:
+def rows_of(vectors: np.ndarray, tokens: list[bytes], ending: bytes = b"\n", separator: bytes = b" ") -> bytes:
     """Text rows with the digits that give back each float32."""
     lines = (
         separator.join([token, *(np.format_float_scientific(x, unique=True).encode() for x in row)])
@@ -86,9 +84,9 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
 
 
 ODD = "é中\u00a0\u0085\u2028\u2029\u200b\ufeff\x0b\x0c\x00\x1c\x1e\"',;#\\|N/A1.-+e_\u3000😀"
-TOKENS = st.text(
-    st.sampled_from(ODD) | st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8
-).filter(lambda token: not set(token) & set(" \t\r\n"))
+TOKENS = st.text(st.sampled_from(ODD) | st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(
+    lambda token: not set(token) & set(" \t\r\n")
+)
 
 
 @st.composite
@@ -120,9 +118,7 @@ def test_round_trip(table, format, zipped, block, tmp_path, monkeypatch):
         return
     options = {}
     if format not in STREAMED:
-        (tmp_path / "tokens.txt").write_text(
-            "".join(f"{t}\n" for t in tokens), encoding="utf-8", newline="\n"
-        )
+        (tmp_path / "tokens.txt").write_text("".join(f"{t}\n" for t in tokens), encoding="utf-8", newline="\n")
         options["tokens"] = tmp_path / "tokens.txt"
     read = read_table(path, format=format, **options)
     np.testing.assert_array_equal(bits(read.vectors), bits(vectors))
@@ -587,9 +583,7 @@ def test_duplicates(format, tmp_path):
     if format not in STREAMED:
         options["tokens"] = tmp_path / "tokens.txt"
         options["tokens"].write_bytes(b"\n".join(tokens))
-    first = (
-        "3 duplicate tokens (first: 'tok2' at rows 2 and 5, 'tok2' at rows 2 and 6, 'tok0' at rows 0 and 7)"
-    )
+    first = "3 duplicate tokens (first: 'tok2' at rows 2 and 5, 'tok2' at rows 2 and 6, 'tok0' at rows 0 and 7)"
     refused(path, first, "table.duplicates=first", format=format, **options)
     read = read_table(path, format=format, duplicates="first", **options)
     assert read.tokens == ["tok0", "tok1", "tok2", "tok3", "tok4"]
@@ -642,15 +636,11 @@ def test_the_digest_is_checked(tmp_path):
 
 def test_formats_must_be_known(tmp_path):
     path = write(tmp_path / "t.txt", "glove", *small())
-    with pytest.raises(
-        ValueError, match=re.escape("unknown format 'csv': the formats are npy, glove, word2vec-text")
-    ):
+    with pytest.raises(ValueError, match=re.escape("unknown format 'csv': the formats are npy, glove, word2vec-text")):
         read_table(path, format="csv")
     for content in (b"no table here\n", b'{"a": 1}', b"a,1,2\nb,3,4\n", bytes(range(256))):
         path.write_bytes(content)
-        refused(
-            path, "unknown format", "table.format", "npy, glove, word2vec-text, word2vec-binary, safetensors"
-        )
+        refused(path, "unknown format", "table.format", "npy, glove, word2vec-text, word2vec-binary, safetensors")
 
 
 def test_other_files_are_refused_with_a_cure(tmp_path):
@@ -767,6 +757,4 @@ def test_real_text_agrees_with_pandas():
     )
     table = read_table(path)
     assert table.tokens == list(read[0])
-    np.testing.assert_allclose(
-        table.vectors, read.iloc[:, 1:11].to_numpy(np.float64).astype(np.float32), rtol=1e-6
-    )
+    np.testing.assert_allclose(table.vectors, read.iloc[:, 1:11].to_numpy(np.float64).astype(np.float32), rtol=1e-6)

@@ -1,0 +1,145 @@
+"""The one list of (compressor, what it promises) that the laws are checked on, and the tables they are checked with.
+
+To add a method: construct it here, once for each of its ways of working, and say what it promises beyond the laws that
+hold for every method (the fields of `Case`). `tests/test_laws.py` then checks it on every table; nothing else changes.
+What only this method does (an optimum, a formula) belongs in `tests/compressors/test_<method>.py`.
+
+To add a table: add it to `TABLES`. It needs at least six columns, the most that a case asks for.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+
+from compressors import PCA, Compressor, EmbeddingTable, Identity, KMeans, Payload, Uniform
+
+
+@dataclass(frozen=True)
+class Case:
+    """A compressor and its promises.
+
+    Attributes:
+        compressor: the method with its settings.
+        parity: how numpy, torch and ONNX Runtime agree: to the `bit`, or as a `sum` of products may be rounded.
+        keeps_dimension: decodes to the table's d columns.
+        lossless: decodes to the table's own entries, to float32 rounding.
+        random: another seed may give other bytes; without it no seed may matter.
+        one_pass: no float sum over rows decides a code, so that the size of a block cannot matter to the bit.
+        largest: no table with a larger entry is accepted.
+        family: cases of one family, in the order of their bits, never get worse at reconstruction.
+    """
+
+    compressor: Compressor
+    parity: Literal["bit", "sum"] = "bit"
+    keeps_dimension: bool = True
+    lossless: bool = False
+    random: bool = False
+    one_pass: bool = True
+    largest: float = np.inf
+    family: str | None = None
+
+    @property
+    def id(self) -> str:
+        return self.compressor.name
+
+
+def _pca(compressor: PCA, *, random: bool = False) -> Case:
+    return Case(
+        compressor,
+        parity="sum" if compressor.keep_dimension else "bit",
+        keeps_dimension=compressor.keep_dimension,
+        lossless=compressor == PCA(rate=1, keep_dimension=True),
+        random=random,
+        one_pass=False,
+        largest=65504 if compressor.then == Identity("float16") else np.inf,
+    )
+
+
+CASES: list[Case] = [
+    Case(Identity("float32"), lossless=True),
+    Case(Identity("float16"), largest=65504),
+    *(Case(Uniform(bits), family="uniform") for bits in range(1, 9)),
+    *(Case(Uniform(bits, "stochastic"), random=True) for bits in (1, 2, 3)),
+    *(Case(KMeans(bits), family="kmeans") for bits in range(1, 9)),
+    _pca(PCA(dim=1)),
+    _pca(PCA(dim=5)),
+    _pca(PCA(rate=3)),
+    _pca(PCA(dim=5, keep_dimension=True)),
+    _pca(PCA(rate=1, keep_dimension=True)),
+    _pca(PCA(dim=5, then=Identity("float16"))),
+    _pca(PCA(dim=5, then=Uniform(4))),
+    _pca(PCA(dim=5, then=Uniform(3))),
+    _pca(PCA(dim=6, then=KMeans(7))),
+    _pca(PCA(dim=5, then=Uniform(2, "stochastic")), random=True),
+    _pca(PCA(dim=6, keep_dimension=True, then=Uniform(4))),
+    _pca(PCA(dim=5, keep_dimension=True, then=Uniform(7))),
+    _pca(PCA(dim=5, keep_dimension=True, then=KMeans(2))),
+    _pca(PCA(dim=5, keep_dimension=True, then=KMeans(3))),
+    _pca(PCA(dim=6, keep_dimension=True, then=PCA(dim=4, keep_dimension=True, then=Uniform(8)))),
+]
+
+FAMILIES: dict[str, list[Case]] = {
+    str(family): list(cases) for family, cases in itertools.groupby(CASES, lambda case: case.family) if family
+}
+
+
+def gaussian(n: int, d: int, seed: int = 0) -> np.ndarray:
+    """(n, d) float32: correlated columns of standard deviations from 0.2 to 2."""
+    rng = np.random.default_rng(seed)
+    mixing, _ = np.linalg.qr(rng.standard_normal((d, d)))
+    return (rng.standard_normal((n, d)) * np.linspace(0.2, 2, d) @ mixing).astype(np.float32)
+
+
+def _zero_row_constant_column() -> np.ndarray:
+    table = gaussian(200, 9, seed=1)
+    table[:, 4] = 0.25
+    table[17] = 0
+    return table
+
+
+def _duplicated_column() -> np.ndarray:
+    table = gaussian(200, 10, seed=2)
+    table[:, 7] = table[:, 3]
+    return table
+
+
+TABLES: dict[str, EmbeddingTable] = {
+    name: EmbeddingTable(vectors)
+    for name, vectors in {
+        "gaussian": gaussian(300, 13),
+        "half": gaussian(300, 13, seed=3).astype(np.float16),
+        "zero-row-constant-column": _zero_row_constant_column(),
+        "duplicated-column": _duplicated_column(),
+        "all-zero": np.zeros((50, 6), np.float32),
+        "square": gaussian(12, 12, seed=4),
+        "scale-1e-30": gaussian(100, 11, seed=5) * np.float32(1e-30),
+        "scale-1e30": gaussian(100, 11, seed=6) * np.float32(1e30),
+        "mixed-scales": gaussian(100, 8, seed=7) * np.logspace(-20, 20, 8, dtype=np.float32),
+    }.items()
+}
+
+
+ON_TABLES: list[tuple[Case, str]] = [
+    (case, name) for case in CASES for name, table in TABLES.items() if table.abs_max <= case.largest
+]
+
+
+def compress(case: Case, table: EmbeddingTable, seed: int = 0) -> Payload:
+    """The case's payload of a table, from a generator seeded with `seed`."""
+    return case.compressor.compress(table, np.random.default_rng(seed))
+
+
+@cache
+def payload_of(case: Case, table: str) -> Payload:
+    """The case's payload of a named table with seed 0, made once."""
+    return compress(case, TABLES[table])
+
+
+def decode(payload: Payload) -> np.ndarray:
+    """All rows, (n, k) float32."""
+    return payload.read(slice(0, payload.n))

@@ -1,0 +1,249 @@
+"""Verification: passes what is right, and names the check that fails on everything that is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from compressors import EmbeddingTable, Payload
+from compressors.ops import NumpyOps, TorchOps
+from compressors.payload import Packed
+from export import OnnxDecoder, VerificationError, parity, save, to_onnx, verify
+from tests.cases import CASES, Case, compress, decode, gaussian, payload_of
+
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def small() -> Payload:
+    """Twenty rows: every one of them is among those that `verify` draws."""
+    (case,) = (case for case in CASES if case.id == "uniform-b4")
+    return compress(case, EmbeddingTable(gaussian(20, 13)))
+
+
+def initializer(model: onnx.ModelProto, name: str) -> TensorProto:
+    (found,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
+    return found
+
+
+def change(model: onnx.ModelProto, name: str, array: np.ndarray) -> None:
+    initializer(model, name).CopyFrom(numpy_helper.from_array(array, name))
+
+
+def refused(payload: Payload, model: onnx.ModelProto, folder: Path, message: str) -> None:
+    save(model, folder / "model.onnx")
+    with pytest.raises(VerificationError, match=message):
+        verify(payload, folder / "model.onnx", rng())
+
+
+# --- what is right ----------------------------------------------------------------------------------------------------
+
+
+@every_case
+def test_a_real_export_passes(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity, "_session_bytes", lambda path, ids: 0)  # a process each; the next tests start it
+    payload = payload_of(case, "gaussian")
+    save(to_onnx(payload), tmp_path / "model.onnx")
+    report = verify(payload, tmp_path / "model.onnx", rng())
+    assert report.rows > 290
+    assert report.payload_bytes == payload.nbytes
+    assert report.file_bytes == (tmp_path / "model.onnx").stat().st_size
+    assert 0 < report.file_bytes - report.payload_bytes <= 16 * 1024
+    assert payload.nbytes <= report.constant_bytes <= payload.nbytes + 16 * 1024
+    assert report.providers == ["CPUExecutionProvider"]
+    if case.parity == "bit":
+        assert (report.max_abs_error, report.relative_error) == (0, 0)
+    else:
+        assert report.relative_error <= 1e-6
+
+
+def test_session_memory_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
+    save(to_onnx(small()), tmp_path / "model.onnx")
+    report = verify(small(), tmp_path / "model.onnx", rng())
+    assert 0 < report.session_bytes <= 32 << 20
+
+
+def test_the_decoder_reads_rows_as_a_payload_does(tmp_path: Path) -> None:
+    save(to_onnx(small()), tmp_path / "model.onnx")
+    decoder = OnnxDecoder(tmp_path / "model.onnx")
+    np.testing.assert_array_equal(decoder.read(slice(3, 17)), small().read(slice(3, 17)), strict=True)
+
+
+# --- what is not ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", [0, 11, 19])
+def test_one_flipped_bit_is_seen(row: int, tmp_path: Path) -> None:
+    payload, model = small(), to_onnx(small())
+    packed = numpy_helper.to_array(initializer(model, "packed")).copy()
+    packed[row, 2] ^= 1
+    change(model, "packed", packed)
+    refused(payload, model, tmp_path, r"^model\.onnx: relative_error is \d.*, allowed is 1e-06: not handed over$")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_level_that_is_not_finite_is_seen(value: float, tmp_path: Path) -> None:
+    payload, model = small(), to_onnx(small())
+    lut = numpy_helper.to_array(initializer(model, "lut")).copy()
+    lut[payload.arrays()["packed"][5, 0], 0] = value
+    change(model, "lut", lut)
+    refused(payload, model, tmp_path, r"^model\.onnx: relative_error is (nan|inf), allowed is 1e-06")
+
+
+def test_an_error_just_above_the_allowed_is_seen(tmp_path: Path) -> None:
+    payload = small()
+    for factor, passes in ((1 + 2**-21, True), (1 + 2**-18, False)):  # 5e-7 and 4e-6, of every entry
+        model = to_onnx(payload)
+        change(model, "lut", numpy_helper.to_array(initializer(model, "lut")) * np.float32(factor))
+        if passes:
+            save(model, tmp_path / "model.onnx")
+            assert 0 < verify(payload, tmp_path / "model.onnx", rng()).relative_error <= 1e-6
+        else:
+            refused(payload, model, tmp_path, r"relative_error is [34]\.\d*e-06, allowed is 1e-06")
+
+
+def test_padding_above_16_kib_is_seen(tmp_path: Path) -> None:
+    payload, model = small(), to_onnx(small())
+    model.doc_string = "x" * (16 * 1024)
+    allowed = payload.nbytes + 16 * 1024
+    refused(payload, model, tmp_path, rf"^model\.onnx: file_bytes is \d+, allowed is {allowed}: not handed over$")
+
+
+def test_another_width_is_seen(tmp_path: Path) -> None:
+    (case,) = (case for case in CASES if case.id == "uniform-b4")
+    narrow = compress(case, EmbeddingTable(gaussian(20, 12)))
+    refused(small(), to_onnx(narrow), tmp_path, r"^the model gives rows of shape \(20, 12\), the payload \(20, 13\)$")
+
+
+def test_a_provider_that_is_not_used_is_seen(tmp_path: Path) -> None:
+    absent = next(
+        name
+        for name in ("CUDAExecutionProvider", "CoreMLExecutionProvider", "DmlExecutionProvider")
+        if name not in ort.get_available_providers()
+    )
+    save(to_onnx(small()), tmp_path / "model.onnx")
+    message = rf"^ONNX Runtime did not use \['{absent}'\], only \['CPUExecutionProvider'\]: install that provider$"
+    with pytest.warns(UserWarning, match=absent), pytest.raises(VerificationError, match=message):
+        verify(small(), tmp_path / "model.onnx", rng(), [absent, "CPUExecutionProvider"])
+
+
+def test_a_model_that_cannot_be_loaded_alone_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(VerificationError, match=r"^model\.onnx could not be loaded in a process of its own: .*"):
+        parity._session_bytes(tmp_path / "model.onnx", 1)
+
+
+def of_bytes(n: int) -> Packed:
+    """An (n, 64) payload whose entries are its bytes: a Cast of the packed table is its decode."""
+    packed = np.random.default_rng(0).integers(0, 256, (n, 64), dtype=np.uint8)
+    return Packed(packed, np.arange(256, dtype=np.float32)[:, None], 64)
+
+
+def hand_made(payload: Packed, nodes: list[onnx.NodeProto], **constants: np.ndarray) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "hand-made",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch"])],
+        [helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["batch", payload.k])],
+        [
+            numpy_helper.from_array(payload.packed, "packed"),
+            *(numpy_helper.from_array(array, name) for name, array in constants.items()),
+        ],
+    )
+    model = helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 18)])
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def test_a_table_expanded_when_it_is_loaded_is_seen(tmp_path: Path) -> None:
+    payload = of_bytes(1_000)
+    model = hand_made(
+        payload,
+        [
+            helper.make_node("Cast", ["packed"], ["table"], to=TensorProto.FLOAT),
+            helper.make_node("Gather", ["table", "ids"], ["vectors"], axis=0),
+        ],
+    )
+    # ONNX Runtime folds the Cast: the file is small, the session is not.
+    allowed = payload.nbytes + 16 * 1024
+    refused(payload, model, tmp_path, rf"^model\.onnx: constant_bytes is 256000, allowed is {allowed}: not handed")
+
+
+def test_a_table_stored_expanded_is_seen(tmp_path: Path) -> None:
+    payload = of_bytes(1_000)
+    model = hand_made(payload, [helper.make_node("Gather", ["table", "ids"], ["vectors"])], table=decode(payload))
+    refused(payload, model, tmp_path, r"^model\.onnx: file_bytes is 3\d{5}, allowed is 81408: not handed over$")
+
+
+def test_a_table_expanded_when_it_is_run_is_seen(tmp_path: Path) -> None:
+    payload = of_bytes(200_000)
+    model = hand_made(
+        payload,
+        [
+            # All rows, from a range that ends at n + size(ids) - size(ids): nothing that could be folded.
+            helper.make_node("Size", ["ids"], ["size"]),
+            helper.make_node("Add", ["n", "size"], ["longer"]),
+            helper.make_node("Sub", ["longer", "size"], ["end"]),
+            helper.make_node("Range", ["zero", "end", "one"], ["all"]),
+            helper.make_node("Gather", ["packed", "all"], ["bytes"], axis=0),
+            helper.make_node("Cast", ["bytes"], ["table"], to=TensorProto.FLOAT),
+            helper.make_node("Gather", ["table", "ids"], ["vectors"], axis=0),
+        ],
+        n=np.array(200_000),
+        zero=np.array(0),
+        one=np.array(1),
+    )
+    allowed = 2 * payload.nbytes + (32 << 20)
+    refused(payload, model, tmp_path, rf"^model\.onnx: session_bytes is \d+, allowed is {allowed}: not handed over$")
+    save(to_onnx(payload), tmp_path / "model.onnx")
+    assert verify(payload, tmp_path / "model.onnx", rng()).session_bytes <= allowed
+
+
+# --- on a GPU ---------------------------------------------------------------------------------------------------------
+
+
+def _ids(payload: Payload) -> np.ndarray:
+    return np.concatenate([np.arange(payload.n), [-1, -payload.n, 3, 3]])
+
+
+def _check(case: Case, got: np.ndarray, expected: np.ndarray) -> None:
+    assert got.shape == expected.shape
+    if case.parity == "bit":
+        np.testing.assert_array_equal(got, expected)
+    else:
+        assert np.linalg.norm(got - expected.astype(np.float64)) <= 1e-6 * np.linalg.norm(expected)
+
+
+@pytest.mark.gpu
+@every_case
+def test_torch_on_cuda_is_numpy(case: Case) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device")
+    payload = payload_of(case, "gaussian")
+    ids = _ids(payload)
+    got = payload.decode(torch.from_numpy(ids).cuda(), TorchOps("cuda"))
+    assert got.device.type == "cuda"
+    _check(case, got.cpu().numpy(), payload.decode(ids, NumpyOps()))
+
+
+@pytest.mark.gpu
+@every_case
+def test_onnx_runtime_on_cuda_is_numpy(case: Case, tmp_path: Path) -> None:
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        pytest.skip("this ONNX Runtime has no CUDAExecutionProvider")
+    payload = payload_of(case, "gaussian")
+    save(to_onnx(payload), tmp_path / "model.onnx")
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    decoder = OnnxDecoder(tmp_path / "model.onnx", providers)
+    assert decoder.providers[0] == "CUDAExecutionProvider"
+    ids = _ids(payload)
+    _check(case, decoder.decode(ids), payload.decode(ids, NumpyOps()))

@@ -1,0 +1,96 @@
+"""Digests: of the contents, of all of the contents, and of nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import compressors.table
+from compressors import EmbeddingTable
+from selector import digest as module
+from selector.digest import candidate_key, code_digest, table_digest
+
+
+def rows(dtype=np.float32):
+    return np.arange(30, dtype=dtype).reshape(10, 3)
+
+
+def test_the_same_contents_have_the_same_digest(tmp_path, monkeypatch):
+    tokens = [str(i) for i in range(10)]
+    known = table_digest(EmbeddingTable(rows(), tokens))
+    assert len(known) == 64
+    np.save(tmp_path / "table.npy", rows())
+    mapped = np.load(tmp_path / "table.npy", mmap_mode="r")
+    assert table_digest(EmbeddingTable(mapped, tuple(tokens))) == known
+    assert table_digest(EmbeddingTable(np.asfortranarray(rows()), tokens)) == known
+    assert table_digest(EmbeddingTable(np.repeat(rows(), 2, axis=1)[:, ::2], tokens)) == known
+    monkeypatch.setattr(compressors.table, "BLOCK_BYTES", 1)
+    assert table_digest(EmbeddingTable(rows(), tokens)) == known
+
+
+def test_any_change_of_contents_changes_the_digest():
+    changed = rows()
+    changed[9, 2] = np.nextafter(changed[9, 2], 0)
+    tables = [
+        EmbeddingTable(rows()),
+        EmbeddingTable(changed),
+        EmbeddingTable(rows()[::-1]),
+        EmbeddingTable(rows()[:9]),
+        EmbeddingTable(rows(np.float16)),
+        EmbeddingTable(rows().reshape(15, 2)),
+        EmbeddingTable(np.zeros((6, 4), np.float16)),
+        EmbeddingTable(np.zeros((6, 2), np.float32)),  # the same bytes as the one above
+        *(EmbeddingTable(rows()[:3], tokens) for tokens in (["a", "b", "c"], ["a", "c", "b"], ["a", "b", "d"])),
+        *(EmbeddingTable(rows()[:3], tokens) for tokens in (["ab", "c", ""], ["a", "bc", ""], ["", "", "abc"])),
+        *(EmbeddingTable(rows()[:3], tokens) for tokens in (["a\nb", "c", "d"], ["a", "b\nc", "d"])),
+        EmbeddingTable(rows()[:3], ["\udc80", "b", "c"]),  # a byte that was no UTF-8
+    ]
+    assert len({table_digest(table) for table in tables}) == len(tables)
+
+
+def test_the_code_digest_is_the_same_in_another_process():
+    program = "from selector.digest import code_digest; print(code_digest())"
+    root = Path(module.__file__).parents[1]
+    other = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == code_digest()
+
+
+@pytest.mark.parametrize("change", ["edit", "add", "rename"])
+def test_the_code_digest_changes_with_any_source(change, tmp_path, monkeypatch):
+    fresh = code_digest.__wrapped__
+    (tmp_path / "__init__.py").write_text("")
+    (tmp_path / "deep").mkdir()
+    source = tmp_path / "deep" / "method.py"
+    source.write_text("LEVELS = 3\n")
+    monkeypatch.setattr(module.compressors, "__file__", str(tmp_path / "__init__.py"))
+    before = fresh()
+    assert before != code_digest()
+    (tmp_path / "deep" / "notes.txt").write_text("no source")
+    assert fresh() == before
+    if change == "edit":
+        source.write_text("LEVELS = 4\n")
+    elif change == "add":
+        (tmp_path / "deep" / "another.py").write_text("")
+    else:
+        source.rename(tmp_path / "deep" / "methods.py")
+    assert fresh() != before
+
+
+def test_a_candidate_is_found_again_by_all_that_its_score_rests_on(monkeypatch):
+    known = candidate_key("Uniform", {"bits": 4, "rounding": "nearest"}, "t", 0, [1])
+    assert candidate_key("Uniform", {"rounding": "nearest", "bits": 4}, "t", 0, (1,)) == known
+    others = [
+        candidate_key("KMeans", {"bits": 4, "rounding": "nearest"}, "t", 0, [1]),
+        candidate_key("Uniform", {"bits": 3, "rounding": "nearest"}, "t", 0, [1]),
+        candidate_key("Uniform", {"bits": 4, "rounding": "stochastic"}, "t", 0, [1]),
+        candidate_key("Uniform", {"bits": 4, "rounding": "nearest"}, "u", 0, [1]),
+        candidate_key("Uniform", {"bits": 4, "rounding": "nearest"}, "t", 1, [1]),
+        candidate_key("Uniform", {"bits": 4, "rounding": "nearest"}, "t", 0, [1, "max"]),
+    ]
+    monkeypatch.setattr(module, "code_digest", lambda: "other code")
+    others.append(candidate_key("Uniform", {"bits": 4, "rounding": "nearest"}, "t", 0, [1]))
+    assert len({known, *others}) == 8

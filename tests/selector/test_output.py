@@ -1,0 +1,113 @@
+"""The output folder: complete or untouched."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from selector.output import FILES, check_writable, staged
+
+
+def tree(root):
+    """Every path under `root` with its text, hidden ones included."""
+    return {str(p.relative_to(root)): p.read_text() if p.is_file() else None for p in sorted(root.rglob("*"))}
+
+
+def hand_over(out, names=FILES, text="new"):
+    with staged(out) as folder:
+        for name in names:
+            (folder / name).write_text(text)
+
+
+def test_files_move_into_a_new_folder(tmp_path):
+    out = tmp_path / "a" / "b" / "out"
+    hand_over(out)
+    assert tree(out) == dict.fromkeys(sorted(FILES), "new")
+    assert set(tree(tmp_path)) == {"a", "a/b", "a/b/out", *(f"a/b/out/{name}" for name in FILES)}
+
+
+def test_nothing_is_in_the_folder_before_the_end(tmp_path):
+    out = tmp_path / "out"
+    with staged(out) as folder:
+        (folder / "model.onnx").write_text("new")
+        assert folder != out
+        assert folder.parent == tmp_path  # beside it, on one file system: a move is a rename
+        assert not (out / "model.onnx").exists()
+    assert tree(out) == {"model.onnx": "new"}
+    with staged(out) as folder:
+        assert folder.parent == out  # the folder above may not be writable
+
+
+def test_files_of_others_stay_and_those_of_an_earlier_hand_over_go(tmp_path):
+    out = tmp_path / "out"
+    hand_over(out, text="old")
+    (out / "notes.md").write_text("mine")
+    (out / "more").mkdir()
+    (out / "more" / "tokens.txt").write_text("mine")
+    hand_over(out, [name for name in FILES if name != "tokens.txt"])
+    expected = {name: "new" for name in FILES if name != "tokens.txt"}
+    assert tree(out) == {**expected, "notes.md": "mine", "more": None, "more/tokens.txt": "mine"}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failure_leaves_an_earlier_hand_over_as_it_was(tmp_path, error):
+    out = tmp_path / "out"
+    hand_over(out, text="old")
+    (out / "notes.md").write_text("mine")
+    before = tree(tmp_path)
+    with pytest.raises(error), staged(out) as folder:
+        (folder / "model.onnx").write_text("new")
+        raise error
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failure_leaves_no_folders_behind(tmp_path, error):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(error), staged(tmp_path / "a" / "b" / "c" / "out") as folder:
+        (folder / "model.onnx").write_text("new")
+        raise error
+    assert tree(tmp_path) == {"a": None}
+
+
+def test_a_relative_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_writable(Path("out"))
+    assert tree(tmp_path) == {}
+    hand_over(Path("out"))
+    hand_over(Path(), text="here")
+    assert {"model.onnx": "here", "out/model.onnx": "new"}.items() <= tree(tmp_path).items()
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_checking_leaves_no_trace(tmp_path, exists):
+    out = tmp_path / "a" / "out"
+    if exists:
+        hand_over(out)
+    before = tree(tmp_path)
+    check_writable(out)
+    assert tree(tmp_path) == before
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(ValueError, match=r"out = .*out is a file: name a folder"):
+        check_writable(tmp_path / "out")
+    for inside in ("out/a", "out/a/b"):
+        with pytest.raises(ValueError, match=r"out = .* cannot be written: .*; name a folder you may write to"):
+            check_writable(tmp_path / inside)
+    assert tree(tmp_path) == {"out": "mine"}
+
+
+def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
+    """By a refusing system call: the tests may run as root, who may write anywhere."""
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    with pytest.raises(ValueError, match=r"out = .*out cannot be written: Permission denied; name a folder"):
+        check_writable(tmp_path / "a" / "out")
+    assert tree(tmp_path) == {}

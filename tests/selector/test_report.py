@@ -1,0 +1,177 @@
+"""What a person sees: the CSV, the Pareto front, the picture, the page and the ranking."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import struct
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from selector import report
+from selector.measures import Measures
+from selector.selection import Candidate, select
+
+KEYS = Measures().keys
+NASTY = "<img src=http://evil.example/x onerror=alert(1)></script><b>&\"'"
+
+
+def measured(name, nbytes, **measures):
+    return Candidate(name, "Uniform", {"bits": 4, "rounding": "nearest"}, nbytes, "measured", measures, run_id="r1")
+
+
+def pool(name="uniform-b4"):
+    return [
+        measured(name, 1_500_000, eos=0.1 + 0.2, pip_loss=12.5),
+        measured("uniform-b2", 750_000, eos=0.25, pip_loss=20.0),
+        Candidate("kmeans-b4", "KMeans", {"bits": 4}, 1_600_000, "failed", reason=f'a, "b"\nc {name}'),
+        Candidate("identity", "Identity", {}, 9_000_000, "over_budget"),
+    ]
+
+
+# The CSV.
+
+
+def test_the_csv_has_a_row_a_candidate_and_a_column_a_measure(tmp_path):
+    path = tmp_path / "candidates.csv"
+    report.write_csv(path, pool(), KEYS)
+    with path.open(newline="", encoding="utf-8") as file:
+        first, *rows = csv.DictReader(file)
+    assert list(first)[:5] == ["name", "compressor", "parameters", "nbytes", "status"]
+    assert list(first)[5 : 5 + len(KEYS)] == KEYS
+    assert set(first) == {"name", "compressor", "parameters", "nbytes", "status", *KEYS, "reason", "run_id"}
+    assert float(first["eos"]) == 0.1 + 0.2  # to the last bit
+    assert json.loads(first["parameters"]) == {"bits": 4, "rounding": "nearest"}
+    assert [row["status"] for row in (first, *rows)] == ["measured", "measured", "failed", "over_budget"]
+    assert rows[1]["reason"] == 'a, "b"\nc uniform-b4'
+    assert [first["delta1"], *(row["eos"] for row in rows[1:])] == ["", "", ""]  # undefined is empty, not 0
+
+
+def test_pandas_reads_the_csv(tmp_path):
+    path = tmp_path / "candidates.csv"
+    report.write_csv(path, pool(NASTY), KEYS)
+    frame = pd.read_csv(path).set_index("name")
+    assert frame["nbytes"].tolist() == [1_500_000, 750_000, 1_600_000, 9_000_000]
+    assert frame["eos"].isna().tolist() == [False, False, True, True]
+    assert frame["run_id"].tolist()[0] == "r1"
+    assert frame.index[0] == NASTY
+
+
+# The Pareto front.
+
+
+@st.composite
+def scored(draw):
+    values = st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5])
+    count = draw(st.integers(0, 10))
+    found = [measured(f"c{i}", draw(st.integers(1, 6)), eos=draw(values), pip_loss=draw(values)) for i in range(count)]
+    return [*found, measured("other", 1, mean_cosine=1.0), Candidate("out", "Uniform", {}, 1, "over_budget")]
+
+
+@given(scored(), st.sampled_from(["eos", "pip_loss"]))
+def test_the_pareto_front_is_what_nothing_dominates(candidates, criterion):
+    def at(candidate):
+        value = candidate.measures[criterion]
+        return candidate.nbytes, -value if criterion == "eos" else value
+
+    points = {at(c) for c in candidates if criterion in c.measures}
+    free = {p for p in points if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)}
+    front = [at(c) for c in report.pareto_front(candidates, criterion)]
+    assert front == sorted(free)  # one of each, by increasing bytes
+
+
+# Picture and page.
+
+
+def test_the_picture_is_a_png(tmp_path):
+    path = tmp_path / "pareto.png"
+    report.write_picture(path, select(pool(), 2_000_000), pool())
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", data[16:24])
+    assert width > 600 and height > 400
+    assert len(data) > 10_000  # not blank
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text outside scripts and styles."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self._inside = [], "", ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self._inside = tag
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, data):
+        if self._inside not in ("script", "style"):
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    candidates = pool(NASTY)
+    record = {"chosen": {"name": NASTY}, "seed": 0}
+    report.write_page(path, select(candidates, 2_000_000), candidates, record)
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_the_page_names_every_candidate_with_its_reason(page):
+    for candidate in pool(NASTY):
+        assert candidate.name in page.text
+    assert "below the 0.3 of" in page.text
+    assert "failed: a" in page.text
+    assert "7,000,000 over the budget" in page.text
+    assert '"seed": 0' in page.text
+
+
+def test_the_page_escapes_names(page):
+    tags = {tag for tag, _ in page.tags}
+    assert "script" in tags  # the picture is there
+    assert tags.isdisjoint({"img", "b"})
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert NASTY in page.text
+
+
+def test_the_page_stands_alone(page):
+    loading = {"src", "href", "data", "action", "srcset", "poster"}
+    references = [(tag, name) for tag, attributes in page.tags for name in attributes if name in loading]
+    assert references == []
+    assert {tag for tag, _ in page.tags}.isdisjoint({"link", "iframe", "base", "object", "embed"})
+
+
+# Text.
+
+
+def test_the_choice_in_one_sentence():
+    text = report.why(select(pool(), 2_000_000))
+    assert text.startswith("uniform-b4 has the best eos, 0.3000, of the 2 candidates measured within 2,000,000 bytes")
+    assert "it takes 1,500,000. The runner-up, uniform-b2, has 0.2500 (0.05 away) at 750,000." in text
+    assert "runner-up" not in report.why(select(pool(), 1_000_000))
+
+
+@pytest.mark.parametrize("criterion", ["eos", "pip_loss"])
+def test_the_ranking_is_printed_best_first(criterion):
+    out = io.StringIO()
+    selection = select(pool(), 2_000_000, criterion)
+    report.print_ranking(Console(file=out, width=200), selection, float32_bytes=12_000_000)
+    head, *lines = [line.split() for line in out.getvalue().splitlines()]
+    assert [line[:2] for line in lines] == [[str(i), c.name] for i, c in enumerate(selection.ranking, start=1)]
+    rates = {line[1]: line[3] for line in lines}
+    assert rates == {"uniform-b4": "8.0x", "uniform-b2": "16.0x"}
+    assert "-" in lines[0]  # a measure that it lacks
+    assert math.isclose(selection.budget, 2_000_000) and "candidate" in head

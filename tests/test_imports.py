@@ -1,0 +1,125 @@
+"""The rooms: who imports whom, read from the sources, and that the linter says the same."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("compressors", "export", "selector")
+OURS = {*ROOMS, "conf", "tests", "benchmarks"}
+
+ALLOWED = {
+    "compressors": {"compressors"},
+    "export": {"compressors", "export"},
+    "selector": {"compressors", "export", "selector"},
+}
+"""Room -> what of ours it may import."""
+
+ONLY_IN = {
+    "mlflow": {"selector/tracking.py"},
+    "onnx": {"export/"},
+    "onnxruntime": {"export/"},
+    "hydra": {"selector/"},
+    "omegaconf": {"selector/"},
+}
+"""Package -> the files and folders that may import it."""
+
+
+def sources(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Top-level packages that a file imports, wherever in it; `.` for a relative import."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module.split(".")[0] if node.module and not node.level else "."
+
+
+def test_imports_are_seen(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import os.path, json\nfrom . import x\ndef f():\n    from onnx.helper import y\n")
+    assert list(imported(tmp_path / "a.py")) == ["os", "json", ".", "onnx"]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_only_inwards(room: str) -> None:
+    assert sources(room)
+    wrong = {
+        str(path.relative_to(ROOT)): found
+        for path in sources(room)
+        if (found := {name for name in imported(path) if name in OURS | {"."}} - ALLOWED[room])
+    }
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("package", ONLY_IN)
+def test_packages_are_spoken_to_in_one_place(package: str) -> None:
+    users = {
+        path.relative_to(ROOT).as_posix() for room in ROOMS for path in sources(room) if package in set(imported(path))
+    }
+    assert {user for user in users if not any(user.startswith(place) for place in ONLY_IN[package])} == set()
+    if package != "omegaconf":
+        assert users
+
+
+def lint(planted: str, line: str) -> subprocess.CompletedProcess[str]:
+    """What ruff says, by the project's configuration, of a file with that line at that place."""
+    pytest.importorskip("ruff")
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "ruff",
+            "check",
+            "--no-cache",
+            "--select=TID",
+            f"--stdin-filename={ROOT / planted}",
+            "-",
+        ],
+        input=f'"""A file that is not there."""\n\n{line}\n',
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("planted", "line"),
+    [
+        ("compressors/planted.py", "import export"),
+        ("compressors/planted.py", "from selector import digest"),
+        ("compressors/planted.py", "import onnx"),
+        ("compressors/planted.py", "import hydra"),
+        ("export/planted.py", "from selector.measures import score"),
+        ("export/planted.py", "import mlflow"),
+        ("selector/planted.py", "import mlflow"),
+        ("selector/planted.py", "import onnxruntime"),
+        ("selector/planted.py", "from . import digest"),
+    ],
+)
+def test_the_linter_flags_a_planted_import(planted: str, line: str) -> None:
+    run = lint(planted, line)
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert "TID25" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("planted", "line"),
+    [
+        ("export/planted.py", "import onnx, onnxruntime, compressors"),
+        ("selector/planted.py", "import export, compressors, hydra"),
+        ("selector/tracking.py", "import mlflow"),
+    ],
+)
+def test_the_linter_allows_what_is_allowed(planted: str, line: str) -> None:
+    run = lint(planted, line)
+    assert run.returncode == 0, run.stdout + run.stderr
