@@ -55,9 +55,7 @@ def read_with(reader: str, path: Path, d: int) -> dict[str, float]:
 
         types = {0: str} | dict.fromkeys(range(1, d + 1), np.float32)
         start = time.perf_counter()
-        frame = pandas.read_csv(
-            path, sep=" ", header=None, quoting=3, engine="c", dtype=types, na_filter=False
-        )
+        frame = pandas.read_csv(path, sep=" ", header=None, quoting=3, engine="c", dtype=types, na_filter=False)
         checksum = float(frame.iloc[-1, 1:].to_numpy(np.float32).sum())
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -80,24 +78,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "glove.txt"
         write_table(path, args.rows, args.d)
-        print(
-            f"{args.rows} x {args.d}: {path.stat().st_size / 1e6:.0f} MB of text, {table / 1e6:.0f} MB of float32"
-        )
+        print(f"{args.rows} x {args.d}: {path.stat().st_size / 1e6:.0f} MB of text, {table / 1e6:.0f} MB of float32")
         for _ in range(args.repeats):
             for reader, runs in results.items():
                 command = [sys.executable, __file__, "--d", str(args.d), "--child", reader, str(path)]
-                runs.append(
-                    json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-                )
+                runs.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     best = {reader: min(run["seconds"] for run in runs) for reader, runs in results.items()}
     for reader, runs in results.items():
         seconds = " ".join(f"{run['seconds']:.2f}" for run in runs)
         peak = max(run["peak"] for run in runs)
         print(f"{reader:12} {seconds} s   peak {peak / 1e6:.0f} MB = table + {(peak - table) / 1e6:.0f} MB")
     first = [runs[0]["checksum"] for runs in results.values()]
-    print(
-        f"speed of read_table / pandas: {best['pandas'] / best['read_table']:.2f} (best of {args.repeats} each)"
-    )
+    print(f"speed of read_table / pandas: {best['pandas'] / best['read_table']:.2f} (best of {args.repeats} each)")
     print("last rows agree" if np.isclose(*first, rtol=1e-4) else f"last rows differ: {first}")
 
 

@@ -28,8 +28,7 @@ def centroids(histogram: Histogram, count: int) -> npt.NDArray[np.float64]:
     means, counts = histogram.occupied()
     if len(means) <= count:
         return np.concatenate([means, np.full(count - len(means), means[-1])])
-    mass = np.concatenate([[0.0], np.cumsum(counts)])
-    moment = np.concatenate([[0.0], np.cumsum(counts * means)])
+    mass, moment, power = (np.concatenate([[0.0], np.cumsum(counts * means**p)]) for p in range(3))
 
     edges = np.linspace(means[0], means[-1], 16 * count + 1)
     density = np.diff(np.interp(edges, means, mass[1:])) ** (1 / 3)
@@ -39,11 +38,19 @@ def centroids(histogram: Histogram, count: int) -> npt.NDArray[np.float64]:
     previous = None
     for _ in range(MAX_ROUNDS):
         bounds = np.concatenate([[0], np.searchsorted(means, (found[1:] + found[:-1]) / 2), [len(means)]])
-        if previous is not None and np.array_equal(bounds, previous):
-            break
-        previous = bounds
         weight = np.diff(mass[bounds])
         found = np.where(weight > 0, np.diff(moment[bounds]) / np.maximum(weight, 1), found)
+        if previous is None or not np.array_equal(bounds, previous):
+            previous = bounds
+            continue
+        if weight.all():
+            break
+        # A cell without entries, in a gap of the table: its centroid goes where it helps most, into the worst cell.
+        spread = np.maximum(np.diff(power[bounds]) - weight * found**2, 0)
+        worst = spread.argmax()
+        found[weight.argmin()] = found[worst] + np.sqrt(spread[worst] / weight[worst])
+        found.sort()
+        previous = None
     return found
 
 

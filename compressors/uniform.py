@@ -17,15 +17,23 @@ from compressors.scalar import affine, affine_nbytes, encode
 from compressors.table import Floats, Table
 
 TOLERANCE = 0.01
-"""Width at which the search for the clip threshold ends, relative to the largest absolute entry."""
+"""Width at which the search for the clip threshold ends, relative to its upper end.
+
+The published code has 0.01 absolute, which zeroes a table of small entries; relative to the largest entry it would be
+coarse where a few outliers are hundreds of thresholds away.
+"""
+
+SMALLEST = 1e-3
+"""Upper ends below this share of the largest entry count as this share: the histogram is no finer."""
 
 
-def golden_section(loss: Callable[[float], float], low: float, high: float, tolerance: float) -> float:
-    """A minimum of `loss` in [low, high] to within `tolerance`, by golden-section search."""
+def golden_section(loss: Callable[[float], float], high: float) -> float:
+    """A minimum of `loss` in [0, high] to within `TOLERANCE`, by golden-section search."""
     ratio = (5**0.5 - 1) / 2
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    low, floor = 0.0, SMALLEST * high
+    left, right = high - ratio * high, ratio * high
     loss_left, loss_right = loss(left), loss(right)
-    while high - low > tolerance:
+    while high - low > TOLERANCE * max(high, floor):
         if loss_left < loss_right:
             high, right, loss_right = right, left, loss_left
             left = high - ratio * (high - low)
@@ -52,7 +60,7 @@ def clip_threshold(histogram: Histogram, bits: int) -> float:
         nearest = np.rint((np.minimum(means, r) / r + 1) * (top / 2)) * (2 * r / top) - r
         return float(counts @ (nearest - means) ** 2)
 
-    return golden_section(loss, 0.0, 1.0, TOLERANCE) * histogram.abs_max
+    return golden_section(loss, 1.0) * histogram.abs_max
 
 
 @dataclass(frozen=True)

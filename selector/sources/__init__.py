@@ -73,13 +73,9 @@ def read_table(
             _check_digest(path, sha256)
         name = _checked_format(path, format)
         if tensor is not None and name != "safetensors":
-            raise ValueError(
-                f"{path}: tensor {tensor!r} is given for format {name}: only safetensors names tensors"
-            )
+            raise ValueError(f"{path}: tensor {tensor!r} is given for format {name}: only safetensors names tensors")
         if tokens is not None and name not in MAPPED:
-            raise ValueError(
-                f"{path}: a token list is given for format {name}, which holds its own tokens: drop it"
-            )
+            raise ValueError(f"{path}: a token list is given for format {name}, which holds its own tokens: drop it")
         vectors, words = FORMATS[name](path, tensor, progress)
         if tokens is not None:
             _check_file(Path(tokens))
@@ -114,9 +110,7 @@ def _check_digest(path: Path, expected: str) -> None:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != expected.lower():
-        raise ValueError(
-            f"{path}: SHA-256 is {digest}, {expected} is expected: fetch the file again or correct it"
-        )
+        raise ValueError(f"{path}: SHA-256 is {digest}, {expected} is expected: fetch the file again or correct it")
 
 
 def _checked_format(path: Path, given: str | None) -> str:

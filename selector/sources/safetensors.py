@@ -58,9 +58,7 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
             pass  # opening is what checks sizes, offsets and overlaps
     except SafetensorError as error:
         detail = " ".join(str(error).split())
-        raise ValueError(
-            f"{path}: not a whole safetensors file ({detail}): fetch or save it again"
-        ) from error
+        raise ValueError(f"{path}: not a whole safetensors file ({detail}): fetch or save it again") from error
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
@@ -76,9 +74,7 @@ def _choose(path: Path, header: dict[str, Any], tensor: str | None) -> str:
     if tensor is None and len(tables) == 1:
         return tables[0]
     if tensor is None:
-        raise ValueError(
-            f"{path}: {len(tables)} tensors could be the table; name one with table.tensor; {listed}"
-        )
+        raise ValueError(f"{path}: {len(tables)} tensors could be the table; name one with table.tensor; {listed}")
     if tensor not in header:
         raise ValueError(f"{path}: no tensor {tensor!r} in {len(header)}; {listed}")
     return tensor

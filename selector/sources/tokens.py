@@ -53,9 +53,7 @@ def _column(path: Path) -> list[str]:
             )
         tokens: list[str | None] = parquet.read_table(path, columns=chosen).column(0).to_pylist()
     except pa.ArrowException as error:
-        raise ValueError(
-            f"{path}: not a whole parquet file ({' '.join(str(error).split())}): write it anew"
-        ) from error
+        raise ValueError(f"{path}: not a whole parquet file ({' '.join(str(error).split())}): write it anew") from error
     if None in tokens:
         raise ValueError(f"{path}: no token at row {tokens.index(None)} of column {chosen[0]!r}: fill it in")
     return [token for token in tokens if token is not None]

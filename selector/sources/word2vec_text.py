@@ -50,7 +50,5 @@ def read(path: Path, progress: Progress | None = None) -> tuple[npt.NDArray[np.f
         values, tokens = TextRows(stream, d, line=2).read(n)
     if len(tokens) != n:
         trouble = "the file is cut, fetch it again" if len(tokens) < n else "rows were added"
-        raise ValueError(
-            f"{path}: {len(tokens)} rows where the header declares {n}: {trouble} or correct the header"
-        )
+        raise ValueError(f"{path}: {len(tokens)} rows where the header declares {n}: {trouble} or correct the header")
     return values, tokens

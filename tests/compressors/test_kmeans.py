@@ -93,7 +93,6 @@ def test_fewer_distinct_values_than_levels_are_exact(bits: int) -> None:
     np.testing.assert_array_equal(decode(KMeans(bits).compress(table, np.random.default_rng(0))), table.vectors)
 
 
-@pytest.mark.xfail(reason="a cell that is empty at the start, in a gap of the table, stays empty")
 def test_separated_clusters_are_found() -> None:
     centres = np.array([-50, -1, 4, 90])
     values = (centres[:, None] + np.linspace(-0.1, 0.1, 50)).ravel()
