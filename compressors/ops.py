@@ -36,8 +36,11 @@ class Ops(Protocol):
     def add(self, a: Any, b: Any) -> Any:
         """Elementwise sum."""
 
+    def mul(self, a: Any, b: Any) -> Any:
+        """Elementwise product; a column (batch, 1) scales rows."""
+
     def matmul(self, a: Any, b: Any) -> Any:
-        """(batch, j) times (j, k)."""
+        """(batch, j) times (j, k); b may be float16 and is widened."""
 
 
 class NumpyOps:
@@ -63,8 +66,11 @@ class NumpyOps:
     def add(self, a: Any, b: Any) -> Any:  # noqa: D102
         return a + b
 
+    def mul(self, a: Any, b: Any) -> Any:  # noqa: D102
+        return a * b
+
     def matmul(self, a: Any, b: Any) -> Any:  # noqa: D102
-        return a @ b
+        return a @ b.astype(np.float32, copy=False)
 
 
 class TorchOps:
@@ -101,5 +107,8 @@ class TorchOps:
     def add(self, a: Any, b: Any) -> Any:  # noqa: D102
         return a + b
 
+    def mul(self, a: Any, b: Any) -> Any:  # noqa: D102
+        return a * b
+
     def matmul(self, a: Any, b: Any) -> Any:  # noqa: D102
-        return a @ b
+        return a @ b.float()

@@ -239,15 +239,15 @@ class Projected(Payload):
 
     Attributes:
         part: a payload of j columns.
-        matrix: (j, k) float32.
+        matrix: (j, k) float32 or float16.
     """
 
     part: Payload
-    matrix: Float32s
+    matrix: npt.NDArray[np.floating]
 
     def __post_init__(self) -> None:
         _check_payload("Projected.part", self.part)
-        _check_array("Projected.matrix", self.matrix, 2, "float32")
+        _check_array("Projected.matrix", self.matrix, 2, "float32", "float16")
         if len(self.matrix) != self.part.k:
             raise ValueError(f"Projected.matrix has {len(self.matrix)} rows for a part of {self.part.k} columns")
 
@@ -263,7 +263,37 @@ class Projected(Payload):
         return ops.matmul(self.part.decode(rows, ops.scope("part")), ops.param("matrix", self.matrix))
 
 
-KINDS: dict[str, type[Payload]] = {kind.__name__: kind for kind in (Dense, Packed, Sum, Recoded, Projected)}
+@dataclass(frozen=True)
+class RowScaled(Payload):
+    """A part whose rows are scaled, each by its own number.
+
+    Attributes:
+        part: a payload.
+        scale: a payload of one column, of as many rows.
+    """
+
+    part: Payload
+    scale: Payload
+
+    def __post_init__(self) -> None:
+        _check_payload("RowScaled.part", self.part)
+        _check_payload("RowScaled.scale", self.scale)
+        if (self.scale.n, self.scale.k) != (self.part.n, 1):
+            raise ValueError(f"RowScaled.scale is {self.scale.n} x {self.scale.k} for a part of {self.part.n} rows")
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return self.part.n
+
+    @property
+    def k(self) -> int:  # noqa: D102
+        return self.part.k
+
+    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+        return ops.mul(self.part.decode(rows, ops.scope("part")), self.scale.decode(rows, ops.scope("scale")))
+
+
+KINDS: dict[str, type[Payload]] = {kind.__name__: kind for kind in (Dense, Packed, Sum, Recoded, Projected, RowScaled)}
 """The tags of the file format."""
 
 

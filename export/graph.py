@@ -78,7 +78,10 @@ class OnnxOps:
     def gather(self, table: str, rows: str) -> str:  # noqa: D102
         gathered = self._node("Gather", table, rows, axis=0)
         # The rows are widened, never the table: a Cast before the Gather would be folded into a float32 table.
-        return self._node("Cast", gathered, to=onnx.TensorProto.FLOAT) if table in self._halves else gathered
+        return self._widened(gathered) if table in self._halves else gathered
+
+    def _widened(self, value: str) -> str:
+        return self._node("Cast", value, to=onnx.TensorProto.FLOAT)
 
     def dequantize_gather(self, packed: str, lut: str, rows: str, dim: int) -> str:  # noqa: D102
         return self._node("DequantizeGather", packed, lut, rows, domain=DOMAIN, dim=dim)
@@ -89,5 +92,8 @@ class OnnxOps:
     def add(self, a: str, b: str) -> str:  # noqa: D102
         return self._node("Add", a, b)
 
+    def mul(self, a: str, b: str) -> str:  # noqa: D102
+        return self._node("Mul", a, b)
+
     def matmul(self, a: str, b: str) -> str:  # noqa: D102
-        return self._node("MatMul", a, b)
+        return self._node("MatMul", a, self._widened(b) if b in self._halves else b)

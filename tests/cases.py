@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from compressors import PCA, Compressor, EmbeddingTable, Identity, KMeans, Payload, Uniform
+from compressors import PCA, ByteCodebook, Compressor, EmbeddingTable, Identity, KMeans, Payload, Spectral, Uniform
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,10 @@ CASES: list[Case] = [
     _pca(PCA(dim=5, keep_dimension=True, then=KMeans(2))),
     _pca(PCA(dim=5, keep_dimension=True, then=KMeans(3))),
     _pca(PCA(dim=6, keep_dimension=True, then=PCA(dim=4, keep_dimension=True, then=Uniform(8)))),
+    *(Case(ByteCodebook(bits), random=True) for bits in (1, 2, 4)),
+    *(Case(Spectral(then=ByteCodebook(bits)), parity="sum", random=True, one_pass=False) for bits in (1, 2, 4)),
+    Case(Spectral(whitening=0, norm="uint8", then=KMeans(3)), parity="sum", random=True, one_pass=False),
+    Case(Spectral(whitening=1, norm="none", then=KMeans(2)), parity="sum", random=True, one_pass=False),
 ]
 
 FAMILIES: dict[str, list[Case]] = {

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans as SklearnKMeans
+
+from compressors import ByteCodebook, EmbeddingTable
+from compressors.byte_codebook import learn, nearest
+from tests.cases import decode, gaussian
+
+
+def squares(pieces: np.ndarray, codebook: np.ndarray) -> np.ndarray:
+    """(m, 256) squared distances, one by one."""
+    return ((pieces.astype(np.float64)[:, None] - codebook.astype(np.float64)) ** 2).sum(axis=2)
+
+
+@pytest.mark.parametrize("v", [2, 4, 8])
+def test_nearest_is_nearest(v: int) -> None:
+    rng = np.random.default_rng(v)
+    pieces, codebook = (rng.standard_normal((m, v)).astype(np.float32) for m in (700, 256))
+    distances = squares(pieces, codebook)
+    chosen = distances[np.arange(len(pieces)), nearest(pieces, codebook)]
+    np.testing.assert_allclose(chosen, distances.min(axis=1), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("v", [2, 4, 8])
+def test_learned_codebook_is_as_good_as_scikit_learn(v: int) -> None:
+    pieces = np.random.default_rng(v).standard_normal((8000, v)).astype(np.float32)
+    ours = squares(pieces, learn(pieces, np.random.default_rng(0))).min(axis=1).sum()
+    theirs = SklearnKMeans(256, init="random", n_init=3, max_iter=30, tol=0, random_state=0).fit(pieces).inertia_
+    assert ours <= 1.02 * theirs
+
+
+@pytest.mark.parametrize(("bits", "d"), [(1, 13), (2, 13), (4, 13), (1, 5)])
+def test_every_piece_gets_its_nearest_codeword_on_the_values_it_has(bits: int, d: int) -> None:
+    table = gaussian(400, 16)[:, :d]
+    payload = ByteCodebook(bits).compress(EmbeddingTable(np.ascontiguousarray(table)), np.random.default_rng(0))
+    decoded, codebook, v = decode(payload), payload.codebook, 8 // bits
+    for start in range(0, d, v):
+        piece = table[:, start : start + v]
+        best = squares(piece, codebook[:, : piece.shape[1]]).min(axis=1)
+        got = ((piece.astype(np.float64) - decoded[:, start : start + v]) ** 2).sum(axis=1)
+        np.testing.assert_allclose(got, best, rtol=1e-3, atol=1e-6)
+
+
+def test_no_more_pieces_than_codewords_are_exact() -> None:
+    table = gaussian(120, 16)
+    payload = ByteCodebook(1).compress(EmbeddingTable(table), np.random.default_rng(0))
+    unit = np.abs(table).max()
+    np.testing.assert_allclose(decode(payload), table, atol=1e-6 * unit)
+
+
+@pytest.mark.parametrize(("bits", "nbytes"), [(1, 10 * 2 + 8192), (2, 10 * 4 + 4096), (4, 10 * 7 + 2048)])
+def test_nbytes_by_hand(bits: int, nbytes: int) -> None:
+    assert ByteCodebook(bits).nbytes(10, 13) == nbytes
+
+
+@pytest.mark.parametrize("bits", [0, 3, 8, True, "2"])
+def test_bits_are_checked(bits: object) -> None:
+    with pytest.raises(ValueError, match=r"a byte codebook takes 1, 2 or 4; at 8 use KMeans"):
+        ByteCodebook(bits)  # type: ignore[arg-type]

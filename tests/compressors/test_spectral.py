@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from compressors import ByteCodebook, EmbeddingTable, Identity, KMeans, Spectral, Uniform
+from selector.measures import score
+from tests.cases import decode, gaussian
+
+WORDPIECE = (
+    Path(__file__).resolve().parents[3] / "shared" / "data" / "embeddings" / "minilm_l6_wordpiece_384d.fp16.safetensors"
+)
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("whitening", [0, 0.5, 1])
+@pytest.mark.parametrize("norm", ["float16", "uint8", "none"])
+def test_without_quantization_the_table_comes_back(whitening: float, norm: str) -> None:
+    table = gaussian(500, 20)
+    payload = Spectral(whitening, norm, Identity("float32")).compress(EmbeddingTable(table), rng())
+    error = np.linalg.norm(decode(payload) - table) / np.linalg.norm(table)
+    # float16 rounds by up to 2^-11; 256 levels hold 500 row lengths less closely.
+    assert error < (2e-2 if norm == "uint8" else 2**-10)
+
+
+@pytest.mark.parametrize("whitening", [0, 0.5, 1])
+def test_the_quantizer_sees_columns_whitened_and_rotated(whitening: float) -> None:
+    table = gaussian(2000, 12)
+    sigma = np.linalg.svd(table.astype(np.float64), compute_uv=False)
+    part = Spectral(whitening, "none", Identity("float32")).compress(EmbeddingTable(table), rng()).part
+    found = np.linalg.svd(decode(part).astype(np.float64), compute_uv=False)
+    np.testing.assert_allclose(found / found[0], sigma ** (1 - whitening) / sigma[0] ** (1 - whitening), rtol=1e-4)
+    columns = np.linalg.norm(decode(part), axis=0)
+    assert columns.max() < 2 * columns.min(), "a rotation leaves no column far larger than another"
+
+
+def test_row_scales_are_the_best_ones() -> None:
+    table = gaussian(300, 16)
+    payload = Spectral(0, "float16", KMeans(2)).compress(EmbeddingTable(table), rng())
+    errors = np.linalg.norm(decode(payload) - table, axis=1)
+    codes = decode(payload.part.part) @ payload.matrix.astype(np.float32)
+    for factor in (0.98, 1.02):  # at α = 0 the matrix is a rotation: a row's error in Z is its error in X
+        other = np.linalg.norm(codes * decode(payload.part.scale) * factor - table, axis=1)
+        assert (other >= errors * (1 - 1e-3)).all()
+
+
+def test_zero_rows_stay_zero_and_lost_directions_stay_lost() -> None:
+    table = gaussian(300, 10)
+    table[5], table[:, 9] = 0, table[:, 2]
+    payload = Spectral(then=ByteCodebook(4)).compress(EmbeddingTable(table), rng())
+    decoded = decode(payload)
+    assert not decoded[5].any()
+    assert np.linalg.matrix_rank(decoded, tol=1e-2 * np.linalg.norm(decoded, 2)) == 9
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_beats_uniform_at_equal_bits_in_overlap_and_in_error(bits: int) -> None:
+    table = EmbeddingTable(gaussian(5000, 32) @ np.diag(np.geomspace(3, 0.3, 32)).astype(np.float32))
+    ours = score(table, Spectral(then=ByteCodebook(bits)).compress(table, rng()))
+    uniform = score(table, Uniform(bits).compress(table, rng()))
+    assert 1 - ours["eos"] < 0.86 * (1 - uniform["eos"])
+    assert ours["reconstruction_error_relative"] < 0.9 * uniform["reconstruction_error_relative"]
+
+
+@pytest.fixture(scope="module")
+def wordpiece() -> EmbeddingTable:
+    if not WORDPIECE.exists():
+        pytest.skip(f"needs {WORDPIECE.name} in ../shared/data")
+    (vectors,) = load_file(WORDPIECE).values()
+    return EmbeddingTable(vectors)
+
+
+# EOS and relative error of learned codebooks on the WordPiece table, measured independently of this code.
+REFERENCE = {(1, 1): (0.682, 0.567), (1, 2): (0.904, 0.312), (1, 4): (0.9915, 0.093), (0, 2): (0.840, 0.312)}
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("whitening", "bits"), REFERENCE)
+def test_reference_values(whitening: float, bits: int, wordpiece: EmbeddingTable) -> None:
+    scores = score(wordpiece, Spectral(whitening, then=ByteCodebook(bits)).compress(wordpiece, rng()))
+    eos, error = REFERENCE[whitening, bits]
+    assert scores["eos"] > eos - 0.003
+    assert scores["reconstruction_error_relative"] < error + 0.003
+
+
+@pytest.mark.data
+def test_half_whitening_reconstructs_best(wordpiece: EmbeddingTable) -> None:
+    errors = {
+        whitening: score(wordpiece, Spectral(whitening, then=ByteCodebook(2)).compress(wordpiece, rng()))[
+            "reconstruction_error"
+        ]
+        for whitening in (0, 0.5, 1)
+    }
+    assert min(errors, key=lambda whitening: errors[whitening]) == 0.5
+
+
+def test_nbytes_by_hand() -> None:
+    packed = 10 * 4 + 4096
+    assert Spectral().nbytes(10, 13) == packed + 2 * 13 * 13 + 2 * 10
+    assert Spectral(norm="uint8").nbytes(10, 13) == packed + 2 * 13 * 13 + 10 + 1024
+    assert Spectral(norm="none").nbytes(10, 13) == packed + 2 * 13 * 13
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [({"whitening": 1.5}, "from 0 to 1"), ({"norm": "int4"}, "float16, uint8, none")]
+)
+def test_settings_are_checked(given: dict, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        Spectral(**given)
