@@ -6,8 +6,6 @@ Ours is only the size: with 256 codewords the packed rows, the decode and the op
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,9 +92,8 @@ class ByteCodebook(Compressor):
             if left:  # the last piece is matched on the values that it has
                 packed[rows, whole] = nearest(block[:, -left:], np.ascontiguousarray(codebook[:, :left]))
 
-        # A row's codes depend on that row alone, so the threads cannot change them.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(encode, table.spans()))
+        for _ in table.each(encode):
+            pass
         return Packed(packed, codebook * unit, table.d)
 
     def _sample(self, table: Table, unit: np.float32, rng: np.random.Generator) -> Float32s:

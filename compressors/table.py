@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +16,16 @@ from threadpoolctl import threadpool_limits
 
 from compressors.histogram import Histogram
 
+T = TypeVar("T")
+
 Floats = npt.NDArray[np.floating]
 
 BLOCK_BYTES = 1 << 24
 """Size of one float32 block. Fixed, so that streamed sums and random draws depend on nothing else."""
+
+
+WORKERS = min(4, os.cpu_count() or 1)
+"""Blocks worked on at once by `Table.each`: each costs memory."""
 
 
 class Table(ABC):
@@ -45,6 +54,15 @@ class Table(ABC):
     def blocks(self) -> Iterator[Floats]:
         """The table as consecutive row blocks."""
         return map(self.read, self.spans())
+
+    def each(self, work: Callable[[slice], T]) -> Iterator[T]:
+        """`work` on every row range, a few at a time; the results in the order of the rows, whoever is first.
+
+        BLAS runs on one thread meanwhile: the blocks keep the processors busy, and no sum inside of one depends on how
+        many there are.
+        """
+        with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(WORKERS) as pool:
+            yield from pool.map(work, self.spans())
 
     @cached_property
     def abs_max(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -120,18 +120,24 @@ def moments(table: Table, read: Read) -> Moments:
     wide = first.dtype == np.float64 and table.read(slice(0, 1)).dtype == np.float64
     eps = float(np.finfo(np.float64 if wide else np.float32).eps)
 
-    cross, square, squares, cosines = np.zeros((table.d, k)), np.zeros((k, k)), np.zeros(k), 0.0
-    for x, y in _pairs(table, read):
-        squares += np.einsum("ij,ij->j", y, y)
+    def sums(rows: slice) -> tuple[Doubles, Doubles, Doubles, float]:
+        x, y = table.read(rows).astype(np.float64), read(rows).astype(np.float64)
+        squares, cosines = np.einsum("ij,ij->j", y, y), 0.0
         if same:
             dots = np.einsum("ij,ij->i", x, y)
             lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
             cosine = np.asarray(~x.any(axis=1) & ~y.any(axis=1), dtype=np.float64)
             np.divide(dots, lengths, out=cosine, where=lengths > 0)
-            cosines += float(cosine.sum())
+            cosines = float(cosine.sum())
             y -= x  # the error: sums of it do not cancel when the candidate is close
-        cross += x.T @ y
-        square += y.T @ y
+        return x.T @ y, y.T @ y, squares, cosines
+
+    cross, square, squares, cosines = np.zeros((table.d, k)), np.zeros((k, k)), np.zeros(k), 0.0
+    for block in table.each(sums):
+        cross += block[0]
+        square += block[1]
+        squares += block[2]
+        cosines += block[3]
     mean_cosine = cosines / table.n if same else None
 
     # Where y is short beside what the sums hold, y = x + error would be the rounding of longer columns.
@@ -142,15 +148,13 @@ def moments(table: Table, read: Read) -> Moments:
             return found
     # QR is exact to the length of each column: take of each pair the shorter one, and nothing cancels in the other.
     own = own_lengths < carried
-    columns = (np.concatenate([x, np.where(own, y, y - x) if same else y], axis=1) for x, y in _pairs(table, read))
-    triangle = _tsqr(columns)
+
+    def columns(rows: slice) -> Doubles:
+        x, y = table.read(rows).astype(np.float64), read(rows).astype(np.float64)
+        return np.concatenate([x, np.where(own, y, y - x) if same else y], axis=1)
+
+    triangle = _tsqr(map(columns, table.spans()))
     return _assemble(table.n, triangle[:, : table.d], triangle[:, table.d :], mean_cosine, eps, own)
-
-
-def _pairs(table: Table, read: Read) -> Iterator[tuple[Doubles, Doubles]]:
-    """The rows of both, block by block."""
-    for span in table.spans():
-        yield table.read(span).astype(np.float64), read(span).astype(np.float64)
 
 
 def _assemble(

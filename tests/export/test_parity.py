@@ -89,6 +89,14 @@ def test_one_flipped_bit_is_seen(row: int, tmp_path: Path) -> None:
     refused(payload, model, tmp_path, r"^model\.onnx: relative_error is \d.*, allowed is 1e-06: not handed over$")
 
 
+@pytest.mark.parametrize("row", [0, 19])
+def test_the_first_and_the_last_row_are_always_compared(
+    row: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parity, "SAMPLED_ROWS", 0)
+    test_one_flipped_bit_is_seen(row, tmp_path)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_level_that_is_not_finite_is_seen(value: float, tmp_path: Path) -> None:
     payload, model = small(), to_onnx(small())
