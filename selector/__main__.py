@@ -54,7 +54,7 @@ def _run(settings: DictConfig) -> int:
         return 2
     try:
         # Lines of a log are not wrapped to the 80 columns of a terminal that is not there.
-        console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+        console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH, highlight=False)
         run(prepared, console, sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
     except NothingFitsError as error:
         say(error)
