@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from compressors.payload import Payload
+from onnx import helper
 
-from export.model import OPSET, save, to_onnx
+from export.model import IR_VERSION, OPSET, save, to_onnx
 from export.parity import Verification, verify
 
 OLDEST_OPSET = 15
@@ -31,9 +32,11 @@ class OnnxExport:
     providers: Sequence[str] = ("CPUExecutionProvider",)
 
     def __post_init__(self) -> None:
-        newest = onnx.defs.onnx_opset_version()
-        if not OLDEST_OPSET <= self.opset <= newest:
-            raise ValueError(f"export.opset = {self.opset}: must be from {OLDEST_OPSET} to {newest}")
+        if self.opset < OLDEST_OPSET or not _loads(self.opset):
+            raise ValueError(
+                f"export.opset = {self.opset}: must be at least {OLDEST_OPSET}, and ONNX Runtime {ort.__version__} "
+                f"must load it; {OPSET} runs everywhere"
+            )
         here = ort.get_available_providers()
         if missing := [provider for provider in self.providers if provider not in here]:
             raise ValueError(f"export.providers names {missing}; this ONNX Runtime has {here}")
@@ -46,3 +49,15 @@ class OnnxExport:
         """
         save(to_onnx(payload, opset=self.opset), path)
         return verify(payload, path, rng, self.providers)
+
+
+def _loads(opset: int) -> bool:
+    """Whether this ONNX Runtime loads a model of `opset`: found out before the work, not after it."""
+    ids = [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, [1]) for name in ("ids", "same")]
+    graph = helper.make_graph([helper.make_node("Identity", ["ids"], ["same"])], "probe", ids[:1], ids[1:])
+    model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", opset)])
+    try:
+        ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    except Exception:  # ONNX Runtime has an exception class of its own for each reason
+        return False
+    return True

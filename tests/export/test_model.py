@@ -126,8 +126,9 @@ def test_a_payload_too_large_for_one_file_is_refused(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("opset", [14, onnx.defs.onnx_opset_version() + 1])
 def test_export_refuses_opsets_it_cannot_write(opset: int) -> None:
-    newest = onnx.defs.onnx_opset_version()
-    with pytest.raises(ValueError, match=rf"^export\.opset = {opset}: must be from 15 to {newest}$"):
+    with pytest.raises(
+        ValueError, match=rf"^export\.opset = {opset}: must be at least 15, and ONNX Runtime .* load it"
+    ):
         OnnxExport(opset=opset)
 
 
