@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from selector.measures import HIGHER_IS_BETTER
-from selector.selection import Candidate, Selection
+from selector.selection import Candidate, Selection, rank_key
 
 SHOWN = {
     "eos": ("EOS", "{:.4f}"),
@@ -166,6 +166,9 @@ def why(selection: Selection) -> str:
     )
     if runner := selection.runner_up:
         second = runner.measures[criterion]
-        gap = abs(chosen.measures[criterion] - second)
-        text += f" The runner-up, {runner.name}, has {second:.4f} ({gap:.2g} away) at {runner.nbytes:,}."
+        if rank_key(runner, criterion)[0] == rank_key(chosen, criterion)[0]:
+            text += f" The runner-up, {runner.name}, has the same {criterion} at {runner.nbytes:,}."
+        else:
+            gap = abs(chosen.measures[criterion] - second)
+            text += f" The runner-up, {runner.name}, has {second:.4f} ({gap:.2g} away) at {runner.nbytes:,}."
     return text
