@@ -1,6 +1,7 @@
 """Compression of embedding tables: the methods, the payloads they make, and how a payload is decoded."""
 
 from compressors.base import Compressor
+from compressors.blockwise import Blockwise
 from compressors.byte_codebook import ByteCodebook
 from compressors.identity import Identity
 from compressors.kmeans import KMeans
@@ -14,6 +15,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PCA",
+    "Blockwise",
     "ByteCodebook",
     "Compressor",
     "EmbeddingTable",

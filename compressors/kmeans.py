@@ -80,7 +80,7 @@ class KMeans(Compressor):
         wide = levels.astype(np.float64)  # the sum of two levels may exceed what float32 holds
         boundaries = ((wide[1:] + wide[:-1]) / 2).astype(np.float32)
 
-        def codes_of(block: Floats) -> npt.NDArray[np.uint8]:
+        def codes_of(block: Floats, _: slice) -> npt.NDArray[np.uint8]:
             return np.searchsorted(boundaries, block).astype(np.uint8)
 
         planes = encode(table, self.bits, codes_of)

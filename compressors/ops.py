@@ -39,6 +39,9 @@ class Ops(Protocol):
     def mul(self, a: Any, b: Any) -> Any:
         """Elementwise product; a column (batch, 1) scales rows."""
 
+    def repeat(self, a: Any, columns: int, count: int, dim: int) -> Any:
+        """Each of the `columns` columns `count` times in a row, cut to `dim` columns."""
+
     def matmul(self, a: Any, b: Any) -> Any:
         """(batch, j) times (j, k); b may be float16 and is widened."""
 
@@ -68,6 +71,9 @@ class NumpyOps:
 
     def mul(self, a: Any, b: Any) -> Any:  # noqa: D102
         return a * b
+
+    def repeat(self, a: Any, columns: int, count: int, dim: int) -> Any:  # noqa: D102
+        return np.repeat(a, count, axis=-1)[..., :dim]
 
     def matmul(self, a: Any, b: Any) -> Any:  # noqa: D102
         return a @ b.astype(np.float32, copy=False)
@@ -109,6 +115,9 @@ class TorchOps:
 
     def mul(self, a: Any, b: Any) -> Any:  # noqa: D102
         return a * b
+
+    def repeat(self, a: Any, columns: int, count: int, dim: int) -> Any:  # noqa: D102
+        return a.repeat_interleave(count, dim=-1)[..., :dim]
 
     def matmul(self, a: Any, b: Any) -> Any:  # noqa: D102
         return a @ b.float()

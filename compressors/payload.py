@@ -264,22 +264,58 @@ class Projected(Payload):
 
 
 @dataclass(frozen=True)
-class RowScaled(Payload):
-    """A part whose rows are scaled, each by its own number.
+class Repeated(Payload):
+    """A part whose every column stands for several: one number for a block of a row.
+
+    Attributes:
+        part: a payload of ceil(dim / count) columns.
+        count: columns that each of them stands for; the last one for what is left.
+        dim: columns k.
+    """
+
+    part: Payload
+    count: int
+    dim: int
+
+    def __post_init__(self) -> None:
+        _check_payload("Repeated.part", self.part)
+        if min(self.count, self.dim) < 1 or self.part.k != -(-self.dim // self.count):
+            raise ValueError(
+                f"Repeated.part has {self.part.k} columns for {self.dim} columns in blocks of {self.count}"
+            )
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return self.part.n
+
+    @property
+    def k(self) -> int:  # noqa: D102
+        return self.dim
+
+    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+        decoded = self.part.decode(rows, ops.scope("part"))
+        return ops.repeat(decoded, self.part.k, self.count, self.dim)
+
+
+@dataclass(frozen=True)
+class Scaled(Payload):
+    """A part times scales, entry by entry or row by row.
 
     Attributes:
         part: a payload.
-        scale: a payload of one column, of as many rows.
+        scale: a payload of as many rows, of as many columns or of one.
     """
 
     part: Payload
     scale: Payload
 
     def __post_init__(self) -> None:
-        _check_payload("RowScaled.part", self.part)
-        _check_payload("RowScaled.scale", self.scale)
-        if (self.scale.n, self.scale.k) != (self.part.n, 1):
-            raise ValueError(f"RowScaled.scale is {self.scale.n} x {self.scale.k} for a part of {self.part.n} rows")
+        _check_payload("Scaled.part", self.part)
+        _check_payload("Scaled.scale", self.scale)
+        if self.scale.n != self.part.n or self.scale.k not in (1, self.part.k):
+            raise ValueError(
+                f"Scaled.scale is {self.scale.n} x {self.scale.k} for a part of {self.part.n} x {self.part.k}"
+            )
 
     @property
     def n(self) -> int:  # noqa: D102
@@ -293,7 +329,9 @@ class RowScaled(Payload):
         return ops.mul(self.part.decode(rows, ops.scope("part")), self.scale.decode(rows, ops.scope("scale")))
 
 
-KINDS: dict[str, type[Payload]] = {kind.__name__: kind for kind in (Dense, Packed, Sum, Recoded, Projected, RowScaled)}
+KINDS: dict[str, type[Payload]] = {
+    kind.__name__: kind for kind in (Dense, Packed, Sum, Recoded, Projected, Repeated, Scaled)
+}
 """The tags of the file format."""
 
 

@@ -11,13 +11,16 @@ from compressors.bitpack import pack, plane_bytes, plane_widths, split
 from compressors.payload import Packed, Payload, Sum
 from compressors.table import Floats, Table
 
+CodesOf = Callable[[Floats, slice], npt.NDArray[np.uint8]]
+"""A float32 block of rows, and which rows they are -> their codes, of the same shape."""
 
-def encode(table: Table, bits: int, codes_of: Callable[[Floats], npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.uint8]]:
+
+def encode(table: Table, bits: int, codes_of: CodesOf) -> list[npt.NDArray[np.uint8]]:
     """The packed planes, most significant first, of the codes that `codes_of` gives each row block."""
     widths = plane_widths(bits)
     planes = [np.empty((table.n, plane_bytes(table.d, width)), dtype=np.uint8) for width in widths]
     for span in table.spans():
-        codes = codes_of(table.read(span).astype(np.float32, copy=False))
+        codes = codes_of(table.read(span).astype(np.float32, copy=False), span)
         for packed, width, part in zip(planes, widths, split(codes, bits), strict=True):
             packed[span] = pack(part, width)
     return planes

@@ -18,7 +18,7 @@ from compressors.base import Compressor
 from compressors.byte_codebook import ByteCodebook
 from compressors.identity import Identity
 from compressors.kmeans import KMeans
-from compressors.payload import Payload, Projected, RowScaled
+from compressors.payload import Payload, Projected, Scaled
 from compressors.table import EmbeddingTable, Floats, ProjectedTable, Table
 
 Float32s = npt.NDArray[np.float32]
@@ -100,7 +100,7 @@ class Spectral(Compressor):
         norm = NORMS[self.norm]
         assert norm is not None
         scale = norm.compress(EmbeddingTable(_fitted_scales(z, part, relative)), rng)
-        return Projected(RowScaled(part, scale), backward)
+        return Projected(Scaled(part, scale), backward)
 
     def _matrices(self, table: Table, rng: np.random.Generator) -> tuple[Float32s, npt.NDArray[np.float16]]:
         """(d, d) float32 that makes Z of X, and its inverse in float16, whose largest entry is about 1."""

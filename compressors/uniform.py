@@ -94,7 +94,7 @@ class Uniform(Compressor):
         r = np.float32(clip_threshold(table.histogram, self.bits))
         top = (1 << self.bits) - 1
 
-        def codes_of(block: Floats) -> npt.NDArray[np.uint8]:
+        def codes_of(block: Floats, _: slice) -> npt.NDArray[np.uint8]:
             if r == 0:
                 return np.zeros(block.shape, dtype=np.uint8)
             position = (np.clip(block, -r, r) / r + 1) * np.float32(top / 2)

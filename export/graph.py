@@ -95,5 +95,17 @@ class OnnxOps:
     def mul(self, a: str, b: str) -> str:  # noqa: D102
         return self._node("Mul", a, b)
 
+    def repeat(self, a: str, columns: int, count: int, dim: int) -> str:  # noqa: D102
+        last = self._constant([-1])
+        blocks = self._node("Expand", self._node("Unsqueeze", a, last), self._constant([count]))
+        shape = self._node("Concat", self._node("Shape", a, end=-1), self._constant([columns * count]), axis=0)
+        flat = self._node("Reshape", blocks, shape)
+        if columns * count == dim:
+            return flat
+        return self._node("Slice", flat, self._constant([0]), self._constant([dim]), last)
+
+    def _constant(self, values: list[int]) -> str:
+        return self._node("Constant", value_ints=values)
+
     def matmul(self, a: str, b: str) -> str:  # noqa: D102
         return self._node("MatMul", a, self._widened(b) if b in self._halves else b)

@@ -16,7 +16,18 @@ from typing import Literal
 
 import numpy as np
 
-from compressors import PCA, ByteCodebook, Compressor, EmbeddingTable, Identity, KMeans, Payload, Spectral, Uniform
+from compressors import (
+    PCA,
+    Blockwise,
+    ByteCodebook,
+    Compressor,
+    EmbeddingTable,
+    Identity,
+    KMeans,
+    Payload,
+    Spectral,
+    Uniform,
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,10 @@ CASES: list[Case] = [
     _pca(PCA(dim=5, keep_dimension=True, then=KMeans(2))),
     _pca(PCA(dim=5, keep_dimension=True, then=KMeans(3))),
     _pca(PCA(dim=6, keep_dimension=True, then=PCA(dim=4, keep_dimension=True, then=Uniform(8)))),
+    *(Case(Blockwise(bits), family="row-absmax") for bits in (2, 4, 8)),
+    *(Case(Blockwise(bits, "minmax", scales="float32")) for bits in (2, 4, 8)),
+    *(Case(Blockwise(4, scheme, block=16, scales="float32")) for scheme in ("absmax", "minmax", "nf4")),
+    Case(Spectral(then=Blockwise(4, "nf4", block=16)), parity="sum", random=True, one_pass=False),
     *(Case(ByteCodebook(bits), random=True) for bits in (1, 2, 4)),
     *(Case(Spectral(then=ByteCodebook(bits)), parity="sum", random=True, one_pass=False) for bits in (1, 2, 4)),
     Case(Spectral(whitening=0, norm="uint8", then=KMeans(3)), parity="sum", random=True, one_pass=False),

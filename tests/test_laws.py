@@ -230,7 +230,7 @@ def test_the_block_size_does_not_matter(case: Case, monkeypatch: pytest.MonkeyPa
 def test_more_bits_never_reconstruct_worse(family: str, name: str) -> None:
     table = TABLES[name]
     errors = [distance(decode(payload_of(case, name)), table.vectors) for case in FAMILIES[family]]
-    assert len(errors) == 8
+    assert len(errors) >= 3
     assert all(more <= fewer for fewer, more in itertools.pairwise(errors)), errors
 
 
