@@ -113,7 +113,10 @@ class Tracker:
         while True:
             page = self.client.search_runs([self.experiment_id], wanted, max_results=PAGE, page_token=token)
             for run in page:
-                found[run.data.tags["candidate_key"]] = (run.info.run_id, dict(run.data.metrics))
+                key, metrics = run.data.tags["candidate_key"], dict(run.data.metrics)
+                # Over one budget and measured under a later one, a candidate has two runs: the measured one counts.
+                if key not in found or len(metrics) > len(found[key][1]):
+                    found[key] = (run.info.run_id, metrics)
             token = page.token
             if not token:
                 return found

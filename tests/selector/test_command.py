@@ -316,6 +316,17 @@ def test_a_stopped_sweep_continues(client, table, name, tmp_path, monkeypatch):
     assert len(runs(client, name, "candidate")) == 3 * len(names)
 
 
+def test_what_was_over_one_budget_is_measured_once_under_another(client, table, name, tmp_path):
+    logged = []
+    for budget in ("1200", "2kB", "2kB"):
+        assert command(*table, f"budget={budget}", "out=o", *POOL) == 0
+        logged.append([run.info.run_name for run in runs(client, name, "candidate")])
+    assert logged[0].count("uniform-b2") == 1 and logged[1].count("uniform-b2") == 2
+    assert sorted(logged[2]) == sorted(logged[1])
+    for row in candidates(tmp_path):
+        assert ("eos" in client.get_run(row["run_id"]).data.metrics) == (row["status"] == "measured")
+
+
 def test_resume_can_be_switched_off(client, table, name):
     for _ in range(2):
         assert command(*table, "budget=2kB", "out=o", *POOL, "tracking.resume=false") == 0
