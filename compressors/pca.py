@@ -58,10 +58,7 @@ class PCA(Compressor):
         return self.then.nbytes(n, k) + (4 * k * d if self.keep_dimension else 0)
 
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
-        _, vectors = np.linalg.eigh(table.gram)
-        leading = vectors[:, ::-1][:, : self.k(table.d)]
-        # An eigenvector's sign is LAPACK's choice: fix it, so that the bytes are ours.
-        leading = leading * np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])])
-        directions = np.ascontiguousarray(leading, dtype=np.float32)
+        _, vectors = table.spectrum
+        directions = np.ascontiguousarray(vectors[:, : self.k(table.d)], dtype=np.float32)
         factor = self.then.compress(ProjectedTable(table, directions), rng)
         return Projected(factor, np.ascontiguousarray(directions.T)) if self.keep_dimension else factor

@@ -64,7 +64,7 @@ class Spectral(Compressor):
 
     Attributes:
         whitening: α from 0 (rotation only) to 1. 1 gives the highest eigenspace overlap, 0.5 the lowest
-            reconstruction error and, in downstream probes, the best accuracy.
+            reconstruction error.
         norm: how row scales are stored: `float16` (2 bytes a row), `uint8` (1 byte, 256 fitted levels) or `none`.
         then: what quantizes the normalised rows.
     """
@@ -105,10 +105,8 @@ class Spectral(Compressor):
     def _matrices(self, table: Table, rng: np.random.Generator) -> tuple[Float32s, npt.NDArray[np.float16]]:
         """(d, d) float32 that makes Z of X, and its inverse in float16, whose largest entry is about 1."""
         d = table.d
-        unit = np.linalg.norm(np.diag(table.gram)) ** 0.5 or 1.0
-        values, vectors = np.linalg.eigh(table.gram / unit / unit)
-        sigma = np.sqrt(np.maximum(values, 0))
-        kept = sigma > SMALLEST * sigma[-1]
+        sigma, vectors = table.spectrum
+        kept = sigma > SMALLEST * sigma[0]
         power = np.where(kept, np.where(kept, sigma, 1.0) ** self.whitening, 0.0)
         rotation, triangle = np.linalg.qr(rng.standard_normal((d, d)))
         rotation *= np.sign(np.diag(triangle))  # uniform over all rotations, and not LAPACK's choice of signs

@@ -88,6 +88,19 @@ class Table(ABC):
                 total += wide.T @ wide
         return total
 
+    @cached_property
+    def spectrum(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """(d,) singular values, decreasing, and (d, d) right singular vectors as columns, float64; kept.
+
+        An eigenvector's sign is LAPACK's choice. Here its largest component is positive, so that the bytes made from
+        it are ours.
+        """
+        with threadpool_limits(limits=1, user_api="blas"):
+            values, vectors = np.linalg.eigh(self.gram)
+        vectors = vectors[:, ::-1]
+        vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(self.d)])
+        return np.sqrt(np.maximum(values[::-1], 0)), vectors
+
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingTable(Table):
