@@ -50,3 +50,9 @@ class Compressor(ABC):
         if payload.nbytes != promised:
             raise RuntimeError(f"{self.name} promised {promised} bytes and made {payload.nbytes}: mend its nbytes()")
         return payload
+
+
+def check_then(method: str, then: object) -> None:
+    """Raise a ValueError unless `then`, what compresses the result of `method`, is a compressor."""
+    if not isinstance(then, Compressor):
+        raise ValueError(f"{method} then = {then!r}: must be a compressor, in a configuration one with a _target_")

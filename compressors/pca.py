@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from compressors.base import Compressor
+from compressors.base import Compressor, check_then
 from compressors.identity import Identity
 from compressors.payload import Payload, Projected
 from compressors.table import ProjectedTable, Table
@@ -32,6 +32,7 @@ class PCA(Compressor):
     then: Compressor = field(default_factory=Identity)
 
     def __post_init__(self) -> None:
+        check_then("PCA", self.then)
         if (self.dim is None) == (self.rate is None):
             raise ValueError(f"PCA with dim = {self.dim} and rate = {self.rate}: give exactly one of them")
         if self.dim is not None and (isinstance(self.dim, bool) or not isinstance(self.dim, int) or self.dim < 1):

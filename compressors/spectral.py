@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from compressors.base import Compressor
+from compressors.base import Compressor, check_then
 from compressors.byte_codebook import ByteCodebook
 from compressors.identity import Identity
 from compressors.kmeans import KMeans
@@ -74,6 +74,7 @@ class Spectral(Compressor):
     then: Compressor = field(default_factory=lambda: ByteCodebook(2))
 
     def __post_init__(self) -> None:
+        check_then("Spectral", self.then)
         if not 0 <= self.whitening <= 1:
             raise ValueError(f"whitening = {self.whitening!r}: must be from 0 to 1")
         if self.norm not in NORMS:

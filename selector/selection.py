@@ -88,7 +88,7 @@ def select(candidates: Sequence[Candidate], budget: int, criterion: str = "eos")
             f"needs {smallest.nbytes:,}; raise the budget or add smaller candidates"
         )
     ranking = sorted(
-        (c for c in candidates if c.nbytes <= budget and criterion in c.measures),
+        (c for c in candidates if c.nbytes <= budget and c.status == "measured" and criterion in c.measures),
         key=lambda c: rank_key(c, criterion),
     )
     if not ranking:

@@ -101,3 +101,8 @@ def test_more_dimensions_than_the_table_has_are_refused_before_any_work() -> Non
         PCA(dim=14).nbytes(300, 13)
     with pytest.raises(ValueError, match=message):
         PCA(dim=14).compress(TABLE, rng())
+
+
+def test_what_comes_then_is_checked() -> None:
+    with pytest.raises(ValueError, match=r"^PCA then = 3: must be a compressor"):
+        PCA(dim=2, then=3)  # type: ignore[arg-type]

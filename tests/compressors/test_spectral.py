@@ -108,7 +108,12 @@ def test_nbytes_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"), [({"whitening": 1.5}, "from 0 to 1"), ({"norm": "int4"}, "float16, uint8, none")]
+    ("given", "expected"),
+    [
+        ({"whitening": 1.5}, "from 0 to 1"),
+        ({"norm": "int4"}, "float16, uint8, none"),
+        ({"then": {"bits": 2}}, "Spectral then = .* must be a compressor"),
+    ],
 )
 def test_settings_are_checked(given: dict, expected: str) -> None:
     with pytest.raises(ValueError, match=expected):

@@ -94,10 +94,15 @@ def lost(rng, x, bits, draws):
     return np.array([1 - score(x, quantize(rng, x, bits)[0])["eos"] for _ in range(draws)])
 
 
-@pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 8])
-@pytest.mark.parametrize("kind", ["uniform", "signs", "one short direction"])
+@pytest.mark.parametrize(
+    ("kind", "bits"),
+    [*(("signs", b) for b in (4, 5, 6, 7, 8)), *(("uniform", b) for b in (5, 6, 7, 8)), ("one short direction", 8)],
+)
 def test_theorem_3_bounds_the_expected_loss(kind, bits):
-    """E[1 - EOS] <= 20 / ((2^b - 1)² a⁴): the mean over 20 draws, plus 5 standard errors, is below the bound."""
+    """E[1 - EOS] <= 20 / ((2^b - 1)² a⁴), at sizes where that is below 1 and so says something.
+
+    The mean over 20 draws, plus 5 standard errors, is below the bound.
+    """
     rng = np.random.default_rng(bits)
     x = bounded(rng, 400, 16)
     if kind == "signs":
@@ -105,10 +110,10 @@ def test_theorem_3_bounds_the_expected_loss(kind, bits):
     if kind == "one short direction":
         x[:, 0] *= 0.3
     a = smallness(x)
-    assert 0 < a <= 1
+    bound = 20 / ((2**bits - 1) ** 2 * a**4)
+    assert 0 < a <= 1 and bound < 1
     losses = lost(rng, x, bits, 20)
-    high = losses.mean() + 5 * losses.std(ddof=1) / np.sqrt(20)
-    assert 0 < high <= 20 / ((2**bits - 1) ** 2 * a**4)
+    assert 0 < losses.mean() + 5 * losses.std(ddof=1) / np.sqrt(20) <= bound
 
 
 @pytest.mark.parametrize("bits", [5, 6, 8])
