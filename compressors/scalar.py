@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from compressors.bitpack import pack, plane_bytes, plane_widths, split
+from compressors.bitpack import pack, plane_bytes, plane_widths, row_bytes, split
 from compressors.payload import Packed, Payload, Sum
 from compressors.table import Floats, Table
 
@@ -39,4 +39,4 @@ def affine(planes: list[npt.NDArray[np.uint8]], bits: int, dim: int, offset: flo
 
 def affine_nbytes(n: int, d: int, bits: int) -> int:
     """Bytes of what `affine` makes: the packed rows and 4 bytes for each level of each plane."""
-    return sum(n * plane_bytes(d, width) + 4 * (1 << width) for width in plane_widths(bits))
+    return n * row_bytes(d, bits) + sum(4 * (1 << width) for width in plane_widths(bits))

@@ -92,14 +92,13 @@ class Spectral(Compressor):
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
         forward, backward = self._matrices(table, rng)
         z = ProjectedTable(table, forward)
-        if NORMS[self.norm] is None:
+        norm = NORMS[self.norm]
+        if norm is None:
             return Projected(self.then.compress(z, rng), backward)
         lengths = np.concatenate([np.linalg.norm(block.astype(np.float64), axis=1) for block in z.blocks()])
         # The scales are stored relative to the longest row, whose length goes into the codebook: float16 is narrow.
         relative = (lengths / (lengths.max() or 1.0)).astype(np.float32)
         part = self.then.compress(_Normalised(z, relative), rng)
-        norm = NORMS[self.norm]
-        assert norm is not None
         scale = norm.compress(EmbeddingTable(_fitted_scales(z, part, relative)), rng)
         return Projected(Scaled(part, scale), backward)
 

@@ -26,6 +26,7 @@ from selector.budget import Budget
 from selector.candidates import expand, parameters
 from selector.digest import candidate_key, table_digest
 from selector.measures import Measures
+from selector.measures.overlap import eos
 from selector.moments import moments, table_rank
 from selector.output import check_writable, staged
 from selector.progress import bar
@@ -183,7 +184,7 @@ def _sweep(job: Job, parent: ParentRun) -> tuple[list[Candidate], tuple[str, Pay
             elif run_id is not None and not fits:
                 candidate = dataclasses.replace(candidate, run_id=run_id)
             else:
-                started = int(time.time() * 1000)
+                started = time.time()
                 if fits:
                     candidate, payload = _measure(job, compressor, candidate)
                     if payload is not None and job.settings.criterion in candidate.measures:
@@ -224,7 +225,7 @@ def _hand_over(
     with staged(job.out) as folder:
         model = folder / "model.onnx"
         verification = job.export(payload, model, np.random.default_rng(job.settings.seed))
-        exported = job.measures(moments(job.table, OnnxDecoder(model, job.export.providers).read))["eos"]
+        exported = eos(moments(job.table, OnnxDecoder(model, job.export.providers).read))
         if not abs(exported - chosen.measures["eos"]) <= EOS_TOLERANCE:
             raise VerificationError(
                 f"the exported model's EOS is {exported:.9f}, that of {chosen.name} was {chosen.measures['eos']:.9f}: "

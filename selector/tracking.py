@@ -66,8 +66,8 @@ def connect(experiment: str) -> Tracker:
                 os.environ.pop(name, None)
 
 
-def _now() -> int:
-    return int(time.time() * 1000)
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
 
 
 @dataclass(frozen=True)
@@ -161,13 +161,13 @@ class ParentRun:
         )
         self.tracker.client.log_inputs(self.run_id, [DatasetInput(dataset)])
 
-    def log_candidate(self, candidate: Candidate, key: str, table_digest: str, *, started: int) -> str:
-        """One child run; returns its id. A failed candidate is a FAILED run and has no score."""
+    def log_candidate(self, candidate: Candidate, key: str, table_digest: str, *, started: float) -> str:
+        """One child run, begun at `started` (seconds); its id. A failed candidate is a FAILED run and has no score."""
         client = self.tracker.client
         run = client.create_run(
             self.tracker.experiment_id,
             run_name=candidate.name,
-            start_time=started,
+            start_time=_milliseconds(started),
             tags={MLFLOW_PARENT_RUN_ID: self.run_id},
         )
         tags = {
@@ -200,7 +200,7 @@ class ParentRun:
         metrics: Mapping[str, float] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        now = _now()
+        now = _milliseconds(time.time())
         self.tracker.client.log_batch(
             run_id,
             metrics=[Metric(key, float(value), now, 0) for key, value in (metrics or {}).items()],
