@@ -146,7 +146,11 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
     with job.tracker.parent(f"select {Path(str(settings.table.path)).name}", sweep=sweep) as parent:
         parent.log_settings(_parent_params(job), OmegaConf.to_yaml(settings))
         parent.log_table(Path(str(settings.table.path)).name, str(settings.table.path), job.digest, _profile(job))
-        candidates, payload = _sweep(job, parent)
+        candidates, payload, reused = _sweep(job, parent)
+        if reused:
+            console.print(
+                f"{reused} candidates were measured by earlier runs and are reused (tracking.resume=false does not)."
+            )
         failed = [c for c in candidates if c.status == "failed"]
         tried = [c for c in candidates if c.status != "over_budget"]
         for candidate in failed:
@@ -163,11 +167,12 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
     return selection
 
 
-def _sweep(job: Job, parent: ParentRun) -> tuple[list[Candidate], tuple[str, Payload] | None]:
-    """Every candidate with its measures, and the payload of the best one among those computed now."""
+def _sweep(job: Job, parent: ParentRun) -> tuple[list[Candidate], tuple[str, Payload] | None, int]:
+    """Every candidate with its measures, the best payload among those computed now, and how many were reused."""
     earlier = job.tracker.finished(job.digest) if job.settings.tracking.resume else {}
     candidates: list[Candidate] = []
     best: tuple[tuple[float, int, str], Payload] | None = None
+    reused = 0
     with bar("measuring candidates", counted=True) as update:
         for done, (compressor, nbytes) in enumerate(job.compressors):
             update(done, len(job.compressors))
@@ -180,6 +185,7 @@ def _sweep(job: Job, parent: ParentRun) -> tuple[list[Candidate], tuple[str, Pay
             known = {name: metrics[name] for name in job.measures.keys if name in metrics}
             fits = nbytes <= job.budget
             if fits and known:
+                reused += 1
                 candidate = dataclasses.replace(candidate, status="measured", measures=known, run_id=run_id)
             elif run_id is not None and not fits:
                 candidate = dataclasses.replace(candidate, run_id=run_id)
@@ -193,7 +199,7 @@ def _sweep(job: Job, parent: ParentRun) -> tuple[list[Candidate], tuple[str, Pay
                 logged = parent.log_candidate(candidate, key, job.digest, started=started)
                 candidate = dataclasses.replace(candidate, run_id=logged)
             candidates.append(candidate)
-    return candidates, None if best is None else (best[0][2], best[1])
+    return candidates, None if best is None else (best[0][2], best[1]), reused
 
 
 def _measure(job: Job, compressor: Compressor, candidate: Candidate) -> tuple[Candidate, Payload | None]:

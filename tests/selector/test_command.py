@@ -276,7 +276,7 @@ def test_failed_verification_hands_nothing_over(fault, client, table, name, tmp_
     assert (tmp_path / "o" / "selection.json").read_text() == "of an earlier run"
 
 
-def test_a_stopped_sweep_continues(client, table, name, tmp_path, monkeypatch):
+def test_a_stopped_sweep_continues(client, table, name, tmp_path, monkeypatch, capsys):
     settings = [*table, "budget=2kB", "out=o", *POOL]
     original, computed = Uniform._compress, []
 
@@ -305,8 +305,11 @@ def test_a_stopped_sweep_continues(client, table, name, tmp_path, monkeypatch):
 
     # All over again: nothing is computed but the choice, whose payload is needed, and it is the same.
     computed.clear()
+    capsys.readouterr()
     assert command(*settings) == 0
     assert len(runs(client, name, "candidate")) == len(names) and len(computed) <= 1
+    measured = sum(row["status"] == "measured" for row in candidates(tmp_path))
+    assert f"{measured} candidates were measured by earlier runs and are reused" in capsys.readouterr().out
     assert (tmp_path / "o" / "payload.safetensors").read_bytes() == first
     assert (tmp_path / "o" / "candidates.csv").read_text() == scores
 
