@@ -45,6 +45,11 @@ class Table(ABC):
     def read(self, rows: slice) -> Floats:
         """The rows `rows`, (len, d) float32 or float16."""
 
+    @property
+    def counts(self) -> npt.NDArray[np.float64] | None:
+        """(n,) float64, how often each row's token occurs; None when that is not known."""
+        return None
+
     def spans(self) -> Iterator[slice]:
         """Consecutive row ranges of about `BLOCK_BYTES` each that together are the table."""
         step = max(1, BLOCK_BYTES // (4 * self.d))
@@ -109,14 +114,21 @@ class EmbeddingTable(Table):
     Attributes:
         vectors: (n, d) float32 or float16, n >= d >= 1. May be a memmap larger than memory; it is never copied.
         tokens: the n tokens in row order, or None.
+        counts: (n,) float64, finite and at least 0: how often each token occurs, or None.
+        source_rows: (n,) int64, the row of the file that each row was taken from, or None for a table that is the
+            file's own, in its order.
+        source_n: number of rows of the file, where `source_rows` is given.
 
     Raises:
-        ValueError: wrong rank, dtype or shape, a NaN or an infinity (row and column named), or a
-            token list of another length.
+        ValueError: wrong rank, dtype or shape, a NaN or an infinity (row and column named), a count that is
+            negative or not finite (row named), or tokens, counts or source rows of another number.
     """
 
     vectors: Floats
     tokens: Sequence[str] | None = None
+    counts: npt.NDArray[np.float64] | None = None
+    source_rows: npt.NDArray[np.int64] | None = None
+    source_n: int | None = None
 
     def __post_init__(self) -> None:
         v = self.vectors
@@ -127,22 +139,44 @@ class EmbeddingTable(Table):
         if 0 in v.shape:
             raise ValueError(f"table of shape {v.shape} is empty: it needs at least one row and one column")
         if v.shape[0] < v.shape[1]:
+            pruned = self.source_rows is not None
             raise ValueError(
                 f"table has n = {v.shape[0]} rows and d = {v.shape[1]} columns: n must be at least d; "
-                "if it is transposed, save its transpose"
+                + ("keep more tokens" if pruned else "if it is transposed, save its transpose")
             )
-        if self.tokens is not None and len(self.tokens) != v.shape[0]:
-            raise ValueError(f"{len(self.tokens)} tokens for a table of {v.shape[0]} rows: one token a row is needed")
+        for one, given in (("token", self.tokens), ("count", self.counts), ("source row", self.source_rows)):
+            if given is not None and len(given) != v.shape[0]:
+                raise ValueError(f"{len(given)} {one}s for a table of {v.shape[0]} rows: one {one} a row is needed")
+        if self.counts is not None:
+            self._check_counts(self.counts)
+        self._check_finite()
+
+    def _check_counts(self, counts: npt.NDArray[np.float64]) -> None:
+        if counts.ndim != 1 or counts.dtype != np.float64:
+            raise ValueError(f"counts are {counts.dtype} of shape {counts.shape}: they must be float64, one a row")
+        bad = ~(np.isfinite(counts) & (counts >= 0))
+        if bad.any():
+            row = int(bad.argmax())
+            raise ValueError(
+                f"count {counts[row]} at row {row}{self._token(row)}: "
+                "every count must be finite and at least 0; correct it"
+            )
+
+    def _check_finite(self) -> None:
+        v = self.vectors
         for span in self.spans():
             finite = np.isfinite(v[span])
             if not finite.all():
                 i, column = (int(at) for at in np.argwhere(~finite)[0])
                 row = span.start + i
-                token = f" (token {self.tokens[row]!r})" if self.tokens is not None else ""
                 raise ValueError(
-                    f"{v[row, column]} at row {row}, column {column}{token}: "
+                    f"{v[row, column]} at row {row}, column {column}{self._token(row)}: "
                     "every entry must be finite; drop or repair that row"
                 )
+
+    def _token(self, row: int) -> str:
+        """The token of `row` for a message, if it has one."""
+        return f" (token {self.tokens[row]!r})" if self.tokens is not None else ""
 
     @property
     def n(self) -> int:  # noqa: D102
@@ -175,6 +209,10 @@ class ProjectedTable(Table):
     @property
     def d(self) -> int:  # noqa: D102
         return int(self.matrix.shape[1])
+
+    @property
+    def counts(self) -> npt.NDArray[np.float64] | None:  # noqa: D102
+        return self.source.counts
 
     def spans(self) -> Iterator[slice]:
         """The row ranges of the source: it is the wider one, and a float16 block of it is widened to be multiplied."""

@@ -17,13 +17,15 @@ from compressors import EmbeddingTable
 
 
 def table_digest(table: EmbeddingTable) -> str:
-    """SHA-256 of shape, dtype, rows and tokens: of the contents, whatever file format held them."""
+    """SHA-256 of shape, dtype, rows, tokens and counts: of the contents, whatever file format held them."""
     digest = hashlib.sha256(f"{table.vectors.shape} {table.vectors.dtype.name}\n".encode())
     for block in table.blocks():
         digest.update(np.ascontiguousarray(block).data)
     for token in table.tokens or ():
         encoded = token.encode("utf-8", "surrogatepass")
         digest.update(b"%d:" % len(encoded) + encoded)
+    if table.counts is not None:
+        digest.update(b"counts\n" + table.counts.tobytes())
     return digest.hexdigest()
 
 

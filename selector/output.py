@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 FILES = (
     "selection.json",
@@ -14,10 +18,11 @@ FILES = (
     "model.onnx",
     "payload.safetensors",
     "tokens.txt",
+    "id_map.csv",
     "pareto.png",
     "report.html",
 )
-"""What a hand-over consists of; `tokens.txt` only when the tokens are known."""
+"""What a hand-over consists of; `tokens.txt` only when the tokens are known, `id_map.csv` only of a pruned table."""
 
 
 def check_writable(out: Path) -> None:
@@ -63,3 +68,11 @@ def staged(out: Path) -> Iterator[Path]:
                 (folder / name).replace(out / name)
             else:
                 (out / name).unlink(missing_ok=True)  # of an earlier hand-over
+
+
+def write_id_map(path: Path, source_rows: npt.NDArray[np.int64], tokens: Sequence[str]) -> None:
+    """Where each row of a pruned table was in its file, as CSV: the new id, the (n,) old one, the token."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "source_id", "token"])
+        writer.writerows(zip(range(len(tokens)), source_rows.tolist(), tokens, strict=True))

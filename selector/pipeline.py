@@ -28,7 +28,7 @@ from selector.digest import candidate_key, table_digest
 from selector.measures import Measures
 from selector.measures.overlap import eos
 from selector.moments import moments, table_rank
-from selector.output import check_writable, staged
+from selector.output import check_writable, staged, write_id_map
 from selector.progress import bar
 from selector.selection import Candidate, Selection, rank_key, select
 from selector.tracking import ParentRun, Tracker, connect
@@ -240,6 +240,8 @@ def _hand_over(
         payload.save(folder / "payload.safetensors")
         if job.table.tokens is not None:
             (folder / "tokens.txt").write_text("".join(f"{token}\n" for token in job.table.tokens), encoding="utf-8")
+            if job.table.source_rows is not None:
+                write_id_map(folder / "id_map.csv", job.table.source_rows, job.table.tokens)
         record = _record(job, parent, selection, verification, exported)
         (folder / "selection.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         report.write_csv(folder / "candidates.csv", candidates, job.measures.keys)
@@ -300,7 +302,8 @@ def _record(
 
 def _profile(job: Job) -> dict[str, Any]:
     table = job.table
-    return {"n": table.n, "d": table.d, "rank": job.rank, "dtype": table.vectors.dtype.name}
+    profile = {"n": table.n, "d": table.d, "rank": job.rank, "dtype": table.vectors.dtype.name}
+    return profile if table.source_n is None else {**profile, "pruned_from": table.source_n}
 
 
 def _parent_params(job: Job) -> dict[str, Any]:

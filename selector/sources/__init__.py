@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from compressors.table import EmbeddingTable, Floats
 from selector.sources import glove, npy, safetensors, word2vec_binary, word2vec_text
+from selector.sources.counts import Counts, counts_of_rows, read_counts
 from selector.sources.detect import format_of, head_of, refusal
 from selector.sources.stream import Progress
-from selector.sources.tokens import duplicates_message, read_tokens, repeated, without_rows
+from selector.sources.tokens import duplicates_message, read_tokens, repeated, rows_of, without_rows
 
 __all__ = ["FORMATS", "read_table"]
 
@@ -37,6 +40,8 @@ def read_table(
     tokens: str | Path | None = None,
     tensor: str | None = None,
     duplicates: Literal["error", "first"] = "error",
+    keep: str | Path | None = None,
+    counts: str | Path | None = None,
     sha256: str | None = None,
     progress: Progress | None = None,
 ) -> EmbeddingTable:
@@ -51,23 +56,26 @@ def read_table(
         tokens: a .txt or .parquet token list, in row order, for a format that holds none.
         tensor: name of the tensor of a safetensors file; None takes the only 2-D float tensor.
         duplicates: what to do when a token occurs twice: refuse, or keep each token's first row.
+        keep: a .txt or .parquet token list: only the rows of its tokens are taken, in its order.
+        counts: how often each token occurs, one number a line for each row of the file, or a token and its number
+            a line in any order; a token that it lacks has count 0.
         sha256: the digest that the file must have, in hexadecimal.
         progress: called with (bytes done, bytes in total) after each block of a streamed format; both are
             bytes of the file, compressed ones for gzip.
 
     Returns:
-        The (n, d) table, float32 or float16, with its tokens where the file or `tokens` has them.
+        The (n, d) table, float32 or float16, with its tokens where the file or `tokens` has them, its counts where
+        they are given, and the rows of the file that it was taken from where `keep` is.
 
     Raises:
         ValueError: a file that cannot be read as a valid table. The message is one line with the value, the
             limit and the cure, and the line or row where there is one.
     """
-    path = Path(path)
     if format is not None and format not in FORMATS:
         raise ValueError(f"unknown format {format!r}: the formats are {', '.join(FORMATS)}")
     if duplicates not in ("error", "first"):
         raise ValueError(f"duplicates is {duplicates!r}: it must be error or first")
-    _check_file(path)
+    path = _checked_file(path)
     try:
         if sha256 is not None:
             _check_digest(path, sha256)
@@ -76,34 +84,58 @@ def read_table(
             raise ValueError(f"{path}: tensor {tensor!r} is given for format {name}: only safetensors names tensors")
         if tokens is not None and name not in MAPPED:
             raise ValueError(f"{path}: a token list is given for format {name}, which holds its own tokens: drop it")
+        kept = None if keep is None else read_tokens(_checked_file(keep))
+        frequencies = None if counts is None else read_counts(_checked_file(counts))
         vectors, words = FORMATS[name](path, tensor, progress)
         if tokens is not None:
-            _check_file(Path(tokens))
-            words = read_tokens(Path(tokens))
+            words = read_tokens(_checked_file(tokens))
     except OSError as error:
         raise ValueError(
             f"{error.filename or path}: {error.strerror or error}: check the file and its permissions"
         ) from error
     try:
-        # A token list of the wrong length says nothing about its rows: that is for the table to refuse.
-        if words is not None and len(words) == len(vectors) and (pairs := repeated(words)):
-            if duplicates == "error":
-                raise ValueError(duplicates_message(words, pairs))
-            gone = {row for _, row in pairs}
-            vectors = without_rows(vectors, sorted(gone))
-            words = [token for row, token in enumerate(words) if row not in gone]
-        return EmbeddingTable(vectors, words)
+        return _table(vectors, words, frequencies, kept, duplicates)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _check_file(path: Path) -> None:
+def _table(
+    vectors: Floats,
+    words: Sequence[str] | None,
+    frequencies: Counts | None,
+    kept: Sequence[str] | None,
+    duplicates: Literal["error", "first"],
+) -> EmbeddingTable:
+    """The table of the rows that are asked for, with all that belongs to each."""
+    # Tokens of another number than rows say nothing about them: that is for the table to refuse.
+    if vectors.ndim != 2 or (words is not None and len(words) != len(vectors)):
+        return EmbeddingTable(vectors, words)
+    counts = None if frequencies is None else counts_of_rows(frequencies, len(vectors), words)
+    pairs = repeated(words or ())
+    if words is not None and pairs and duplicates == "error":
+        cure = "pass table.duplicates=first to keep each token's first row"
+        raise ValueError(duplicates_message(words, pairs, cure))
+    if kept is not None:
+        rows = rows_of(kept, words)
+        counts = None if counts is None else counts[rows]
+        return EmbeddingTable(vectors[rows], kept, counts, source_rows=rows, source_n=len(vectors))
+    if words is not None and pairs:
+        gone = {row for _, row in pairs}
+        vectors = without_rows(vectors, sorted(gone))
+        words = [token for row, token in enumerate(words) if row not in gone]
+        counts = None if counts is None else np.delete(counts, list(gone))
+    return EmbeddingTable(vectors, words, counts)
+
+
+def _checked_file(given: str | Path) -> Path:
+    path = Path(given)
     if not path.exists():
         raise ValueError(f"{path}: no such file: correct the path")
     if path.is_dir():
         raise ValueError(f"{path}: a directory: give the table file in it")
     if path.stat().st_size == 0:
         raise ValueError(f"{path}: empty, 0 bytes: fetch or write it again")
+    return path
 
 
 def _check_digest(path: Path, expected: str) -> None:

@@ -1,4 +1,4 @@
-"""Token lists beside a table, and tokens that occur twice."""
+"""Token lists beside a table, tokens that occur twice, and the rows of those to keep."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import parquet
 
@@ -74,13 +75,31 @@ def repeated(tokens: Sequence[str]) -> list[tuple[int, int]]:
     return [(first, row) for first, row in pairs if first != row]
 
 
-def duplicates_message(tokens: Sequence[str], pairs: Sequence[tuple[int, int]]) -> str:
+def duplicates_message(tokens: Sequence[str], pairs: Sequence[tuple[int, int]], cure: str) -> str:
     """What is repeated where, and the cure."""
     named = ", ".join(f"{tokens[row]!r} at rows {first} and {row}" for first, row in pairs[:NAMED])
-    return (
-        f"{len(pairs)} duplicate token{'s' if len(pairs) > 1 else ''} (first: {named}): "
-        "pass table.duplicates=first to keep each token's first row"
-    )
+    return f"{len(pairs)} duplicate token{'s' if len(pairs) > 1 else ''} (first: {named}): {cure}"
+
+
+def rows_of(kept: Sequence[str], tokens: Sequence[str] | None) -> npt.NDArray[np.int64]:
+    """The first row of each token of the list `kept` in a table of `tokens`, (len(kept),) int64.
+
+    Raises:
+        ValueError: the table has no tokens, it lacks some of the list, or the list names one twice.
+    """
+    if tokens is None:
+        raise ValueError("table.keep is given for a table without tokens: give them as table.tokens")
+    if pairs := repeated(kept):
+        raise ValueError(f"table.keep has {duplicates_message(kept, pairs, 'name each once in the list')}")
+    # From the end on, so that of a token's rows the first one stays.
+    row = dict(zip(reversed(tokens), range(len(tokens) - 1, -1, -1), strict=True))
+    if absent := [token for token in kept if token not in row]:
+        named = ", ".join(map(repr, absent[:NAMED]))
+        raise ValueError(
+            f"table.keep has {len(absent)} of {len(kept)} tokens that the table lacks (first: {named}): "
+            "drop them from the list"
+        )
+    return np.array([row[token] for token in kept], np.int64)
 
 
 def without_rows(vectors: Floats, drop: Sequence[int]) -> Floats:

@@ -18,6 +18,7 @@ import selector.pipeline
 from compressors import KMeans, Uniform, load
 from export import VerificationError
 from selector.__main__ import main, overrides
+from selector.digest import table_digest
 from selector.measures import score
 from selector.output import FILES
 from selector.progress import bar
@@ -86,7 +87,7 @@ def test_hand_over_is_complete_and_true(client, table, name, tmp_path, capsys):
     assert errors == "", "quiet when not a terminal"
     assert "Files: o" in printed and "/#/experiments/" in printed
     out = tmp_path / "o"
-    assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
+    assert {path.name for path in out.iterdir()} == {*FILES} - {"id_map.csv"}
 
     record = json.loads((out / "selection.json").read_text())
     assert {*record} == {
@@ -130,7 +131,7 @@ def test_runs_hold_what_a_person_compares(client, table, name, tmp_path):
     (dataset,) = parent.inputs.dataset_inputs
     assert record["table"]["digest"].startswith(dataset.dataset.digest) and len(dataset.dataset.digest) == 32
     artifacts = {item.path for item in client.list_artifacts(parent.info.run_id)}
-    assert artifacts == {*FILES, "config.yaml"}
+    assert artifacts == {*FILES, "config.yaml"} - {"id_map.csv"}
     config = Path(client.download_artifacts(parent.info.run_id, "config.yaml", str(tmp_path))).read_text()
     assert "budget: 2kB" in config and "${" not in config and "bits:" in config
 
@@ -146,6 +147,34 @@ def test_runs_hold_what_a_person_compares(client, table, name, tmp_path):
         scores = {key: value for key, value in child.data.metrics.items() if key not in ("bytes", "megabytes")}
         columns = {key: float(row[key]) for key in scores}
         assert scores == columns and ("eos" in scores) == (row["status"] == "measured")
+
+
+def test_a_pruned_table_is_handed_over_with_its_id_map(client, table, tmp_path):
+    rows = [*range(400, 100, -7), 3, 499]
+    names = [TOKENS[row] for row in rows]
+    keep, counts, out = tmp_path / "keep.txt", tmp_path / "counts.txt", tmp_path / "o"
+    keep.write_text("\n".join(names))
+    counts.write_text("\n".join(f"{token} {i}" for i, token in enumerate(TOKENS)))
+    settings = [*table, "budget=1x", "out=o", "candidates.bits=[8]", "candidates.rates=[3]"]
+    assert command(*settings, f"table.keep={keep}", f"table.counts={counts}") == 0
+    assert {path.name for path in out.iterdir()} == {*FILES}
+    record = json.loads((out / "selection.json").read_text())["table"]
+    assert (record["n"], record["pruned_from"]) == (len(rows), N)
+    source = read_table(tmp_path / "t.npy", tokens=tmp_path / "t.txt", keep=keep, counts=counts)
+    assert record["digest"] == table_digest(source)
+    assert (out / "tokens.txt").read_text().split("\n")[:-1] == names
+
+    # The row of the whole table that is nearest to each decoded one is the row that the map names.
+    with (out / "id_map.csv").open(encoding="utf-8", newline="") as file:
+        mapped = list(csv.DictReader(file))
+    assert [(int(row["id"]), row["token"]) for row in mapped] == list(enumerate(names))
+    decoded = load(out / "payload.safetensors").read(slice(0, len(rows)))
+    distances = np.linalg.norm(decoded[:, None] - np.load(tmp_path / "t.npy"), axis=2)
+    assert distances.argmin(axis=1).tolist() == [int(row["source_id"]) for row in mapped] == rows
+
+    assert command(*settings) == 0
+    assert not (out / "id_map.csv").exists()
+    assert "pruned_from" not in json.loads((out / "selection.json").read_text())["table"]
 
 
 def test_over_budget_candidates_are_never_computed(client, table, monkeypatch):
@@ -180,6 +209,8 @@ BAD_INPUT = {
     "seed": (["seed=-1"], "seed = -1"),
     "share": (["allowed_failures=2"], "allowed_failures = 2"),
     "missing table": (["table.path=nowhere.npy"], "nowhere.npy"),
+    "missing list to keep": (["table.keep=nowhere.txt"], "nowhere.txt"),
+    "no counts": (["table.counts=t.npy"], "t.npy, line 1: count "),
     "format": (["table.format=pdf"], "pdf"),
     "out is a file": (["out=t.npy"], "is a file"),
     "override syntax": (["no override"], "no override"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from selector.output import FILES, check_writable, staged
+from selector.output import FILES, check_writable, staged, write_id_map
 
 
 def tree(root):
@@ -46,9 +50,10 @@ def test_files_of_others_stay_and_those_of_an_earlier_hand_over_go(tmp_path):
     (out / "notes.md").write_text("mine")
     (out / "more").mkdir()
     (out / "more" / "tokens.txt").write_text("mine")
-    hand_over(out, [name for name in FILES if name != "tokens.txt"])
-    expected = {name: "new" for name in FILES if name != "tokens.txt"}
-    assert tree(out) == {**expected, "notes.md": "mine", "more": None, "more/tokens.txt": "mine"}
+    now = [name for name in FILES if name not in ("tokens.txt", "id_map.csv")]
+    assert len(now) == len(FILES) - 2
+    hand_over(out, now)
+    assert tree(out) == {**dict.fromkeys(now, "new"), "notes.md": "mine", "more": None, "more/tokens.txt": "mine"}
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -111,3 +116,20 @@ def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"out = .*out cannot be written: Permission denied; name a folder"):
         check_writable(tmp_path / "a" / "out")
     assert tree(tmp_path) == {}
+
+
+def test_the_id_map_is_csv_as_in_rfc_4180(tmp_path):
+    tokens = ["plain", 'a,"b"', "é", "", " x ", "a\rb"]
+    write_id_map(tmp_path / "id_map.csv", np.array([5, 0, 9, 1, 2, 2**40]), tokens)
+    expected = 'id,source_id,token|0,5,plain|1,0,"a,""b"""|2,9,é|3,1,|4,2, x |5,1099511627776,"a\rb"|'
+    assert (tmp_path / "id_map.csv").read_bytes() == expected.replace("|", "\r\n").encode()
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tokens=st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(',"\r\n\t |'))))
+def test_the_id_map_reads_back(tokens, tmp_path):
+    source = np.arange(len(tokens))[::-1] + 7
+    write_id_map(tmp_path / "id_map.csv", source, tokens)
+    with (tmp_path / "id_map.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows == [["id", "source_id", "token"], *([str(i), str(source[i]), t] for i, t in enumerate(tokens))]
