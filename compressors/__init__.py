@@ -5,9 +5,10 @@ from compressors.blockwise import Blockwise
 from compressors.byte_codebook import ByteCodebook
 from compressors.identity import Identity
 from compressors.kmeans import KMeans
-from compressors.payload import Payload, load
+from compressors.payload import Payload
 from compressors.pca import PCA
 from compressors.spectral import Spectral
+from compressors.storage import load
 from compressors.table import EmbeddingTable
 from compressors.uniform import Uniform
 

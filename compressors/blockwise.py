@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from compressors.base import Compressor
 from compressors.bitpack import plane_bytes
-from compressors.payload import Dense, Packed, Payload, Repeated, Scaled, Sum
+from compressors.composed import Repeated, Scaled, Sum
+from compressors.kinds import Dense, Packed
+from compressors.payload import Payload
 from compressors.scalar import encode
 from compressors.table import Floats, Table
 

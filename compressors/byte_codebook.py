@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from compressors.base import Compressor
-from compressors.payload import Packed, Payload
+from compressors.kinds import Packed
+from compressors.payload import Payload
 from compressors.table import Table
 
 Float32s = npt.NDArray[np.float32]

@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from compressors.base import Compressor
-from compressors.payload import Dense, Payload
+from compressors.kinds import Dense
+from compressors.payload import Payload
 from compressors.table import Table
 
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from compressors.base import Compressor
 from compressors.bitpack import check_bits, plane_widths
 from compressors.histogram import Histogram
-from compressors.payload import Packed, Payload, Recoded
+from compressors.kinds import Coded, Packed
+from compressors.payload import Payload
 from compressors.scalar import affine, affine_nbytes, encode
 from compressors.table import Floats, Table
 
@@ -86,4 +87,5 @@ class KMeans(Compressor):
         planes = encode(table, self.bits, codes_of)
         if len(planes) == 1:
             return Packed(planes[0], levels[:, None], table.d)
-        return Recoded(affine(planes, self.bits, table.d, offset=0.0, scale=1.0), levels)
+        codes = affine(planes, self.bits, table.d, offset=0.0, scale=1.0)
+        return Coded(codes, levels[None, :, None], summed=False, dim=table.d)

@@ -11,6 +11,9 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+NO_ROW = 1 << 40
+"""What an id outside of the table becomes where ids are reckoned with: looking it up is still an error."""
+
 
 class Ops(Protocol):
     """The verbs. `rows` are ids of any integer type; a decoded value is (batch, k) float32."""
@@ -20,6 +23,18 @@ class Ops(Protocol):
 
     def param(self, name: str, array: npt.NDArray[Any]) -> Any:
         """A stored array."""
+
+    def wrap(self, rows: Any, n: int) -> Any:
+        """Ids 0..n-1 of rows that may count from the end, as int64; ids outside of -n..n-1 become far too large."""
+
+    def digit(self, numbers: Any, strides: Any, base: int | None) -> Any:
+        """Numbers // strides % base of whole numbers of at least 0, as int64; without a base the whole quotient."""
+
+    def pick(self, array: Any, ids: Any) -> Any:
+        """Entries of an integer array, as int64."""
+
+    def within(self, ids: Any, start: int, count: int | None) -> Any:
+        """Ids counted from `start`, clipped to 0..count-1; without a count not clipped above."""
 
     def gather(self, table: Any, rows: Any) -> Any:
         """Rows of a (n, k) float table, as float32."""
@@ -31,7 +46,7 @@ class Ops(Protocol):
         """
 
     def lookup(self, levels: Any, codes: Any) -> Any:
-        """Levels (m,) picked by whole-numbered float codes of any shape."""
+        """Levels (m,) or codewords (m, v) picked by whole numbers, of any type and shape."""
 
     def add(self, a: Any, b: Any) -> Any:
         """Elementwise sum."""
@@ -42,8 +57,26 @@ class Ops(Protocol):
     def repeat(self, a: Any, columns: int, count: int, dim: int) -> Any:
         """Each of the `columns` columns `count` times in a row, cut to `dim` columns."""
 
+    def roll(self, a: Any, count: int, columns: int) -> Any:
+        """The `columns` columns moved to the right by `count`, the last ones to the front."""
+
+    def reshape(self, a: Any, last: int, shape: tuple[int, ...]) -> Any:
+        """The last `last` axes in another shape."""
+
+    def cut(self, a: Any, dim: int) -> Any:
+        """The first `dim` columns."""
+
+    def sum(self, a: Any) -> Any:
+        """Sum over the last axis but one."""
+
+    def from_row(self, ids: Any, start: int, a: Any, b: Any) -> Any:
+        """Rows of `a` where the id is `start` or more, rows of `b` elsewhere."""
+
+    def replace(self, a: Any, ids: Any, rows: Any, table: Any) -> Any:
+        """Rows of `a`, but where the id is one of `rows` the row of `table`, widened, at its place among them."""
+
     def matmul(self, a: Any, b: Any) -> Any:
-        """(batch, j) times (j, k); b may be float16 and is widened."""
+        """(..., i, j) times (..., j, k); b may be float16 and is widened."""
 
 
 class NumpyOps:
@@ -54,6 +87,20 @@ class NumpyOps:
 
     def param(self, name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:  # noqa: D102
         return array
+
+    def wrap(self, rows: Any, n: int) -> Any:  # noqa: D102
+        ids = np.arange(*rows.indices(n)) if isinstance(rows, slice) else np.asarray(rows, dtype=np.int64)
+        return np.where((ids >= -n) & (ids < n), np.where(ids < 0, ids + n, ids), NO_ROW)
+
+    def digit(self, numbers: Any, strides: Any, base: int | None) -> Any:  # noqa: D102
+        quotients = numbers.astype(np.int64) // strides
+        return quotients if base is None else quotients % base
+
+    def pick(self, array: Any, ids: Any) -> Any:  # noqa: D102
+        return array[ids].astype(np.int64)
+
+    def within(self, ids: Any, start: int, count: int | None) -> Any:  # noqa: D102
+        return np.clip(ids - start, 0, None if count is None else count - 1)
 
     def gather(self, table: Any, rows: Any) -> Any:  # noqa: D102
         return table[rows].astype(np.float32, copy=False)
@@ -74,6 +121,25 @@ class NumpyOps:
 
     def repeat(self, a: Any, columns: int, count: int, dim: int) -> Any:  # noqa: D102
         return np.repeat(a, count, axis=-1)[..., :dim]
+
+    def roll(self, a: Any, count: int, columns: int) -> Any:  # noqa: D102
+        return np.roll(a, count, axis=-1)
+
+    def reshape(self, a: Any, last: int, shape: tuple[int, ...]) -> Any:  # noqa: D102
+        return a.reshape(*a.shape[:-last], *shape)
+
+    def cut(self, a: Any, dim: int) -> Any:  # noqa: D102
+        return a[..., :dim]
+
+    def sum(self, a: Any) -> Any:  # noqa: D102
+        return a.sum(axis=-2)
+
+    def from_row(self, ids: Any, start: int, a: Any, b: Any) -> Any:  # noqa: D102
+        return np.where((ids >= start)[..., None], a, b)
+
+    def replace(self, a: Any, ids: Any, rows: Any, table: Any) -> Any:  # noqa: D102
+        hit = ids[..., None] == rows
+        return np.where(hit.any(axis=-1)[..., None], table.astype(np.float32)[hit.argmax(axis=-1)], a)
 
     def matmul(self, a: Any, b: Any) -> Any:  # noqa: D102
         return a @ b.astype(np.float32, copy=False)
@@ -101,6 +167,21 @@ class TorchOps:
             self._params[key] = self._torch.as_tensor(np.ascontiguousarray(array), device=self._device)
         return self._params[key]
 
+    def wrap(self, rows: Any, n: int) -> Any:  # noqa: D102
+        ids = rows.long()
+        where = self._torch.where
+        return where((ids >= -n) & (ids < n), where(ids < 0, ids + n, ids), NO_ROW)
+
+    def digit(self, numbers: Any, strides: Any, base: int | None) -> Any:  # noqa: D102
+        quotients = numbers.long() // strides
+        return quotients if base is None else quotients % base
+
+    def pick(self, array: Any, ids: Any) -> Any:  # noqa: D102
+        return array[ids].long()
+
+    def within(self, ids: Any, start: int, count: int | None) -> Any:  # noqa: D102
+        return (ids - start).clamp(0, None if count is None else count - 1)
+
     def gather(self, table: Any, rows: Any) -> Any:  # noqa: D102
         return table[rows].float()
 
@@ -118,6 +199,25 @@ class TorchOps:
 
     def repeat(self, a: Any, columns: int, count: int, dim: int) -> Any:  # noqa: D102
         return a.repeat_interleave(count, dim=-1)[..., :dim]
+
+    def roll(self, a: Any, count: int, columns: int) -> Any:  # noqa: D102
+        return a.roll(count, -1)
+
+    def reshape(self, a: Any, last: int, shape: tuple[int, ...]) -> Any:  # noqa: D102
+        return a.reshape(*a.shape[:-last], *shape)
+
+    def cut(self, a: Any, dim: int) -> Any:  # noqa: D102
+        return a[..., :dim]
+
+    def sum(self, a: Any) -> Any:  # noqa: D102
+        return a.sum(-2)
+
+    def from_row(self, ids: Any, start: int, a: Any, b: Any) -> Any:  # noqa: D102
+        return self._torch.where((ids >= start)[..., None], a, b)
+
+    def replace(self, a: Any, ids: Any, rows: Any, table: Any) -> Any:  # noqa: D102
+        hit = ids[..., None] == rows
+        return self._torch.where(hit.any(-1)[..., None], table.float()[hit.int().argmax(-1)], a)
 
     def matmul(self, a: Any, b: Any) -> Any:  # noqa: D102
         return a @ b.float()

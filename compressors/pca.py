@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from compressors.base import Compressor, check_then
+from compressors.composed import Projected, Unaligned
 from compressors.identity import Identity
-from compressors.payload import Payload, Projected
+from compressors.payload import Payload
 from compressors.table import ProjectedTable, Table
 
 
@@ -62,4 +63,4 @@ class PCA(Compressor):
         _, vectors = table.spectrum
         directions = np.ascontiguousarray(vectors[:, : self.k(table.d)], dtype=np.float32)
         factor = self.then.compress(ProjectedTable(table, directions), rng)
-        return Projected(factor, np.ascontiguousarray(directions.T)) if self.keep_dimension else factor
+        return Projected(factor, np.ascontiguousarray(directions.T)) if self.keep_dimension else Unaligned(factor)

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from compressors.bitpack import pack, plane_bytes, plane_widths, row_bytes, split
-from compressors.payload import Packed, Payload, Sum
+from compressors.composed import Sum
+from compressors.kinds import Packed
+from compressors.payload import Payload
 from compressors.table import Floats, Table
 
 CodesOf = Callable[[Floats, slice], npt.NDArray[np.uint8]]

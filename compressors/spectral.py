@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from compressors.base import Compressor, check_then
 from compressors.byte_codebook import ByteCodebook
+from compressors.composed import Projected, Scaled
 from compressors.identity import Identity
 from compressors.kmeans import KMeans
-from compressors.payload import Payload, Projected, Scaled
+from compressors.payload import Payload
 from compressors.table import EmbeddingTable, Floats, ProjectedTable, Table
 
 Float32s = npt.NDArray[np.float32]

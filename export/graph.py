@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+from compressors.ops import NO_ROW
 from onnx import helper, numpy_helper
 
 DOMAIN = "eigenselect"
@@ -75,6 +76,28 @@ class OnnxOps:
             self._halves.add(name)
         return name
 
+    def wrap(self, rows: str, n: int) -> str:  # noqa: D102
+        ids = self._node("Cast", rows, to=onnx.TensorProto.INT64)
+        from_end = self._node("Less", ids, self._constant(0))
+        wrapped = self._node("Where", from_end, self._node("Add", ids, self._constant(n)), ids)
+        # Still below 0 or too large: one test of n - 1 - id and id, whose smaller one is then below 0.
+        room = self._node("Min", wrapped, self._node("Sub", self._constant(n - 1), wrapped))
+        return self._node("Where", self._node("Less", room, self._constant(0)), self._constant(NO_ROW), wrapped)
+
+    def digit(self, numbers: str, strides: str, base: int | None) -> str:  # noqa: D102
+        quotients = self._node("Div", self._node("Cast", numbers, to=onnx.TensorProto.INT64), strides)
+        if base is None:
+            return quotients
+        above = self._node("Mul", self._node("Div", quotients, self._constant(base)), self._constant(base))
+        return self._node("Sub", quotients, above)
+
+    def pick(self, array: str, ids: str) -> str:  # noqa: D102
+        return self._node("Cast", self._node("Gather", array, ids, axis=0), to=onnx.TensorProto.INT64)
+
+    def within(self, ids: str, start: int, count: int | None) -> str:  # noqa: D102
+        local = self._node("Max", self._node("Sub", ids, self._constant(start)), self._constant(0))
+        return local if count is None else self._node("Min", local, self._constant(count - 1))
+
     def gather(self, table: str, rows: str) -> str:  # noqa: D102
         gathered = self._node("Gather", table, rows, axis=0)
         # The rows are widened, never the table: a Cast before the Gather would be folded into a float32 table.
@@ -96,15 +119,43 @@ class OnnxOps:
         return self._node("Mul", a, b)
 
     def repeat(self, a: str, columns: int, count: int, dim: int) -> str:  # noqa: D102
-        last = self._constant([-1])
-        blocks = self._node("Expand", self._node("Unsqueeze", a, last), self._constant([count]))
-        shape = self._node("Concat", self._node("Shape", a, end=-1), self._constant([columns * count]), axis=0)
-        flat = self._node("Reshape", blocks, shape)
-        if columns * count == dim:
-            return flat
-        return self._node("Slice", flat, self._constant([0]), self._constant([dim]), last)
+        blocks = self._node("Expand", self._node("Unsqueeze", a, self._constants([-1])), self._constants([count]))
+        flat = self.reshape(blocks, 2, (columns * count,))
+        return flat if columns * count == dim else self.cut(flat, dim)
 
-    def _constant(self, values: list[int]) -> str:
+    def roll(self, a: str, count: int, columns: int) -> str:  # noqa: D102
+        count %= columns
+        axis = self._constants([-1])
+        front, back = self._constants([columns - count]), self._constants([columns])
+        last = self._node("Slice", a, front, back, axis)
+        return self._node("Concat", last, self._node("Slice", a, self._constants([0]), front, axis), axis=-1)
+
+    def reshape(self, a: str, last: int, shape: tuple[int, ...]) -> str:  # noqa: D102
+        batch = self._node("Shape", a, end=-last)
+        return self._node("Reshape", a, self._node("Concat", batch, self._constants(list(shape)), axis=0))
+
+    def cut(self, a: str, dim: int) -> str:  # noqa: D102
+        return self._node("Slice", a, self._constants([0]), self._constants([dim]), self._constants([-1]))
+
+    def sum(self, a: str) -> str:  # noqa: D102
+        return self._node("ReduceSum", a, self._constants([-2]), keepdims=0)
+
+    def from_row(self, ids: str, start: int, a: str, b: str) -> str:  # noqa: D102
+        column = self._node("Unsqueeze", ids, self._constants([-1]))
+        return self._node("Where", self._node("Less", column, self._constant(start)), b, a)
+
+    def replace(self, a: str, ids: str, rows: str, table: str) -> str:  # noqa: D102
+        column = self._node("Unsqueeze", ids, self._constants([-1]))
+        hit = self._node("Equal", column, self._node("Cast", rows, to=onnx.TensorProto.INT64))
+        ones = self._node("Cast", hit, to=onnx.TensorProto.FLOAT)
+        found = self.gather(table, self._node("ArgMax", ones, axis=-1, keepdims=0))
+        some = self._node("Cast", self._node("ReduceSum", ones, self._constants([-1])), to=onnx.TensorProto.BOOL)
+        return self._node("Where", some, found, a)
+
+    def _constant(self, value: int) -> str:
+        return self._node("Constant", value_int=value)
+
+    def _constants(self, values: list[int]) -> str:
         return self._node("Constant", value_ints=values)
 
     def matmul(self, a: str, b: str) -> str:  # noqa: D102

@@ -13,7 +13,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from compressors import PCA, EmbeddingTable, Identity, KMeans, Uniform, load
-from compressors.payload import Dense, Packed, Projected, Recoded, Sum
+from compressors.composed import Projected, Sum
+from compressors.kinds import Coded, Dense, Packed
 from tests.cases import decode, gaussian
 
 Arrays = dict[str, np.ndarray]
@@ -25,7 +26,7 @@ MADE_BY = {
     "dense": Identity(),
     "packed": Uniform(4),
     "sum": Uniform(3),
-    "recoded": KMeans(3),
+    "coded": KMeans(3),
     "projected": PCA(dim=5, keep_dimension=True, then=Uniform(2)),
 }
 
@@ -111,7 +112,7 @@ def _array(key: str, new: Callable[[np.ndarray], np.ndarray]) -> Change:
     [
         ("dense", _set("version", 2), r"it has payload format 2, this program reads 1: upgrade eigenselect"),
         ("dense", _drop("version"), r"it has payload format None, this program reads 1"),
-        ("dense", _set("kind", "Trellis"), r"it is of kind 'Trellis', known are \['Dense', 'Packed', .*upgrade"),
+        ("dense", _set("kind", "Dunno"), r"it is of kind 'Dunno', known are \['Coded', 'Dense', 'Packed', .*upgrade"),
         ("dense", _set("kind", ["Dense"]), r"it is of kind \['Dense'\], known are"),
         ("dense", _drop("kind"), r"it is of kind None, known are"),
         ("projected", _set("part", {"kind": "Other"}), r"it is of kind 'Other', known are"),
@@ -120,7 +121,7 @@ def _array(key: str, new: Callable[[np.ndarray], np.ndarray]) -> Change:
         ("packed", _drop("codebook"), r"it lacks 'codebook'"),
         ("packed", _drop("dim"), r"it lacks 'dim'"),
         ("sum", _drop("parts.1.packed"), r"it lacks 'parts\.1\.packed'"),
-        ("recoded", _drop("levels"), r"it lacks 'levels'"),
+        ("coded", _drop("codebooks"), r"it lacks 'codebooks'"),
         ("projected", _drop("matrix"), r"it lacks 'matrix'"),
         ("projected", _drop("part.packed"), r"it lacks 'part\.packed'"),
         ("projected", _drop("part"), r"it lacks 'part'"),
@@ -137,7 +138,7 @@ def _array(key: str, new: Callable[[np.ndarray], np.ndarray]) -> Change:
         ("packed", _set("dim", "13"), r"Packed\.dim = '13': it must be from 1"),
         ("packed", _array("packed", lambda a: a[:, :6]), r"Packed\.dim = 13: it must be from 1 to the 12 columns"),
         ("sum", _array("parts.1.packed", lambda a: a[:59]), r"Sum\.parts have shapes \[\(60, 13\), \(59, 13\)\]"),
-        ("recoded", _array("levels", lambda a: a[:, None]), r"Recoded\.levels is float32 of shape \(8, 1\): it must"),
+        ("coded", _array("codebooks", lambda a: a[0]), r"Coded\.codebooks is float32 of shape \(8, 1\): it must"),
         ("projected", _array("matrix", lambda a: a[:4]), r"Projected\.matrix has 4 rows for a part of 5 columns"),
         ("projected", _array("matrix", np.ravel), r"Projected\.matrix is float32 of shape \(65,\): it must be 2-D"),
         ("projected", _set("part", 3), r"Projected\.part is a int: it must be a payload"),
@@ -165,7 +166,8 @@ def test_decode_of_each_kind_by_hand() -> None:
     np.testing.assert_array_equal(decode(dense), np.array([[1, 2], [3, 4]], np.float32), strict=True)
     np.testing.assert_array_equal(decode(Sum((bits, twos, dense))), [[4, 2], [5, 7]])
     np.testing.assert_array_equal(
-        decode(Recoded(Sum((bits, twos)), np.array([5, 6, 7, 8], np.float32))), [[8, 5], [7, 8]]
+        decode(Coded(Sum((bits, twos)), np.array([5, 6, 7, 8], np.float32)[None, :, None], summed=False, dim=2)),
+        [[8, 5], [7, 8]],
     )
     np.testing.assert_array_equal(
         decode(Projected(dense, np.array([[1, 0, 1], [0, 1, -1]], np.float32))), [[1, 2, -1], [3, 4, -1]]

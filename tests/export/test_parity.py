@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compressors import EmbeddingTable, Payload
+from compressors.kinds import Packed
 from compressors.ops import NumpyOps, TorchOps
-from compressors.payload import Packed
 from export import OnnxDecoder, VerificationError, parity, save, to_onnx, verify
 from tests.cases import CASES, Case, compress, decode, gaussian, payload_of
 
