@@ -3,18 +3,23 @@
 from compressors.base import Compressor
 from compressors.blockwise import Blockwise
 from compressors.byte_codebook import ByteCodebook
+from compressors.dccl import DCCL
 from compressors.identity import Identity
 from compressors.kmeans import KMeans
 from compressors.payload import Payload
 from compressors.pca import PCA
+from compressors.product import ProductQuantization
+from compressors.residual import ResidualQuantization
 from compressors.spectral import Spectral
 from compressors.storage import load
 from compressors.table import EmbeddingTable
+from compressors.trellis_code import TrellisCode
 from compressors.uniform import Uniform
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "DCCL",
     "PCA",
     "Blockwise",
     "ByteCodebook",
@@ -23,7 +28,10 @@ __all__ = [
     "Identity",
     "KMeans",
     "Payload",
+    "ProductQuantization",
+    "ResidualQuantization",
     "Spectral",
+    "TrellisCode",
     "Uniform",
     "load",
 ]

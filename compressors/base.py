@@ -52,6 +52,12 @@ class Compressor(ABC):
         return payload
 
 
+def check_count(name: str, value: object) -> None:
+    """Raise a ValueError unless `value`, the setting `name`, is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} = {value!r}: must be an integer of at least 1")
+
+
 def check_then(method: str, then: object) -> None:
     """Raise a ValueError unless `then`, what compresses the result of `method`, is a compressor."""
     if not isinstance(then, Compressor):

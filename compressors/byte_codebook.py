@@ -13,43 +13,14 @@ import numpy.typing as npt
 
 from compressors.base import Compressor
 from compressors.kinds import Packed
+from compressors.lloyd import learn, nearest
 from compressors.payload import Payload
-from compressors.table import Table
+from compressors.table import Table, sample_rows
 
 Float32s = npt.NDArray[np.float32]
 
 SAMPLE = 1 << 17
 """Pieces that the codebook is learned from: 512 for each codeword."""
-
-ROUNDS = 30
-"""Rounds of Lloyd's algorithm; from there on the error falls by less than a thousandth a round."""
-
-CHUNK = 1 << 15
-"""Pieces compared with the codebook at once: 32 MB of distances."""
-
-
-def nearest(pieces: Float32s, codebook: Float32s) -> npt.NDArray[np.uint8]:
-    """Index of the nearest codeword of each piece: (m, v) and (256, v) give (m,)."""
-    half_squares = np.einsum("ij,ij->i", codebook, codebook) / 2
-    codes = np.empty(len(pieces), dtype=np.uint8)
-    for start in range(0, len(pieces), CHUNK):
-        closeness = pieces[start : start + CHUNK] @ codebook.T
-        closeness -= half_squares
-        codes[start : start + CHUNK] = closeness.argmax(axis=1)
-    return codes
-
-
-def learn(pieces: Float32s, rng: np.random.Generator) -> Float32s:
-    """(256, v) codewords for the pieces (m, v) by k-means, from randomly picked pieces on."""
-    codebook = pieces[rng.choice(len(pieces), 256, replace=len(pieces) < 256)]
-    for _ in range(ROUNDS):
-        codes = nearest(pieces, codebook)
-        counts = np.bincount(codes, minlength=256)
-        sums = [np.bincount(codes, weights=column, minlength=256) for column in pieces.T]
-        codebook = (np.stack(sums, axis=1) / np.maximum(counts, 1)[:, None]).astype(np.float32)
-        unused = np.flatnonzero(counts == 0)
-        codebook[unused] = pieces[rng.choice(len(pieces), len(unused))]
-    return codebook
 
 
 @dataclass(frozen=True)
@@ -82,7 +53,7 @@ class ByteCodebook(Compressor):
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
         # In units of the largest entry: products of entries of 1e30 would overflow.
         unit = np.float32(table.abs_max or 1.0)
-        codebook = learn(self._sample(table, unit, rng), rng)
+        codebook = learn(self._sample(table, unit, rng), 256, rng)
         packed = np.empty((table.n, -(-table.d // self._v)), dtype=np.uint8)
 
         def encode(rows: slice) -> None:
@@ -99,13 +70,8 @@ class ByteCodebook(Compressor):
 
     def _sample(self, table: Table, unit: np.float32, rng: np.random.Generator) -> Float32s:
         """About `SAMPLE` pieces (m, v), those of random rows."""
-        per_row = max(1, table.d // self._v)
-        rows = np.sort(rng.permutation(table.n)[: -(-SAMPLE // per_row)])
-        found = []
-        for span in table.spans():
-            picked = rows[np.searchsorted(rows, span.start) : np.searchsorted(rows, span.stop)] - span.start
-            block = table.read(span)[picked].astype(np.float32, copy=False) / unit
-            if table.d < self._v:
-                block = np.pad(block, [(0, 0), (0, self._v - table.d)])
-            found.append(block[:, : per_row * self._v].reshape(-1, self._v))
-        return np.concatenate(found)
+        whole = max(1, table.d // self._v)
+        rows = sample_rows(table, -(-SAMPLE // whole), rng) / unit
+        if table.d < self._v:
+            rows = np.pad(rows, [(0, 0), (0, self._v - table.d)])
+        return rows[:, : whole * self._v].reshape(-1, self._v)

@@ -96,7 +96,7 @@ class Coded(Payload):
 
     Attributes:
         codes: a payload that decodes to whole numbers in 0..K-1, in c columns.
-        codebooks: (c, K, v) float32, one for each column of the codes, or (1, K, v), one for all.
+        codebooks: (c, K, v) float32, one for each column of the codes; or (1, K, v), one for all, where not summed.
         summed: the c codewords of a row are added, to v columns, rather than put side by side.
         dim: columns k; what the last codeword holds beyond them is dropped.
     """
@@ -110,7 +110,7 @@ class Coded(Payload):
         check_payload("Coded.codes", self.codes)
         check_array("Coded.codebooks", self.codebooks, 3, "float32")
         count, _, v = self.codebooks.shape
-        if count not in (1, self.codes.k):
+        if count != self.codes.k and (count > 1 or self.summed):
             raise ValueError(f"Coded.codebooks has {count} codebooks for codes of {self.codes.k} columns")
         if not isinstance(self.summed, bool):
             raise ValueError(f"Coded.summed = {self.summed!r}: it must be true or false")
@@ -133,14 +133,15 @@ class Coded(Payload):
     def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
         count, size, v = self.codebooks.shape
         codes = self.codes.decode(rows, ops.scope("codes"))
-        if count > 1:  # the codebooks lie one after the other
-            codes = ops.add(codes, ops.param("first", np.arange(0, count * size, size, dtype=np.float32)))
+        codebooks = ops.param("codebooks", self.codebooks.reshape((count * size, v) if v > 1 or self.summed else -1))
         columns = v if self.summed else self.codes.k * v
-        if v == 1 and not self.summed:
-            flat = ops.lookup(ops.param("codebooks", self.codebooks.ravel()), codes)
+        if self.summed:
+            flat = ops.add_codewords(codebooks, codes, count)
         else:
-            picked = ops.lookup(ops.param("codebooks", self.codebooks.reshape(count * size, v)), codes)
-            flat = ops.sum(picked) if self.summed else ops.reshape(picked, 2, (columns,))
+            if count > 1:  # the codebooks lie one after the other
+                codes = ops.add(codes, ops.param("first", np.arange(0, count * size, size, dtype=np.float32)))
+            picked = ops.lookup(codebooks, codes)
+            flat = ops.reshape(picked, 2, (columns,)) if v > 1 else picked
         return flat if columns == self.dim else ops.cut(flat, self.dim)
 
 

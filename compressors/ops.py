@@ -66,8 +66,8 @@ class Ops(Protocol):
     def cut(self, a: Any, dim: int) -> Any:
         """The first `dim` columns."""
 
-    def sum(self, a: Any) -> Any:
-        """Sum over the last axis but one."""
+    def add_codewords(self, codebooks: Any, codes: Any, count: int) -> Any:
+        """Sums of codewords: code j picks one of the j-th of `count` equal parts of the rows (count*K, v)."""
 
     def from_row(self, ids: Any, start: int, a: Any, b: Any) -> Any:
         """Rows of `a` where the id is `start` or more, rows of `b` elsewhere."""
@@ -131,8 +131,9 @@ class NumpyOps:
     def cut(self, a: Any, dim: int) -> Any:  # noqa: D102
         return a[..., :dim]
 
-    def sum(self, a: Any) -> Any:  # noqa: D102
-        return a.sum(axis=-2)
+    def add_codewords(self, codebooks: Any, codes: Any, count: int) -> Any:  # noqa: D102
+        first = np.arange(0, len(codebooks), len(codebooks) // count)
+        return codebooks[codes.astype(np.intp) + first].sum(axis=-2)
 
     def from_row(self, ids: Any, start: int, a: Any, b: Any) -> Any:  # noqa: D102
         return np.where((ids >= start)[..., None], a, b)
@@ -209,8 +210,9 @@ class TorchOps:
     def cut(self, a: Any, dim: int) -> Any:  # noqa: D102
         return a[..., :dim]
 
-    def sum(self, a: Any) -> Any:  # noqa: D102
-        return a.sum(-2)
+    def add_codewords(self, codebooks: Any, codes: Any, count: int) -> Any:  # noqa: D102
+        first = self._torch.arange(0, len(codebooks), len(codebooks) // count, device=codebooks.device)
+        return codebooks[codes.long() + first].sum(-2)
 
     def from_row(self, ids: Any, start: int, a: Any, b: Any) -> Any:  # noqa: D102
         return self._torch.where((ids >= start)[..., None], a, b)

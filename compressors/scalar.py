@@ -28,6 +28,20 @@ def encode(table: Table, bits: int, codes_of: CodesOf) -> list[npt.NDArray[np.ui
     return planes
 
 
+def whole_numbers(table: Table, columns: int, bits: int, codes_of: Callable[[slice], npt.NDArray[np.uint8]]) -> Payload:
+    """The payload that decodes to the codes, (len, columns) for each row range, that `codes_of` gives side by side."""
+    widths = plane_widths(bits)
+    planes = [np.empty((table.n, plane_bytes(columns, width)), dtype=np.uint8) for width in widths]
+
+    def work(rows: slice) -> None:
+        for packed, width, part in zip(planes, widths, split(codes_of(rows), bits), strict=True):
+            packed[rows] = pack(part, width)
+
+    for _ in table.each(work):
+        pass
+    return affine(planes, bits, columns, offset=0.0, scale=1.0)
+
+
 def affine(planes: list[npt.NDArray[np.uint8]], bits: int, dim: int, offset: float, scale: float) -> Payload:
     """The payload that decodes planes of `bits`-bit codes to `offset + scale * code`."""
     parts: list[Payload] = []

@@ -220,3 +220,14 @@ class ProjectedTable(Table):
 
     def read(self, rows: slice) -> Floats:  # noqa: D102
         return self.source.read(rows).astype(np.float32, copy=False) @ self.matrix
+
+
+def sample_rows(table: Table, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """(min(count, n), d) float32: rows picked at random, in their order."""
+    rows = np.sort(rng.permutation(table.n)[:count])
+    found = []
+    for span in table.spans():
+        picked = rows[np.searchsorted(rows, span.start) : np.searchsorted(rows, span.stop)] - span.start
+        if len(picked):
+            found.append(table.read(span)[picked].astype(np.float32, copy=False))
+    return np.concatenate(found)

@@ -56,11 +56,13 @@ class OnnxOps:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self._halves: set[str] = set()
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._prefix = ""
 
     def scope(self, name: str) -> OnnxOps:  # noqa: D102
         inner = OnnxOps()
-        inner.nodes, inner.initializers, inner._halves = self.nodes, self.initializers, self._halves
+        inner.nodes, inner.initializers = self.nodes, self.initializers
+        inner._halves, inner._shapes = self._halves, self._shapes
         inner._prefix = f"{self._prefix}{name}."
         return inner
 
@@ -72,6 +74,7 @@ class OnnxOps:
     def param(self, name: str, array: npt.NDArray[Any]) -> str:  # noqa: D102
         name = self._prefix + name
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self._shapes[name] = array.shape
         if array.dtype == np.float16:
             self._halves.add(name)
         return name
@@ -137,8 +140,13 @@ class OnnxOps:
     def cut(self, a: str, dim: int) -> str:  # noqa: D102
         return self._node("Slice", a, self._constants([0]), self._constants([dim]), self._constants([-1]))
 
-    def sum(self, a: str) -> str:  # noqa: D102
-        return self._node("ReduceSum", a, self._constants([-2]), keepdims=0)
+    def add_codewords(self, codebooks: str, codes: str, count: int) -> str:  # noqa: D102
+        # A product with ones at the codes: it is faster than to gather and add, and never holds count rows for one.
+        size = self._shapes[codebooks][0]
+        every = self._node("Constant", value_floats=[float(code) for code in range(size // count)])
+        hit = self._node("Equal", self._node("Unsqueeze", codes, self._constants([-1])), every)
+        ones = self.reshape(self._node("Cast", hit, to=onnx.TensorProto.FLOAT), 2, (size,))
+        return self._node("MatMul", ones, codebooks)
 
     def from_row(self, ids: str, start: int, a: str, b: str) -> str:  # noqa: D102
         column = self._node("Unsqueeze", ids, self._constants([-1]))

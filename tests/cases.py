@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from compressors import (
+    DCCL,
     PCA,
     Blockwise,
     ByteCodebook,
@@ -25,7 +26,10 @@ from compressors import (
     Identity,
     KMeans,
     Payload,
+    ProductQuantization,
+    ResidualQuantization,
     Spectral,
+    TrellisCode,
     Uniform,
 )
 
@@ -98,6 +102,19 @@ CASES: list[Case] = [
     Case(Spectral(then=Blockwise(4, "nf4", block=16)), parity="sum", random=True, one_pass=False),
     *(Case(ByteCodebook(bits), random=True) for bits in (1, 2, 4)),
     *(Case(Spectral(then=ByteCodebook(bits)), parity="sum", random=True, one_pass=False) for bits in (1, 2, 4)),
+    *(Case(TrellisCode(bits, window=8), random=True) for bits in (1, 2, 4)),
+    *(Case(Spectral(then=TrellisCode(bits, window=9)), parity="sum", random=True, one_pass=False) for bits in (1, 2)),
+    *(Case(ProductQuantization(pieces, codewords), random=True) for pieces, codewords in ((3, 16), (5, 8), (2, 256))),
+    Case(Spectral(then=ProductQuantization(4, 16)), parity="sum", random=True, one_pass=False),
+    *(Case(ResidualQuantization(books, codewords), "sum", random=True) for books, codewords in ((4, 4), (3, 8))),
+    Case(DCCL(bits=4, codewords=4, time_limit=None), parity="sum", random=True, one_pass=False),
+    Case(DCCL(books=3, codewords=2, time_limit=None), parity="sum", random=True, one_pass=False),
+    Case(
+        DCCL(books=4, codewords=4, training="gumbel", learning_rate=0.01, epochs=2, time_limit=None),
+        parity="sum",
+        random=True,
+        one_pass=False,
+    ),
     Case(Spectral(whitening=0, norm="uint8", then=KMeans(3)), parity="sum", random=True, one_pass=False),
     Case(Spectral(whitening=1, norm="none", then=KMeans(2)), parity="sum", random=True, one_pass=False),
 ]

@@ -13,7 +13,7 @@ import yaml
 from hydra.utils import instantiate
 
 import compressors
-from compressors import PCA, Compressor, EmbeddingTable, Uniform
+from compressors import DCCL, PCA, Compressor, EmbeddingTable, Uniform
 from export import save, to_onnx
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +38,7 @@ def test_every_compressor_file_builds_a_method_and_names_all_its_settings(path: 
     settings = yaml.safe_load(path.read_text())
     method = getattr(compressors, settings["_target_"].removeprefix("compressors."))
     assert {*settings} - {"_target_"} == {*method.__dataclass_fields__}
-    given = {"rate": 2} if method is PCA else {}
+    given = {PCA: {"rate": 2}, DCCL: {"bits": 1}}.get(method, {})
     assert isinstance(instantiate(settings, **given), Compressor)
 
 

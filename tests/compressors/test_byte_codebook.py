@@ -2,33 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.cluster import KMeans as SklearnKMeans
 
 from compressors import ByteCodebook, EmbeddingTable
-from compressors.byte_codebook import learn, nearest
 from tests.cases import decode, gaussian
-
-
-def squares(pieces: np.ndarray, codebook: np.ndarray) -> np.ndarray:
-    """(m, 256) squared distances, one by one."""
-    return ((pieces.astype(np.float64)[:, None] - codebook.astype(np.float64)) ** 2).sum(axis=2)
-
-
-@pytest.mark.parametrize("v", [2, 4, 8])
-def test_nearest_is_nearest(v: int) -> None:
-    rng = np.random.default_rng(v)
-    pieces, codebook = (rng.standard_normal((m, v)).astype(np.float32) for m in (700, 256))
-    distances = squares(pieces, codebook)
-    chosen = distances[np.arange(len(pieces)), nearest(pieces, codebook)]
-    np.testing.assert_allclose(chosen, distances.min(axis=1), rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("v", [2, 4, 8])
-def test_learned_codebook_is_as_good_as_scikit_learn(v: int) -> None:
-    pieces = np.random.default_rng(v).standard_normal((8000, v)).astype(np.float32)
-    ours = squares(pieces, learn(pieces, np.random.default_rng(0))).min(axis=1).sum()
-    theirs = SklearnKMeans(256, init="random", n_init=3, max_iter=30, tol=0, random_state=0).fit(pieces).inertia_
-    assert ours <= 1.02 * theirs
+from tests.compressors.test_lloyd import squares
 
 
 @pytest.mark.parametrize(("bits", "d"), [(1, 13), (2, 13), (4, 13), (1, 5)])
