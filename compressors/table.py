@@ -222,6 +222,30 @@ class ProjectedTable(Table):
         return self.source.read(rows).astype(np.float32, copy=False) @ self.matrix
 
 
+@dataclass(frozen=True, eq=False)
+class RemainderTable(Table):
+    """What an approximation leaves of the (n, d) table `source`, computed block by block and never stored.
+
+    Attributes:
+        source: an (n, d) table.
+        approximation: row range -> (len, d) float32.
+    """
+
+    source: Table
+    approximation: Callable[[slice], npt.NDArray[np.float32]]
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return self.source.n
+
+    @property
+    def d(self) -> int:  # noqa: D102
+        return self.source.d
+
+    def read(self, rows: slice) -> Floats:  # noqa: D102
+        return self.source.read(rows).astype(np.float32, copy=False) - self.approximation(rows)
+
+
 def sample_rows(table: Table, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """(min(count, n), d) float32: rows picked at random, in their order."""
     rows = np.sort(rng.permutation(table.n)[:count])

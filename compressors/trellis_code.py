@@ -16,12 +16,14 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from compressors.base import Compressor
-from compressors.bitpack import plane_bytes
+from compressors.bitpack import check_bits, plane_bytes, plane_widths, row_bytes
+from compressors.composed import Sum
 from compressors.kinds import Trellis
 from compressors.payload import Payload
-from compressors.table import WORKERS, Table, sample_rows
+from compressors.table import WORKERS, RemainderTable, Table, sample_rows
 
 Float32s = npt.NDArray[np.float32]
+Windows = npt.NDArray[np.uint32]
 
 PER_LEVEL = 256
 """Values of the sample for each level."""
@@ -43,7 +45,7 @@ class TrellisCode(Compressor):
     At its best where all values are alike: on rows that were rotated and normalised (`Spectral`).
 
     Attributes:
-        bits: 1, 2 or 4 per entry.
+        bits: 1 to 7 per entry. 3, 5, 6 and 7 are codes of 4, 2 and 1, each for what those before it leave.
         window: bits that pick a value, from 8 to 14: each one more doubles the time and the levels.
     """
 
@@ -51,8 +53,9 @@ class TrellisCode(Compressor):
     window: int = 10
 
     def __post_init__(self) -> None:
-        if self.bits not in (1, 2, 4) or isinstance(self.bits, bool):
-            raise ValueError(f"bits = {self.bits!r}: a trellis code takes 1, 2 or 4")
+        check_bits(self.bits)
+        if self.bits == 8:
+            raise ValueError("bits = 8: a trellis code takes 1 to 7; at 8 use KMeans")
         if isinstance(self.window, bool) or not isinstance(self.window, int) or not 8 <= self.window <= 14:
             raise ValueError(f"window = {self.window!r}: must be an integer from 8 to 14")
 
@@ -61,53 +64,63 @@ class TrellisCode(Compressor):
         return f"trellis{self.window}-b{self.bits}"
 
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
-        return n * plane_bytes(d, self.bits) + 4 * (1 << self.window)
+        return n * row_bytes(d, self.bits) + len(plane_widths(self.bits)) * 4 * (1 << self.window)
 
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
+        parts: list[Payload] = []
+        for width in plane_widths(self.bits):
+            parts.append(self._coded(table, width, rng))
+            table = RemainderTable(table, parts[-1].read)
+        return parts[0] if len(parts) == 1 else Sum(tuple(parts))
+
+    def _coded(self, table: Table, bits: int, rng: np.random.Generator) -> Trellis:
         # In units of the largest entry: squares of entries of 1e30 would overflow.
         unit = np.float32(table.abs_max or 1.0)
         sample = sample_rows(table, -(-PER_LEVEL * (1 << self.window) // table.d), rng) / unit
-        levels = self._learn(sample, rng)
-        packed = np.empty((table.n, plane_bytes(table.d, self.bits)), dtype=np.uint8)
+        levels = _learn(sample, bits, self.window, rng)
+        packed = np.empty((table.n, plane_bytes(table.d, bits)), dtype=np.uint8)
 
         def encode(rows: slice) -> None:
             block = table.read(rows).astype(np.float32, copy=False) / unit
-            packed[rows] = self._pack(self._windows(block, levels))
+            packed[rows] = _pack(_windows(block, levels, bits), bits)
 
         for _ in table.each(encode):
             pass
-        return Trellis(packed, levels * unit, self.bits, table.d)
+        return Trellis(packed, levels * unit, bits, table.d)
 
-    def _windows(self, rows: Float32s, levels: Float32s) -> npt.NDArray[np.uint32]:
-        """(m, steps) windows of the rows (m, d)."""
-        from compressors.viterbi import encode  # here, because what is compiled takes a second to load
 
-        steps = plane_bytes(rows.shape[1], self.bits) * 8 // self.bits
-        reach = min(steps // 2, MEMORY * self.window)
-        found: npt.NDArray[np.uint32] = encode(np.ascontiguousarray(rows), levels, self.bits, steps, reach)
-        return found
+def _windows(rows: Float32s, levels: Float32s, bits: int) -> Windows:
+    """(m, steps) windows of the rows (m, d)."""
+    from compressors.viterbi import encode  # here, because the compiler takes a second to load
 
-    def _pack(self, windows: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
-        """The rows' bytes: the lowest bits of each window, the first value's highest."""
-        codes = (windows & ((1 << self.bits) - 1)).astype(np.uint8).reshape(len(windows), -1, 8 // self.bits)
-        shifts = np.arange(8 - self.bits, -1, -self.bits, dtype=np.uint8)
-        packed: npt.NDArray[np.uint8] = np.bitwise_or.reduce(codes << shifts, axis=2)
-        return packed
+    steps = plane_bytes(rows.shape[1], bits) * 8 // bits
+    reach = min(steps // 2, MEMORY * (len(levels).bit_length() - 1))
+    windows: Windows = encode(np.ascontiguousarray(rows), levels, bits, steps, reach)
+    return windows
 
-    def _learn(self, sample: Float32s, rng: np.random.Generator) -> Float32s:
-        """(2**window,) levels for the rows of the sample, from shuffled quantiles of a normal distribution on."""
-        count, d = 1 << self.window, sample.shape[1]
-        quantiles = ndtri((np.arange(count) + 0.5) / count)
-        levels: Float32s = (rng.permutation(quantiles) * sample.std()).astype(np.float32)
-        parts = np.array_split(sample, PARTS)
 
-        def sums(part: Float32s) -> npt.NDArray[np.float64]:
-            """(2, 2**window): sum and number of the values of each level."""
-            windows = self._windows(part, levels)[:, :d].ravel()
-            return np.stack([np.bincount(windows, part.ravel(), count), np.bincount(windows, minlength=count)])
+def _pack(windows: Windows, bits: int) -> npt.NDArray[np.uint8]:
+    """The rows' bytes: the lowest bits of each window, those of a byte's first value highest."""
+    codes = (windows & ((1 << bits) - 1)).astype(np.uint8).reshape(len(windows), -1, 8 // bits)
+    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
+    packed: npt.NDArray[np.uint8] = np.bitwise_or.reduce(codes << shifts, axis=2)
+    return packed
 
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for _ in range(ROUNDS):
-                moment, mass = np.sum(list(pool.map(sums, parts)), axis=0)
-                levels = np.where(mass > 0, moment / np.maximum(mass, 1), levels).astype(np.float32)
-        return levels
+
+def _learn(sample: Float32s, bits: int, window: int, rng: np.random.Generator) -> Float32s:
+    """(2**window,) levels for the rows of the sample, from shuffled quantiles of a normal distribution on."""
+    count, d = 1 << window, sample.shape[1]
+    quantiles = ndtri((np.arange(count) + 0.5) / count)
+    levels: Float32s = (rng.permutation(quantiles) * sample.std()).astype(np.float32)
+    parts = np.array_split(sample, PARTS)
+
+    def sums(part: Float32s) -> npt.NDArray[np.float64]:
+        """(2, 2**window): sum and number of the values of each level."""
+        windows = _windows(part, levels, bits)[:, :d].ravel()
+        return np.stack([np.bincount(windows, part.ravel(), count), np.bincount(windows, minlength=count)])
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for _ in range(ROUNDS):
+            moment, mass = np.sum(list(pool.map(sums, parts)), axis=0)
+            levels = np.where(mass > 0, moment / np.maximum(mass, 1), levels).astype(np.float32)
+    return levels
