@@ -68,8 +68,8 @@ class Moments:
         n: rows of the table.
         x: (m, d) float64, m <= d + k.
         y: (m, k) float64.
-        error: (m, k) float64, y - x without the cancellation; None when k != d.
-        mean_cosine: mean over rows of cos(x_i, x~_i), where a zero row agrees with a zero row only; None when k != d.
+        error: (m, k) float64, y - x without the cancellation; None when y's columns are not x's.
+        mean_cosine: mean over rows of cos(x_i, x~_i), where a zero row agrees with a zero row only; None as above.
         eps: rounding unit of the entries: a direction smaller than `rank_cut` of it does not count.
     """
 
@@ -105,7 +105,7 @@ class Moments:
         )
 
 
-def moments(table: Table, read: Read) -> Moments:
+def moments(table: Table, read: Read, *, aligned: bool = True) -> Moments:
     """The moments of `table` and of the candidate whose rows `read` gives.
 
     One pass that sums inner products; a second one, by blocked QR (TSQR), where the condition check asks for it.
@@ -113,9 +113,10 @@ def moments(table: Table, read: Read) -> Moments:
     Args:
         table: the (n, d) table.
         read: row range -> (rows, k) float, the candidate's rows.
+        aligned: whether the candidate's columns are the table's, where there are as many (`Payload.aligned`).
     """
     first = read(slice(0, 1))
-    k, same = first.shape[1], first.shape[1] == table.d
+    k, same = first.shape[1], aligned and first.shape[1] == table.d
     # What is decoded is float32 at best: the rank is counted in its rounding unit unless both sides carry more.
     wide = first.dtype == np.float64 and table.read(slice(0, 1)).dtype == np.float64
     eps = float(np.finfo(np.float64 if wide else np.float32).eps)
@@ -160,7 +161,7 @@ def moments(table: Table, read: Read) -> Moments:
 def _assemble(
     n: int, x: Doubles, other: Doubles, mean_cosine: float | None, eps: float, own: Flags | None = None
 ) -> Moments:
-    """Moments from x and the other columns: of the candidate where k != d or where `own`, else of the error."""
+    """Moments from x and the other columns: of the candidate where nothing is compared or where `own`, else errors."""
     if mean_cosine is None:
         return Moments(n, x, other, None, None, eps)
     if own is None:

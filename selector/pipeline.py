@@ -206,7 +206,7 @@ def _measure(job: Job, compressor: Compressor, candidate: Candidate) -> tuple[Ca
     """Compress and score; whatever goes wrong is that candidate's failure, not the sweep's."""
     try:
         payload = compressor.compress(job.table, np.random.default_rng(job.settings.seed))
-        scores = job.measures(moments(job.table, payload.read))
+        scores = job.measures(moments(job.table, payload.read, aligned=payload.aligned))
     except Exception as error:
         return dataclasses.replace(candidate, status="failed", reason=f"{type(error).__name__}: {error}"), None
     return dataclasses.replace(candidate, status="measured", measures=scores), payload

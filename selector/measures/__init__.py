@@ -105,7 +105,8 @@ def score(
         lambdas: see `Measures`.
 
     Returns:
-        Metric key -> value; a measure that is undefined here (reconstruction when k != d) is absent.
+        Metric key -> value; a measure that is undefined here (reconstruction when the candidate's columns are not the
+        table's) is absent. An array of d columns is taken to have the table's.
 
     Raises:
         ValueError: arrays that are not 2-D, or another number of rows.
@@ -114,7 +115,8 @@ def score(
     y = candidate if isinstance(candidate, Payload) else _Array(_matrix(candidate))
     if y.n != x.n:
         raise ValueError(f"the candidate has {y.n} rows and the table {x.n}: they must be of the same vocabulary")
-    return Measures(lambdas)(moments(x, y.read))
+    aligned = candidate.aligned if isinstance(candidate, Payload) else True
+    return Measures(lambdas)(moments(x, y.read, aligned=aligned))
 
 
 def _matrix(values: npt.ArrayLike) -> Floats:

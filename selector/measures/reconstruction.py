@@ -1,4 +1,4 @@
-"""Measures of the entries: defined only for candidates of the table's own dimension."""
+"""Measures of the entries: defined only for candidates whose columns are the table's own."""
 
 from __future__ import annotations
 

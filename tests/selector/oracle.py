@@ -43,7 +43,7 @@ def on_span(x, y, *others):
     return [q.T @ other for other in others]
 
 
-def measures(x, y, rank_x, rank_y, *, large=False):
+def measures(x, y, rank_x, rank_y, *, large=False, aligned=True):
     """Metric key -> value, for tables of known rank."""
     u, s = spectrum(x, rank_x)
     other = spectrum(y, rank_y)[0]
@@ -65,7 +65,7 @@ def measures(x, y, rank_x, rank_y, *, large=False):
         "delta": max(delta1, delta2),
         "delta_max": max(1 / (1 - delta1), delta2),
     }
-    if x.shape == y.shape:
+    if aligned and x.shape == y.shape:
         cosines = [a @ b / np.sqrt((a @ a) * (b @ b)) for a, b in zip(x, y, strict=True)]
         found["reconstruction_error"] = np.sqrt(((x - y) ** 2).sum())
         found["reconstruction_error_relative"] = np.sqrt(((x - y) ** 2).sum() / (x**2).sum())

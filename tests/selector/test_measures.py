@@ -101,7 +101,24 @@ def test_payloads_agree_with_the_definitions(compressor, dtype):
     table = EmbeddingTable((rng.standard_normal((60, 12)) * np.geomspace(1, 0.1, 12)).astype(dtype))
     payload = compressor.compress(table, rng)
     x, y = table.vectors.astype(np.float64), payload.read(slice(None)).astype(np.float64)
-    agree(score(table, payload), oracle.measures(x, y, 12, payload.k))
+    agree(score(table, payload), oracle.measures(x, y, 12, payload.k, aligned=payload.aligned))
+
+
+def test_coordinates_of_their_own_are_not_compared_entry_by_entry(monkeypatch):
+    rng = np.random.default_rng(1)
+    table = EmbeddingTable(rng.standard_normal((60, 12)).astype(np.float32))
+    payload = PCA(rate=1).compress(table, rng)
+    decoded = payload.read(slice(None))
+    assert payload.k == table.d and not payload.aligned
+    entries = {"reconstruction_error", "reconstruction_error_relative", "mean_cosine"}
+    for limit in (moments_module.CONDITION_LIMIT, 0):  # by sums and by QR
+        monkeypatch.setattr(moments_module, "CONDITION_LIMIT", limit)
+        scores = score(table, payload)
+        assert scores["eos"] == pytest.approx(1, abs=1e-9) and scores["pip_loss_relative"] < 1e-6
+        # An array says nothing of what its columns are: as many as the table's are taken for them.
+        as_array = score(table, decoded)
+        assert set(as_array) - set(scores) == entries and as_array["reconstruction_error_relative"] > 0.1
+        assert entries < set(score(table, PCA(rate=1, keep_dimension=True).compress(table, rng)))
 
 
 @pytest.mark.parametrize("keep_dimension", [True, False])
