@@ -3,6 +3,7 @@
 from compressors.base import Compressor
 from compressors.blockwise import Blockwise
 from compressors.byte_codebook import ByteCodebook
+from compressors.exact_rows import ExactRows
 from compressors.identity import Identity
 from compressors.kmeans import KMeans
 from compressors.payload import Payload
@@ -20,6 +21,7 @@ __all__ = [
     "ByteCodebook",
     "Compressor",
     "EmbeddingTable",
+    "ExactRows",
     "Identity",
     "KMeans",
     "Payload",

@@ -19,6 +19,7 @@ from compressors.histogram import Histogram
 T = TypeVar("T")
 
 Floats = npt.NDArray[np.floating]
+Rows = slice | npt.NDArray[np.integer]
 
 BLOCK_BYTES = 1 << 24
 """Size of one float32 block. Fixed, so that streamed sums and random draws depend on nothing else."""
@@ -42,8 +43,8 @@ class Table(ABC):
         """Number of columns (dimension)."""
 
     @abstractmethod
-    def read(self, rows: slice) -> Floats:
-        """The rows `rows`, (len, d) float32 or float16."""
+    def read(self, rows: Rows) -> Floats:
+        """The rows `rows`, a range or ids from 0 on, (len, d) float32 or float16."""
 
     @property
     def counts(self) -> npt.NDArray[np.float64] | None:
@@ -186,7 +187,7 @@ class EmbeddingTable(Table):
     def d(self) -> int:  # noqa: D102
         return int(self.vectors.shape[1])
 
-    def read(self, rows: slice) -> Floats:  # noqa: D102
+    def read(self, rows: Rows) -> Floats:  # noqa: D102
         return self.vectors[rows]
 
 
@@ -218,5 +219,5 @@ class ProjectedTable(Table):
         """The row ranges of the source: it is the wider one, and a float16 block of it is widened to be multiplied."""
         return self.source.spans()
 
-    def read(self, rows: slice) -> Floats:  # noqa: D102
+    def read(self, rows: Rows) -> Floats:  # noqa: D102
         return self.source.read(rows).astype(np.float32, copy=False) @ self.matrix

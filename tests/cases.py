@@ -22,6 +22,7 @@ from compressors import (
     ByteCodebook,
     Compressor,
     EmbeddingTable,
+    ExactRows,
     Identity,
     KMeans,
     Payload,
@@ -99,6 +100,10 @@ CASES: list[Case] = [
     *(Case(ByteCodebook(bits), random=True) for bits in (1, 2, 4)),
     *(Case(Spectral(then=ByteCodebook(bits)), parity="sum", random=True, one_pass=False) for bits in (1, 2, 4)),
     Case(Spectral(whitening=0, norm="uint8", then=KMeans(3)), parity="sum", random=True, one_pass=False),
+    Case(ExactRows((0,), Uniform(1)), largest=65504),
+    Case(ExactRows((3, 11), KMeans(3)), largest=65504),
+    Case(Spectral(then=ExactRows((0, 4), ByteCodebook(4))), parity="sum", random=True, one_pass=False, largest=65504),
+    Case(ExactRows((1, 2), PCA(dim=5, keep_dimension=True)), parity="sum", largest=65504, one_pass=False),
     Case(Spectral(whitening=1, norm="none", then=KMeans(2)), parity="sum", random=True, one_pass=False),
 ]
 

@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 import compressors
 import selector.pipeline
 from compressors import KMeans, Uniform, load
+from compressors.ops import NumpyOps
 from export import VerificationError
 from selector.__main__ import main, overrides
 from selector.digest import table_digest
@@ -191,6 +192,8 @@ def test_over_budget_candidates_are_never_computed(client, table, monkeypatch):
     assert computed and all(nbytes <= 2000 for _, nbytes in computed)
 
 
+ONLY_PCA = [f"~candidates.pool.{entry}" for entry in ("uniform", "kmeans")]
+
 BAD_INPUT = {
     "misspelt key": (["budgett=5MB"], "budgett"),
     "added key": (["+budgett=5MB"], "there is no setting budgett"),
@@ -206,6 +209,9 @@ BAD_INPUT = {
     "lambdas": (["measures.lambdas=[0]"], "measures.lambdas"),
     "opset": (["export.opset=3"], "opset = 3"),
     "provider": (["export.providers=[Abacus]"], "Abacus"),
+    "exact rows": (["exact_rows=[500]"], "exact_rows holds 500"),
+    "exact token": (['exact_rows=["[PAD]"]'], "'[PAD]'"),
+    "nothing to hold exact rows": (["exact_rows=[0]", "candidates=seeds", *ONLY_PCA], "the pool has none: give PCA"),
     "seed": (["seed=-1"], "seed = -1"),
     "share": (["allowed_failures=2"], "allowed_failures = 2"),
     "missing table": (["table.path=nowhere.npy"], "nowhere.npy"),
@@ -407,6 +413,28 @@ def test_every_pool_composes_and_runs(pool, client, table, tmp_path):
     assert command(*table, "budget=12.5%", "out=o", f"candidates={pool}") == 0
     rows = candidates(tmp_path)
     assert len(rows) >= 20 and {row["status"] for row in rows} == {"measured", "over_budget"}
+
+
+def test_exact_rows_are_kept_by_every_candidate(client, table, name, tmp_path, capsys):
+    pool = [*POOL, "candidates.pool.pca.keep_dimension=[true,false]", "~candidates.pool.pca_then_bits"]
+    assert command(*table, "budget=4kB", "out=o", *pool, 'exact_rows=[7,"token499"]') == 0
+    printed = capsys.readouterr().out
+    assert "1 candidates decode to coordinates of their own" in printed and "left out, pca-3x." in printed
+    assert {row["name"].partition("-exact")[2] for row in candidates(tmp_path)} == {"2"}
+    payload = load(tmp_path / "o" / "payload.safetensors")
+    exact = np.load(tmp_path / "t.npy")[[7, 499]].astype(np.float16)
+    assert np.array_equal(payload.decode(np.array([7, 499]), NumpyOps()), exact.astype(np.float32))
+    record = json.loads((tmp_path / "o" / "selection.json").read_text())["chosen"]
+    assert (record["compressor"], record["parameters"]["rows"]) == ("ExactRows", [7, 499])
+    (parent,) = runs(client, name, "selection")
+    assert parent.data.params["exact_rows"] == "[7, 'token499']"
+
+
+def test_every_row_may_be_exact(client, table, tmp_path):
+    rows = str([*range(N)]).replace(" ", "")
+    settings = ["candidates=seeds", "~candidates.pool.pca", "~candidates.pool.pca_then_bits", "candidates.bits=[1]"]
+    assert command(*table, "budget=1x", "out=o", *settings, f"exact_rows={rows}") == 0
+    assert {row["name"] for row in candidates(tmp_path)} == {f"uniform-b1-exact{N}", f"kmeans-b1-exact{N}"}
 
 
 def test_a_users_own_pool(client, table, tmp_path):
