@@ -1,5 +1,6 @@
 """Compression of embedding tables: the methods, the payloads they make, and how a payload is decoded."""
 
+from compressors.bands import Bands
 from compressors.base import Compressor
 from compressors.blockwise import Blockwise
 from compressors.byte_codebook import ByteCodebook
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PCA",
+    "Bands",
     "Blockwise",
     "ByteCodebook",
     "Compressor",

@@ -55,6 +55,10 @@ class _Normalised(Table):
     def counts(self) -> npt.NDArray[np.float64] | None:
         return self.source.counts
 
+    @property
+    def block_rows(self) -> int:
+        return self.source.block_rows
+
     def read(self, rows: Rows) -> Floats:
         lengths = self.lengths[rows, None]
         return self.source.read(rows) / np.where(lengths > 0, lengths, np.float32(1))

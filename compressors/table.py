@@ -51,9 +51,14 @@ class Table(ABC):
         """(n,) float64, how often each row's token occurs; None when that is not known."""
         return None
 
+    @property
+    def block_rows(self) -> int:
+        """Rows of a block: about `BLOCK_BYTES` of the widest table that reading one takes."""
+        return max(1, BLOCK_BYTES // (4 * self.d))
+
     def spans(self) -> Iterator[slice]:
-        """Consecutive row ranges of about `BLOCK_BYTES` each that together are the table."""
-        step = max(1, BLOCK_BYTES // (4 * self.d))
+        """Consecutive row ranges of a block each that together are the table."""
+        step = self.block_rows
         for start in range(0, self.n, step):
             yield slice(start, min(start + step, self.n))
 
@@ -215,9 +220,43 @@ class ProjectedTable(Table):
     def counts(self) -> npt.NDArray[np.float64] | None:  # noqa: D102
         return self.source.counts
 
-    def spans(self) -> Iterator[slice]:
-        """The row ranges of the source: it is the wider one, and a float16 block of it is widened to be multiplied."""
-        return self.source.spans()
+    @property
+    def block_rows(self) -> int:
+        """Those of the source: it is the wider one, and a float16 block of it is widened to be multiplied."""
+        return self.source.block_rows
 
     def read(self, rows: Rows) -> Floats:  # noqa: D102
         return self.source.read(rows).astype(np.float32, copy=False) @ self.matrix
+
+
+@dataclass(frozen=True, eq=False)
+class RowsTable(Table):
+    """Some rows of `source`, read from it block by block. There may be fewer of them than columns.
+
+    Attributes:
+        source: an (n, d) table.
+        rows: (m,) ids, m >= 1.
+    """
+
+    source: Table
+    rows: npt.NDArray[np.integer]
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return len(self.rows)
+
+    @property
+    def d(self) -> int:  # noqa: D102
+        return self.source.d
+
+    @property
+    def counts(self) -> npt.NDArray[np.float64] | None:  # noqa: D102
+        counts = self.source.counts
+        return None if counts is None else counts[self.rows]
+
+    @property
+    def block_rows(self) -> int:  # noqa: D102
+        return self.source.block_rows
+
+    def read(self, rows: Rows) -> Floats:  # noqa: D102
+        return self.source.read(self.rows[rows])
