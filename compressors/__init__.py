@@ -5,6 +5,7 @@ from compressors.base import Compressor
 from compressors.blockwise import Blockwise
 from compressors.byte_codebook import ByteCodebook
 from compressors.exact_rows import ExactRows
+from compressors.given import Given
 from compressors.identity import Identity
 from compressors.kmeans import KMeans
 from compressors.payload import Payload
@@ -24,6 +25,7 @@ __all__ = [
     "Compressor",
     "EmbeddingTable",
     "ExactRows",
+    "Given",
     "Identity",
     "KMeans",
     "Payload",

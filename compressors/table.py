@@ -47,6 +47,11 @@ class Table(ABC):
         """The rows `rows`, a range or ids from 0 on, (len, d) float32 or float16."""
 
     @property
+    def tokens(self) -> Sequence[str] | None:
+        """The token of each row; None when they are not known."""
+        return None
+
+    @property
     def counts(self) -> npt.NDArray[np.float64] | None:
         """(n,) float64, how often each row's token occurs; None when that is not known."""
         return None

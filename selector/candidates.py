@@ -15,6 +15,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from compressors import Compressor, EmbeddingTable
+from selector.digest import table_digest
 
 
 def expand(pool: Mapping[str, Any]) -> list[Compressor]:
@@ -89,13 +90,15 @@ def exact_rows(wanted: Any, table: EmbeddingTable) -> tuple[int, ...]:
 
 
 def parameters(compressor: Compressor) -> dict[str, Any]:
-    """A compressor's settings by name, flat: a nested one is its class name, and its own settings are dotted."""
+    """A compressor's settings by name, flat: a nested one is its class name, with its settings dotted."""
     flat: dict[str, Any] = {}
     for field in fields(compressor):  # type: ignore[arg-type]  # every compressor is a dataclass
         value = getattr(compressor, field.name)
         if isinstance(value, Compressor):
             flat[field.name] = type(value).__name__
             flat |= {f"{field.name}.{name}": inner for name, inner in parameters(value).items()}
+        elif isinstance(value, EmbeddingTable):
+            flat[field.name] = table_digest(value)  # by content: a result must not outlive a change of the file
         else:
             flat[field.name] = value
     return flat

@@ -446,6 +446,32 @@ def test_a_users_own_pool(client, table, tmp_path):
     assert [row["name"] for row in rows] == ["uniform-b1", "uniform-b2"]
 
 
+def test_a_given_table_and_bands_are_candidates(client, table, tmp_path, capsys):
+    folder = tmp_path / "mine" / "candidates"
+    folder.mkdir(parents=True)
+    groups = "defaults: [/compressor@pool.ready: given, /compressor@pool.bands: bands, _self_]"
+    (folder / "rows.yaml").write_text(f"{groups}\npool: {{ready: {{label: half}}, bands: {{by: [order, counts]}}}}\n")
+    rows = np.random.default_rng(0).permutation(N)
+    np.save(tmp_path / "half.npy", np.load(tmp_path / "t.npy")[rows, : D // 2])
+    (tmp_path / "half.txt").write_text("\n".join(TOKENS[row] for row in rows))
+    (tmp_path / "counts.txt").write_text("\n".join(map(str, range(N))))
+    pool = ["--config-dir", str(tmp_path / "mine"), "candidates=rows"]
+    given = [f"candidates.pool.ready.table.{key}=half.{ending}" for key, ending in (("path", "npy"), ("tokens", "txt"))]
+    settings = [*pool, *table, *given, "budget=100kB", "out=o", "criterion=eos"]
+    assert command(*settings, "table.counts=counts.txt") == 0
+    found = {row["name"]: row for row in candidates(tmp_path)}
+    assert {*found} == {"given-half", *(f"bands0.1{by}-codebook-b4-codebook-b1" for by in ("", "-counts"))}
+    assert float(found["given-half"]["eos"]) == pytest.approx(0.5, abs=1e-6)
+    assert found["given-half"]["mean_cosine"] == "" and {row["status"] for row in found.values()} == {"measured"}
+    capsys.readouterr()
+
+    assert command(*settings, "allowed_failures=0.5", "tracking.resume=false") == 0
+    errors = capsys.readouterr().err
+    assert "bands0.1-counts" in errors and "give them as table.counts=FILE" in errors and errors.count("\n") == 1
+    assert command(*pool, *table, "budget=100kB", "out=o") == 2
+    assert "required and not given: candidates.pool.ready.table.path=..." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("values", "rank"), [("zero", 0), ("deficient", D - 2)], ids=["all-zero table", "rank-deficient table"]
 )
