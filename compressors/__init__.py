@@ -1,9 +1,12 @@
 """Compression of embedding tables: the methods, the payloads they make, and how a payload is decoded."""
 
+from compressors.bands import Bands
 from compressors.base import Compressor
 from compressors.blockwise import Blockwise
 from compressors.byte_codebook import ByteCodebook
 from compressors.dccl import DCCL
+from compressors.exact_rows import ExactRows
+from compressors.given import Given
 from compressors.identity import Identity
 from compressors.kmeans import KMeans
 from compressors.payload import Payload
@@ -21,10 +24,13 @@ __version__ = "0.1.0"
 __all__ = [
     "DCCL",
     "PCA",
+    "Bands",
     "Blockwise",
     "ByteCodebook",
     "Compressor",
     "EmbeddingTable",
+    "ExactRows",
+    "Given",
     "Identity",
     "KMeans",
     "Payload",

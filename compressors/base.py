@@ -25,6 +25,11 @@ class Compressor(ABC):
     def name(self) -> str:
         """Short name, unique among different settings of a method: `uniform-b4`."""
 
+    @property
+    def keeps_dimension(self) -> bool:
+        """Whether the payload decodes to the table's own columns, and not to coordinates of its own."""
+        return True
+
     @abstractmethod
     def nbytes(self, n: int, d: int) -> int:
         """Exact bytes of the payload of any (n, d) table.
@@ -58,7 +63,17 @@ def check_count(name: str, value: object) -> None:
         raise ValueError(f"{name} = {value!r}: must be an integer of at least 1")
 
 
-def check_then(method: str, then: object) -> None:
+def check_then(method: str, then: object, name: str = "then") -> None:
     """Raise a ValueError unless `then`, what compresses the result of `method`, is a compressor."""
     if not isinstance(then, Compressor):
-        raise ValueError(f"{method} then = {then!r}: must be a compressor, in a configuration one with a _target_")
+        raise ValueError(f"{method} {name} = {then!r}: must be a compressor, in a configuration one with a _target_")
+
+
+def check_aligned(method: str, name: str, then: Compressor) -> None:
+    """Raise a ValueError unless `then` is a compressor that keeps the table's columns."""
+    check_then(method, then, name)
+    if not then.keeps_dimension:
+        raise ValueError(
+            f"{method} {name} = {then.name}: it decodes to coordinates of its own, and must keep the table's, "
+            "as PCA does with keep_dimension=true"
+        )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressors.ops import Ops
-from compressors.payload import Payload, check_array, check_payload
+from compressors.payload import Payload, check_array, check_payload, check_payloads
 
 Float32s = npt.NDArray[np.float32]
 
@@ -25,8 +25,7 @@ class Sum(Payload):
     parts: tuple[Payload, ...]
 
     def __post_init__(self) -> None:
-        for i, part in enumerate(self.parts):
-            check_payload(f"Sum.parts.{i}", part)
+        check_payloads("Sum.parts", self.parts)
         shapes = [(part.n, part.k) for part in self.parts]
         if len(shapes) < 2 or len(set(shapes)) > 1:
             raise ValueError(f"Sum.parts have shapes {shapes}: there must be two or more of one shape")
@@ -93,7 +92,11 @@ class Repeated(Payload):
 
     def __post_init__(self) -> None:
         check_payload("Repeated.part", self.part)
-        if min(self.count, self.dim) < 1 or self.part.k != -(-self.dim // self.count):
+        if not all(isinstance(size, int) and size >= 1 for size in (self.count, self.dim)):
+            raise ValueError(
+                f"Repeated has blocks of {self.count!r} and dim {self.dim!r}: they must be integers of at least 1"
+            )
+        if self.part.k != -(-self.dim // self.count):
             raise ValueError(
                 f"Repeated.part has {self.part.k} columns for {self.dim} columns in blocks of {self.count}"
             )
@@ -203,6 +206,10 @@ class Replaced(Payload):
     def k(self) -> int:  # noqa: D102
         return self.part.k
 
+    @property
+    def width(self) -> int:  # noqa: D102
+        return max(super().width, len(self.rows) // 4)  # an id is compared with every row, a byte each
+
     def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
         ids = ops.wrap(rows, self.n)
         decoded = self.part.decode(ids, ops.scope("part"))
@@ -222,8 +229,7 @@ class Stacked(Payload):
     places: npt.NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
-        for i, part in enumerate(self.parts):
-            check_payload(f"Stacked.parts.{i}", part)
+        check_payloads("Stacked.parts", self.parts)
         columns = [part.k for part in self.parts]
         if len(columns) < 2 or len(set(columns)) > 1:
             raise ValueError(f"Stacked.parts have {columns} columns: there must be two or more of one width")
@@ -235,6 +241,10 @@ class Stacked(Payload):
     @property
     def n(self) -> int:  # noqa: D102
         return sum(part.n for part in self.parts)
+
+    @property
+    def bands(self) -> int:  # noqa: D102
+        return sum(part.bands for part in self.parts)
 
     @property
     def k(self) -> int:  # noqa: D102

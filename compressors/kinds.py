@@ -10,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from compressors.bitpack import unpack_table
-from compressors.ops import Ops
+from compressors.ops import NO_ROW, Ops
 from compressors.payload import Payload, check_array, check_payload
 
 Float32s = npt.NDArray[np.float32]
+
+EXACT = 1 << 24
+"""Whole numbers up to this are exact in float32: codes are decoded as such."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,9 @@ class Dense(Payload):
 
     def __post_init__(self) -> None:
         check_array("Dense.table", self.table, 2, "float32", "float16")
-        if not isinstance(self.unit, float) or not 0 < self.unit < np.inf:
-            raise ValueError(f"Dense.unit = {self.unit!r}: it must be a positive number")
+        limits = np.finfo(np.float32)
+        if not isinstance(self.unit, float) or not float(limits.tiny) <= self.unit <= float(limits.max):
+            raise ValueError(f"Dense.unit = {self.unit!r}: it must be a positive number that float32 holds")
 
     @property
     def n(self) -> int:  # noqa: D102
@@ -109,7 +113,9 @@ class Coded(Payload):
     def __post_init__(self) -> None:
         check_payload("Coded.codes", self.codes)
         check_array("Coded.codebooks", self.codebooks, 3, "float32")
-        count, _, v = self.codebooks.shape
+        count, size, v = self.codebooks.shape
+        if not 1 <= count * size <= EXACT:
+            raise ValueError(f"Coded.codebooks has {count * size} codewords: it must have from 1 to {EXACT}")
         if count != self.codes.k and (count > 1 or self.summed):
             raise ValueError(f"Coded.codebooks has {count} codebooks for codes of {self.codes.k} columns")
         if not isinstance(self.summed, bool):
@@ -128,7 +134,8 @@ class Coded(Payload):
 
     @property
     def width(self) -> int:  # noqa: D102
-        return max(self.codes.width, self.codes.k * int(self.codebooks.shape[2]))
+        # A code is looked up as an int64, which takes two values' room.
+        return max(self.codes.width, self.codes.k * max(2, int(self.codebooks.shape[2])))
 
     def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
         count, size, v = self.codebooks.shape
@@ -169,7 +176,7 @@ class Trellis(Payload):
         if self.bits not in (1, 2, 4) or isinstance(self.bits, bool):
             raise ValueError(f"Trellis.bits = {self.bits!r}: it must be 1, 2 or 4")
         window = len(self.levels).bit_length() - 1
-        if len(self.levels) != 1 << window or not self.bits <= window <= 16 + self.bits:
+        if not len(self.levels) or len(self.levels) != 1 << window or not self.bits <= window <= 16 + self.bits:
             raise ValueError(
                 f"Trellis.levels has {len(self.levels)} levels: it must have a power of two from "
                 f"{1 << self.bits} to {1 << (16 + self.bits)}"
@@ -184,6 +191,10 @@ class Trellis(Payload):
     @property
     def k(self) -> int:  # noqa: D102
         return self.dim
+
+    @property
+    def width(self) -> int:  # noqa: D102
+        return 2 * int(self.packed.shape[1]) * 8 // self.bits  # a window is an int64: it takes two values' room
 
     def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
         w = self.packed.shape[1]
@@ -215,12 +226,17 @@ class TensorTrain(Payload):
     dim: int
 
     def __post_init__(self) -> None:
+        if not isinstance(self.cores, tuple):
+            raise ValueError(f"TensorTrain.cores is a {type(self.cores).__name__}: it must be a tuple of arrays")
         for i, core in enumerate(self.cores):
             check_array(f"TensorTrain.cores.{i}", core, 4, "float32")
         shapes = [core.shape for core in self.cores]
         left, right = [1, *(shape[3] for shape in shapes)], [*(shape[1] for shape in shapes), 1]
         if len(shapes) < 2 or left != right:
             raise ValueError(f"TensorTrain.cores have shapes {shapes}: they must be two or more that fit together")
+        # Ids beyond are told by NO_ROW: its digits must not be those of a row.
+        if (room := math.prod(shape[0] for shape in shapes)) > NO_ROW:
+            raise ValueError(f"TensorTrain.cores have room for {room} rows: it must be at most {NO_ROW}")
         for name, size, axis in (("count", self.count, 0), ("dim", self.dim, 2)):
             most = math.prod(shape[axis] for shape in shapes)
             if not isinstance(size, int) or not 1 <= size <= most:

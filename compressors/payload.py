@@ -53,6 +53,11 @@ class Payload(ABC):
         return True
 
     @property
+    def bands(self) -> int:
+        """Parts that hold different rows."""
+        return max([1, *(part.bands for _, part in self._items() if isinstance(part, Payload))])
+
+    @property
     def width(self) -> int:
         """Values of a row in the widest step of the decode."""
         return max([self.k, *(part.width for _, part in self._items() if isinstance(part, Payload))])
@@ -126,3 +131,11 @@ def check_payload(name: str, part: Any) -> None:
         raise ValueError(
             f"{name} decodes to coordinates of its own: inside another method use one that keeps the table's"
         )
+
+
+def check_payloads(name: str, parts: Any) -> None:
+    """Raise a ValueError unless `parts` is a tuple of payloads that `check_payload` accepts."""
+    if not isinstance(parts, tuple):
+        raise ValueError(f"{name} is a {type(parts).__name__}: it must be a tuple of payloads")
+    for i, part in enumerate(parts):
+        check_payload(f"{name}.{i}", part)

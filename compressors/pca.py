@@ -55,6 +55,10 @@ class PCA(Compressor):
         then = "" if self.then == Identity() else f"-{self.then.name}"
         return f"pca-{size}{keep}{then}"
 
+    @property
+    def keeps_dimension(self) -> bool:  # noqa: D102
+        return self.keep_dimension and self.then.keeps_dimension
+
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
         k = self.k(d)
         return self.then.nbytes(n, k) + (4 * k * d if self.keep_dimension else 0)

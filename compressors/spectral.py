@@ -20,7 +20,7 @@ from compressors.composed import Projected, Scaled
 from compressors.identity import Identity
 from compressors.kmeans import KMeans
 from compressors.payload import Payload
-from compressors.table import EmbeddingTable, Floats, ProjectedTable, Table
+from compressors.table import EmbeddingTable, Floats, ProjectedTable, Rows, Table
 
 Float32s = npt.NDArray[np.float32]
 
@@ -51,7 +51,15 @@ class _Normalised(Table):
     def d(self) -> int:
         return self.source.d
 
-    def read(self, rows: slice) -> Floats:
+    @property
+    def counts(self) -> npt.NDArray[np.float64] | None:
+        return self.source.counts
+
+    @property
+    def block_rows(self) -> int:
+        return self.source.block_rows
+
+    def read(self, rows: Rows) -> Floats:
         lengths = self.lengths[rows, None]
         return self.source.read(rows) / np.where(lengths > 0, lengths, np.float32(1))
 
@@ -85,6 +93,10 @@ class Spectral(Compressor):
     def name(self) -> str:  # noqa: D102
         norm = {"float16": "", "uint8": "-norm8", "none": "-nonorm"}[self.norm]
         return f"spectral{self.whitening:g}{norm}-{self.then.name}"
+
+    @property
+    def keeps_dimension(self) -> bool:  # noqa: D102
+        return self.then.keeps_dimension
 
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
         norm = NORMS[self.norm]

@@ -19,6 +19,7 @@ from compressors.histogram import Histogram
 T = TypeVar("T")
 
 Floats = npt.NDArray[np.floating]
+Rows = slice | npt.NDArray[np.integer]
 
 BLOCK_BYTES = 1 << 24
 """Size of one float32 block. Fixed, so that streamed sums and random draws depend on nothing else."""
@@ -42,17 +43,27 @@ class Table(ABC):
         """Number of columns (dimension)."""
 
     @abstractmethod
-    def read(self, rows: slice) -> Floats:
-        """The rows `rows`, (len, d) float32 or float16."""
+    def read(self, rows: Rows) -> Floats:
+        """The rows `rows`, a range or ids from 0 on, (len, d) float32 or float16."""
+
+    @property
+    def tokens(self) -> Sequence[str] | None:
+        """The token of each row; None when they are not known."""
+        return None
 
     @property
     def counts(self) -> npt.NDArray[np.float64] | None:
         """(n,) float64, how often each row's token occurs; None when that is not known."""
         return None
 
+    @property
+    def block_rows(self) -> int:
+        """Rows of a block: about `BLOCK_BYTES` of the widest table that reading one takes."""
+        return max(1, BLOCK_BYTES // (4 * self.d))
+
     def spans(self) -> Iterator[slice]:
-        """Consecutive row ranges of about `BLOCK_BYTES` each that together are the table."""
-        step = max(1, BLOCK_BYTES // (4 * self.d))
+        """Consecutive row ranges of a block each that together are the table."""
+        step = self.block_rows
         for start in range(0, self.n, step):
             yield slice(start, min(start + step, self.n))
 
@@ -186,7 +197,7 @@ class EmbeddingTable(Table):
     def d(self) -> int:  # noqa: D102
         return int(self.vectors.shape[1])
 
-    def read(self, rows: slice) -> Floats:  # noqa: D102
+    def read(self, rows: Rows) -> Floats:  # noqa: D102
         return self.vectors[rows]
 
 
@@ -214,11 +225,12 @@ class ProjectedTable(Table):
     def counts(self) -> npt.NDArray[np.float64] | None:  # noqa: D102
         return self.source.counts
 
-    def spans(self) -> Iterator[slice]:
-        """The row ranges of the source: it is the wider one, and a float16 block of it is widened to be multiplied."""
-        return self.source.spans()
+    @property
+    def block_rows(self) -> int:
+        """Those of the source: it is the wider one, and a float16 block of it is widened to be multiplied."""
+        return self.source.block_rows
 
-    def read(self, rows: slice) -> Floats:  # noqa: D102
+    def read(self, rows: Rows) -> Floats:  # noqa: D102
         return self.source.read(rows).astype(np.float32, copy=False) @ self.matrix
 
 
@@ -228,11 +240,11 @@ class RemainderTable(Table):
 
     Attributes:
         source: an (n, d) table.
-        approximation: row range -> (len, d) float32.
+        approximation: rows -> (len, d) float32.
     """
 
     source: Table
-    approximation: Callable[[slice], npt.NDArray[np.float32]]
+    approximation: Callable[[Rows], npt.NDArray[np.float32]]
 
     @property
     def n(self) -> int:  # noqa: D102
@@ -242,8 +254,45 @@ class RemainderTable(Table):
     def d(self) -> int:  # noqa: D102
         return self.source.d
 
-    def read(self, rows: slice) -> Floats:  # noqa: D102
+    @property
+    def block_rows(self) -> int:  # noqa: D102
+        return self.source.block_rows
+
+    def read(self, rows: Rows) -> Floats:  # noqa: D102
         return self.source.read(rows).astype(np.float32, copy=False) - self.approximation(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class RowsTable(Table):
+    """Some rows of `source`, read from it block by block. There may be fewer of them than columns.
+
+    Attributes:
+        source: an (n, d) table.
+        rows: (m,) ids, m >= 1.
+    """
+
+    source: Table
+    rows: npt.NDArray[np.integer]
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return len(self.rows)
+
+    @property
+    def d(self) -> int:  # noqa: D102
+        return self.source.d
+
+    @property
+    def counts(self) -> npt.NDArray[np.float64] | None:  # noqa: D102
+        counts = self.source.counts
+        return None if counts is None else counts[self.rows]
+
+    @property
+    def block_rows(self) -> int:  # noqa: D102
+        return self.source.block_rows
+
+    def read(self, rows: Rows) -> Floats:  # noqa: D102
+        return self.source.read(self.rows[rows])
 
 
 def sample_rows(table: Table, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:

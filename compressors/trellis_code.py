@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from compressors.base import Compressor
 from compressors.bitpack import check_bits, plane_bytes, plane_widths, row_bytes
 from compressors.composed import Sum
 from compressors.kinds import Trellis
+from compressors.ops import NumpyOps
 from compressors.payload import Payload
 from compressors.table import WORKERS, RemainderTable, Table, sample_rows
 
@@ -69,8 +71,9 @@ class TrellisCode(Compressor):
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
         parts: list[Payload] = []
         for width in plane_widths(self.bits):
-            parts.append(self._coded(table, width, rng))
-            table = RemainderTable(table, parts[-1].read)
+            part = self._coded(table, width, rng)
+            table = RemainderTable(table, partial(part.decode, ops=NumpyOps()))
+            parts.append(part)
         return parts[0] if len(parts) == 1 else Sum(tuple(parts))
 
     def _coded(self, table: Table, bits: int, rng: np.random.Generator) -> Trellis:

@@ -153,12 +153,15 @@ class OnnxOps:
         return self._node("Where", self._node("Less", column, self._constant(start)), b, a)
 
     def replace(self, a: str, ids: str, rows: str, table: str) -> str:  # noqa: D102
-        column = self._node("Unsqueeze", ids, self._constants([-1]))
-        hit = self._node("Equal", column, self._node("Cast", rows, to=onnx.TensorProto.INT64))
-        ones = self._node("Cast", hit, to=onnx.TensorProto.FLOAT)
-        found = self.gather(table, self._node("ArgMax", ones, axis=-1, keepdims=0))
-        some = self._node("Cast", self._node("ReduceSum", ones, self._constants([-1])), to=onnx.TensorProto.BOOL)
-        return self._node("Where", some, found, a)
+        # The ids are narrowed, never the rows widened: that would be folded into twice the bytes.
+        narrow = self._node("Cast", ids, to=onnx.TensorProto.INT32)
+        hit = self._node("Equal", self._node("Unsqueeze", narrow, self._constants([-1])), rows)
+        first = self._node("ArgMax", self._node("Cast", hit, to=onnx.TensorProto.FLOAT), axis=-1, keepdims=0)
+        place = self._node("Reshape", first, self._node("Shape", ids))  # see `sum`
+        # Without a hit the place is 0, whose row is another one.
+        some = self._node("Equal", self._node("Gather", rows, place, axis=0), narrow)
+        column = self._node("Unsqueeze", some, self._constants([-1]))
+        return self._node("Where", column, self.gather(table, place), a)
 
     def _constant(self, value: int) -> str:
         return self._node("Constant", value_int=value)

@@ -1,4 +1,8 @@
-"""From configuration to compressors: every list among the settings is a list of alternatives."""
+"""From configuration to compressors.
+
+Every list among the settings is a list of alternatives, a list inside a list is one value: `bits: [1, 2]` stands for
+two candidates, `rows: [[0, 1]]` for one with the rows 0 and 1.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from compressors import Compressor
+from compressors import Compressor, EmbeddingTable
+from selector.digest import table_digest
 
 
 def expand(pool: Mapping[str, Any]) -> list[Compressor]:
@@ -39,8 +44,15 @@ def _alternatives(node: Any) -> list[Any]:
         values = itertools.product(*(_alternatives(value) for value in node.values()))
         return [dict(zip(node, combination, strict=True)) for combination in values]
     if isinstance(node, list):
-        return [alternative for element in node for alternative in _alternatives(element)]
+        return [alternative for element in node for alternative in _element(element)]
     return [node]
+
+
+def _element(node: Any) -> list[Any]:
+    """What an element of a list stands for: a list is a value, of which the settings in it may have alternatives."""
+    if isinstance(node, list):
+        return [tuple(combination) for combination in itertools.product(*map(_element, node))]
+    return _alternatives(node)
 
 
 def _build(entry: str, settings: Any) -> Compressor:
@@ -53,14 +65,40 @@ def _build(entry: str, settings: Any) -> Compressor:
     return made
 
 
+def exact_rows(wanted: Any, table: EmbeddingTable) -> tuple[int, ...]:
+    """The rows that the setting `exact_rows` names, by id or by token.
+
+    Raises:
+        ValueError: no list, an id or a token that the table does not have.
+    """
+    if not isinstance(wanted, list):
+        raise ValueError(f'exact_rows = {wanted!r}: must be a list of ids and tokens, for example [0,"[PAD]"]')
+    tokens = [each for each in wanted if isinstance(each, str)]
+    if tokens and table.tokens is None:
+        raise ValueError(
+            f"exact_rows names {tokens[0]!r} and the table has no tokens: give them as table.tokens, or ids"
+        )
+    row_of = {token: row for row, token in enumerate(table.tokens or ())} if tokens else {}
+    if unknown := [token for token in tokens if token not in row_of]:
+        first = ", ".join(map(repr, unknown[:5]))
+        raise ValueError(f"exact_rows has {len(unknown)} of {len(tokens)} tokens that the table lacks (first: {first})")
+    rows = [row_of[each] if isinstance(each, str) else each for each in wanted]
+    for row in rows:
+        if isinstance(row, bool) or not isinstance(row, int) or not 0 <= row < table.n:
+            raise ValueError(f"exact_rows holds {row!r}: must be an id from 0 to {table.n - 1}, or a token in quotes")
+    return tuple(sorted(set(rows)))
+
+
 def parameters(compressor: Compressor) -> dict[str, Any]:
-    """A compressor's settings by name, flat: a nested one is its class name, and its own settings are dotted."""
+    """A compressor's settings by name, flat: a nested one is its class name, with its settings dotted."""
     flat: dict[str, Any] = {}
     for field in fields(compressor):  # type: ignore[arg-type]  # every compressor is a dataclass
         value = getattr(compressor, field.name)
         if isinstance(value, Compressor):
             flat[field.name] = type(value).__name__
             flat |= {f"{field.name}.{name}": inner for name, inner in parameters(value).items()}
+        elif isinstance(value, EmbeddingTable):
+            flat[field.name] = table_digest(value)  # by content: a result must not outlive a change of the file
         else:
             flat[field.name] = value
     return flat

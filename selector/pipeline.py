@@ -19,12 +19,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from compressors import Compressor, EmbeddingTable, Payload, __version__
+from compressors import Compressor, EmbeddingTable, ExactRows, Payload, __version__
 from compressors.training import progress
 from export import OnnxDecoder, OnnxExport, Verification, VerificationError
 from selector import report
 from selector.budget import Budget
-from selector.candidates import expand, parameters
+from selector.candidates import exact_rows, expand, parameters
 from selector.digest import candidate_key, table_digest
 from selector.measures import Measures
 from selector.measures.overlap import eos
@@ -40,6 +40,7 @@ SETTINGS = {
     "table",
     "candidates",
     "export",
+    "exact_rows",
     "budget",
     "out",
     "criterion",
@@ -70,6 +71,7 @@ class Job:
         rank: numerical rank of the table.
         budget: bytes.
         compressors: the candidates' methods with the exact bytes of each.
+        left_out: names of those that cannot keep the rows of `exact_rows`.
         measures: what is measured.
         export: the target.
         out: folder of the hand-over.
@@ -82,6 +84,7 @@ class Job:
     rank: int
     budget: int
     compressors: list[tuple[Compressor, int]]
+    left_out: list[str]
     measures: Measures
     export: OnnxExport
     out: Path
@@ -113,6 +116,7 @@ def prepare(settings: DictConfig) -> Job:
     check_writable(out)
     with progress("reading the table", counted=False) as update:
         table = _instantiate("table", settings.table, progress=update)
+    pool, left_out = _with_exact_rows(pool, exact_rows(_plain(settings.exact_rows), table))
     sized = [(compressor, compressor.nbytes(table.n, table.d)) for compressor in pool]
     return Job(
         settings=settings,
@@ -121,11 +125,25 @@ def prepare(settings: DictConfig) -> Job:
         rank=table_rank(table),
         budget=budget.nbytes(table.n, table.d),
         compressors=sized,
+        left_out=left_out,
         measures=measures,
         export=export,
         out=out,
         tracker=connect(settings.tracking.experiment),
     )
+
+
+def _with_exact_rows(pool: list[Compressor], rows: tuple[int, ...]) -> tuple[list[Compressor], list[str]]:
+    """The pool with `rows` kept exactly by every candidate that can, and the names of those that cannot."""
+    if not rows:
+        return pool, []
+    kept: list[Compressor] = [ExactRows(rows, compressor) for compressor in pool if compressor.keeps_dimension]
+    if not kept:
+        raise ValueError(
+            "exact_rows needs candidates of the table's own dimension, and the pool has none: "
+            "give PCA keep_dimension=true, or add other methods"
+        )
+    return kept, [compressor.name for compressor in pool if not compressor.keeps_dimension]
 
 
 def run(job: Job, console: Console, *, sweep: bool) -> Selection:
@@ -146,6 +164,11 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
     with job.tracker.parent(f"select {Path(str(settings.table.path)).name}", sweep=sweep) as parent:
         parent.log_settings(_parent_params(job), OmegaConf.to_yaml(settings))
         parent.log_table(Path(str(settings.table.path)).name, str(settings.table.path), job.digest, _profile(job))
+        if job.left_out:
+            console.print(
+                f"{len(job.left_out)} candidates decode to coordinates of their own, in which no row can be exact: "
+                f"left out, {', '.join(job.left_out[:3])}{', ...' if len(job.left_out) > 3 else ''}."
+            )
         candidates, payload, reused = _sweep(job, parent)
         if reused:
             console.print(
@@ -315,12 +338,13 @@ def _parent_params(job: Job) -> dict[str, Any]:
         "budget_bytes": job.budget,
         "criterion": settings.criterion,
         "seed": settings.seed,
+        "exact_rows": list(settings.exact_rows),
         "candidates_count": len(job.compressors),
     }
 
 
-def _plain(settings: DictConfig) -> Any:
-    return OmegaConf.to_container(settings, resolve=True)
+def _plain(settings: Any) -> Any:
+    return OmegaConf.to_container(settings, resolve=True) if OmegaConf.is_config(settings) else settings
 
 
 def _instantiate(name: str, settings: DictConfig, **given: Any) -> Any:

@@ -19,10 +19,12 @@ import numpy as np
 from compressors import (
     DCCL,
     PCA,
+    Bands,
     Blockwise,
     ByteCodebook,
     Compressor,
     EmbeddingTable,
+    ExactRows,
     Identity,
     KMeans,
     Payload,
@@ -116,6 +118,20 @@ CASES: list[Case] = [
         one_pass=False,
     ),
     Case(Spectral(whitening=0, norm="uint8", then=KMeans(3)), parity="sum", random=True, one_pass=False),
+    Case(Bands(0.1, Identity("float16"), Uniform(2)), largest=65504),
+    Case(Bands(0.3, KMeans(3), Bands(0.5, KMeans(2), Uniform(1)))),
+    Case(Bands(0.5, ByteCodebook(4), Blockwise(2)), random=True),
+    *(
+        Case(compressor, parity="sum", random=True, one_pass=False)
+        for compressor in (
+            Spectral(then=Bands(0.1, ByteCodebook(4), ByteCodebook(1))),
+            Bands(0.5, Spectral(then=KMeans(4)), PCA(dim=5, keep_dimension=True)),
+        )
+    ),
+    Case(ExactRows((0,), Uniform(1)), largest=65504),
+    Case(ExactRows((3, 11), KMeans(3)), largest=65504),
+    Case(Spectral(then=ExactRows((0, 4), ByteCodebook(4))), parity="sum", random=True, one_pass=False, largest=65504),
+    Case(ExactRows((1, 2), PCA(dim=5, keep_dimension=True)), parity="sum", largest=65504, one_pass=False),
     Case(Spectral(whitening=1, norm="none", then=KMeans(2)), parity="sum", random=True, one_pass=False),
 ]
 

@@ -6,6 +6,7 @@ import re
 import tomllib
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import yaml
 from hydra.utils import instantiate
 
 import compressors
-from compressors import DCCL, PCA, Compressor, EmbeddingTable, Uniform
+from compressors import DCCL, PCA, Compressor, EmbeddingTable, ExactRows, Given, Uniform
 from export import save, to_onnx
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,13 +34,31 @@ def test_torch_is_pinned_to_the_cpu_build() -> None:
     assert not [name for name in PINS if name.startswith(("nvidia", "triton", "cuda"))]
 
 
+REQUIRED: dict[type[Compressor], dict[str, Any]] = {
+    DCCL: {"bits": 1},
+    PCA: {"rate": 2},
+    ExactRows: {"rows": [0]},
+    Given: {"label": "small", "table": {"path": "small.npy", "tokens": "small.txt"}},
+}
+"""What a method cannot do without, where its file has no default."""
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "compressor").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_compressor_file_builds_a_method_and_names_all_its_settings(path: Path) -> None:
+def test_every_compressor_file_builds_a_method_and_names_all_its_settings(
+    path: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("small.npy", np.ones((3, 2), np.float32))
+    Path("small.txt").write_text("a\nb\nc\n")
     settings = yaml.safe_load(path.read_text())
     method = getattr(compressors, settings["_target_"].removeprefix("compressors."))
     assert {*settings} - {"_target_"} == {*method.__dataclass_fields__}
-    given = {PCA: {"rate": 2}, DCCL: {"bits": 1}}.get(method, {})
-    assert isinstance(instantiate(settings, **given), Compressor)
+    assert isinstance(instantiate(settings, _convert_="all", **REQUIRED.get(method, {})), Compressor)
+
+
+def test_a_given_table_is_read_with_the_settings_of_any_table() -> None:
+    given = yaml.safe_load((ROOT / "conf" / "compressor" / "given.yaml").read_text())
+    assert given["table"] == yaml.safe_load((ROOT / "conf" / "table" / "file.yaml").read_text())
 
 
 def test_every_method_has_a_file() -> None:

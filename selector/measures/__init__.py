@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressors.payload import Payload
-from compressors.table import Floats, Table
+from compressors.table import Floats, Rows, Table
 from selector.measures import kernel, overlap, reconstruction
 from selector.moments import Moments, moments
 
@@ -88,7 +88,7 @@ class _Array(Table):
     def d(self) -> int:
         return int(self.vectors.shape[1])
 
-    def read(self, rows: slice) -> Floats:
+    def read(self, rows: Rows) -> Floats:
         return self.vectors[rows]
 
 

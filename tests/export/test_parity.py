@@ -56,8 +56,8 @@ def test_a_real_export_passes(case: Case, tmp_path: Path, monkeypatch: pytest.Mo
     assert report.rows > 290
     assert report.payload_bytes == payload.nbytes
     assert report.file_bytes == (tmp_path / "model.onnx").stat().st_size
-    assert 0 < report.file_bytes - report.payload_bytes <= 16 * 1024
-    assert payload.nbytes <= report.constant_bytes <= payload.nbytes + 16 * 1024
+    assert 0 < report.file_bytes - report.payload_bytes <= parity.OVERHEAD_BYTES * payload.bands
+    assert payload.nbytes <= report.constant_bytes <= payload.nbytes + parity.OVERHEAD_BYTES * payload.bands
     assert report.providers == ["CPUExecutionProvider"]
     if case.parity == "bit":
         assert (report.max_abs_error, report.relative_error) == (0, 0)
@@ -255,3 +255,10 @@ def test_onnx_runtime_on_cuda_is_numpy(case: Case, tmp_path: Path) -> None:
     assert decoder.providers[0] == "CUDAExecutionProvider"
     ids = _ids(payload)
     _check(case, decoder.decode(ids), payload.decode(ids, NumpyOps()))
+
+
+def test_each_band_of_rows_may_bring_lookup_tables_of_its_own() -> None:
+    bands = {case.id: payload_of(case, "gaussian").bands for case in CASES}
+    assert {bands[name] for name in ("float32", "uniform-b7", "spectral0.5-codebook-b1")} == {1}
+    assert {count for name, count in bands.items() if name.startswith("bands")} == {2, 3}
+    assert {count for name, count in bands.items() if "bands" not in name} == {1}

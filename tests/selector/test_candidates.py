@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from compressors import PCA, Identity, KMeans, Uniform
-from selector.candidates import expand, parameters
+from compressors import PCA, EmbeddingTable, ExactRows, Identity, KMeans, Spectral, Uniform
+from selector.candidates import _alternatives, exact_rows, expand, parameters
 
 UNIFORM = {"_target_": "compressors.Uniform"}
 KMEANS = {"_target_": "compressors.KMeans"}
 IDENTITY = {"_target_": "compressors.Identity"}
+EXACT = {"_target_": "compressors.ExactRows"}
 PRINCIPAL = {"_target_": "compressors.PCA"}
 
 
@@ -35,8 +37,25 @@ def test_nested_settings_and_lists_of_objects_are_alternatives_too():
     assert made == [PCA(rate=rate, keep_dimension=True, then=each) for rate in (2, 3) for each in inner]
 
 
-def test_a_list_of_lists_is_one_list():
-    assert expand({"a": {**UNIFORM, "bits": [[1, 2], [3]]}}) == [Uniform(1), Uniform(2), Uniform(3)]
+def test_a_list_inside_a_list_is_one_value():
+    settings = {**EXACT, "rows": [[0, 1]], "then": {**UNIFORM, "bits": [1, 2]}}
+    assert expand({"a": settings}) == [ExactRows((0, 1), Uniform(1)), ExactRows((0, 1), Uniform(2))]
+    settings |= {"rows": [[3], [0, 1]], "then": {**UNIFORM, "bits": 4}}
+    assert expand({"a": settings}) == [ExactRows((3,), Uniform(4)), ExactRows((0, 1), Uniform(4))]
+
+
+def test_values_that_are_lists_nest_and_hold_alternatives_of_their_own():
+    assert _alternatives({"a": [[1, [2, 3]], [], 4]}) == [{"a": (1, (2, 3))}, {"a": ()}, {"a": 4}]
+    assert _alternatives([[{"a": [1, 2]}, {"b": [[3, 4], 5]}]]) == [
+        ({"a": a}, {"b": b}) for a in (1, 2) for b in ((3, 4), 5)
+    ]
+
+
+def test_lists_multiply_out_at_any_depth():
+    inner = [{**PRINCIPAL, "rate": [2, 3], "keep_dimension": True, "then": {**UNIFORM, "bits": [1, 2]}}, IDENTITY]
+    made = expand({"a": [{**EXACT, "rows": [[0]], "then": {"_target_": "compressors.Spectral", "then": inner}}]})
+    thens = [PCA(rate=r, keep_dimension=True, then=Uniform(b)) for r in (2, 3) for b in (1, 2)]
+    assert made == [ExactRows((0,), Spectral(then=then)) for then in [*thens, Identity()]]
 
 
 def test_an_entry_may_itself_be_a_list():
@@ -53,7 +72,7 @@ def test_an_empty_pool_is_refused(pool):
         expand(pool)
 
 
-@pytest.mark.parametrize("bits", [[4, 4], [4, [2, 4]]])
+@pytest.mark.parametrize("bits", [[4, 4], [4, 2, 4]])
 def test_a_candidate_named_twice_is_refused(bits):
     with pytest.raises(ValueError, match=r"^candidates\.pool\.a makes uniform-b4 a second time: drop one of the two$"):
         expand({"a": {**UNIFORM, "bits": bits}})
@@ -73,6 +92,8 @@ def test_the_second_of_two_entries_is_named():
         ({**UNIFORM, "bits": 9}, r"bits = 9: must be an integer from 1 to 8"),
         ({**UNIFORM, "bits": [4, 9]}, r"bits = 9: must be an integer from 1 to 8"),
         ({**UNIFORM, "bits": 4, "rounding": "up"}, r"rounding = 'up': must be nearest or stochastic"),
+        (EXACT, r"missing 1 required positional argument: 'rows'"),
+        ({**EXACT, "rows": [0, 1]}, r"ExactRows rows = 0: must be a list of at least one id, in a pool \[\[0, 1\]\]"),
         (PRINCIPAL, r"PCA with dim = None and rate = None: give exactly one of them"),
         ({"_target_": "compressors.Unifrom", "bits": 4}, r"[\s\S]*compressors\.Unifrom"),
         ("compressors.Uniform", r"Cannot instantiate config of type str"),
@@ -101,3 +122,42 @@ def test_parameters_are_flat():
         "then.bits": 4,
         "then.rounding": "stochastic",
     }
+
+
+TABLE = EmbeddingTable(np.zeros((4, 2), np.float32), ["[PAD]", "a", "0", "b"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rows"),
+    [([], ()), ([3, 1], (1, 3)), (["b", "[PAD]"], (0, 3)), (["0"], (2,)), ([0, "[PAD]", "a", 0], (0, 1))],
+)
+def test_exact_rows_are_ids_and_tokens(wanted, rows):
+    assert exact_rows(wanted, TABLE) == rows
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (0, r"exact_rows = 0: must be a list of ids and tokens, for example \[0,\"\[PAD\]\"\]"),
+        ("a", r"exact_rows = 'a': must be a list"),
+        (None, r"exact_rows = None: must be a list"),
+        ([4], r"exact_rows holds 4: must be an id from 0 to 3, or a token in quotes"),
+        ([-1], r"exact_rows holds -1: must be an id from 0 to 3"),
+        ([1.5], r"exact_rows holds 1\.5: must be an id"),
+        ([True], r"exact_rows holds True: must be an id"),
+        ([[0, 1]], r"exact_rows holds \[0, 1\]: must be an id"),
+        (["a", "A", "c"], r"exact_rows has 2 of 3 tokens that the table lacks \(first: 'A', 'c'\)"),
+    ],
+)
+def test_exact_rows_that_the_table_does_not_have(wanted, message):
+    with pytest.raises(ValueError, match=rf"^{message}"):
+        exact_rows(wanted, TABLE)
+
+
+def test_tokens_of_a_table_without_tokens():
+    table = EmbeddingTable(TABLE.vectors)
+    assert exact_rows([2], table) == (2,)
+    with pytest.raises(
+        ValueError, match=r"^exact_rows names 'a' and the table has no tokens: give them as table\.tokens"
+    ):
+        exact_rows([2, "a"], table)

@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 import compressors
 import selector.pipeline
 from compressors import KMeans, Uniform, load
+from compressors.ops import NumpyOps
 from export import VerificationError
 from selector.__main__ import main, overrides
 from selector.digest import table_digest
@@ -190,6 +191,8 @@ def test_over_budget_candidates_are_never_computed(client, table, monkeypatch):
     assert computed and all(nbytes <= 2000 for _, nbytes in computed)
 
 
+ONLY_PCA = [f"~candidates.pool.{entry}" for entry in ("uniform", "kmeans")]
+
 BAD_INPUT = {
     "misspelt key": (["budgett=5MB"], "budgett"),
     "added key": (["+budgett=5MB"], "there is no setting budgett"),
@@ -205,6 +208,9 @@ BAD_INPUT = {
     "lambdas": (["measures.lambdas=[0]"], "measures.lambdas"),
     "opset": (["export.opset=3"], "opset = 3"),
     "provider": (["export.providers=[Abacus]"], "Abacus"),
+    "exact rows": (["exact_rows=[500]"], "exact_rows holds 500"),
+    "exact token": (['exact_rows=["[PAD]"]'], "'[PAD]'"),
+    "nothing to hold exact rows": (["exact_rows=[0]", "candidates=seeds", *ONLY_PCA], "the pool has none: give PCA"),
     "seed": (["seed=-1"], "seed = -1"),
     "share": (["allowed_failures=2"], "allowed_failures = 2"),
     "missing table": (["table.path=nowhere.npy"], "nowhere.npy"),
@@ -408,6 +414,28 @@ def test_every_pool_composes_and_runs(pool, client, table, tmp_path):
     assert len(rows) >= 20 and {row["status"] for row in rows} == {"measured", "over_budget"}
 
 
+def test_exact_rows_are_kept_by_every_candidate(client, table, name, tmp_path, capsys):
+    pool = [*POOL, "candidates.pool.pca.keep_dimension=[true,false]", "~candidates.pool.pca_then_bits"]
+    assert command(*table, "budget=4kB", "out=o", *pool, 'exact_rows=[7,"token499"]') == 0
+    printed = capsys.readouterr().out
+    assert "1 candidates decode to coordinates of their own" in printed and "left out, pca-3x." in printed
+    assert {row["name"].partition("-exact")[2] for row in candidates(tmp_path)} == {"2"}
+    payload = load(tmp_path / "o" / "payload.safetensors")
+    exact = np.load(tmp_path / "t.npy")[[7, 499]].astype(np.float16)
+    assert np.array_equal(payload.decode(np.array([7, 499]), NumpyOps()), exact.astype(np.float32))
+    record = json.loads((tmp_path / "o" / "selection.json").read_text())["chosen"]
+    assert (record["compressor"], record["parameters"]["rows"]) == ("ExactRows", [7, 499])
+    (parent,) = runs(client, name, "selection")
+    assert parent.data.params["exact_rows"] == "[7, 'token499']"
+
+
+def test_every_row_may_be_exact(client, table, tmp_path):
+    rows = str([*range(N)]).replace(" ", "")
+    settings = ["candidates=seeds", "~candidates.pool.pca", "~candidates.pool.pca_then_bits", "candidates.bits=[1]"]
+    assert command(*table, "budget=1x", "out=o", *settings, f"exact_rows={rows}") == 0
+    assert {row["name"] for row in candidates(tmp_path)} == {f"uniform-b1-exact{N}", f"kmeans-b1-exact{N}"}
+
+
 def test_a_users_own_pool(client, table, tmp_path):
     folder = tmp_path / "mine" / "candidates"
     folder.mkdir(parents=True)
@@ -415,6 +443,32 @@ def test_a_users_own_pool(client, table, tmp_path):
     assert command("--config-dir", str(tmp_path / "mine"), *table, "budget=2kB", "out=o", "candidates=two") == 0
     rows = candidates(tmp_path)
     assert [row["name"] for row in rows] == ["uniform-b1", "uniform-b2"]
+
+
+def test_a_given_table_and_bands_are_candidates(client, table, tmp_path, capsys):
+    folder = tmp_path / "mine" / "candidates"
+    folder.mkdir(parents=True)
+    groups = "defaults: [/compressor@pool.ready: given, /compressor@pool.bands: bands, _self_]"
+    (folder / "rows.yaml").write_text(f"{groups}\npool: {{ready: {{label: half}}, bands: {{by: [order, counts]}}}}\n")
+    rows = np.random.default_rng(0).permutation(N)
+    np.save(tmp_path / "half.npy", np.load(tmp_path / "t.npy")[rows, : D // 2])
+    (tmp_path / "half.txt").write_text("\n".join(TOKENS[row] for row in rows))
+    (tmp_path / "counts.txt").write_text("\n".join(map(str, range(N))))
+    pool = ["--config-dir", str(tmp_path / "mine"), "candidates=rows"]
+    given = [f"candidates.pool.ready.table.{key}=half.{ending}" for key, ending in (("path", "npy"), ("tokens", "txt"))]
+    settings = [*pool, *table, *given, "budget=100kB", "out=o", "criterion=eos"]
+    assert command(*settings, "table.counts=counts.txt") == 0
+    found = {row["name"]: row for row in candidates(tmp_path)}
+    assert {*found} == {"given-half", *(f"bands0.1{by}-codebook-b4-codebook-b1" for by in ("", "-counts"))}
+    assert float(found["given-half"]["eos"]) == pytest.approx(0.5, abs=1e-6)
+    assert found["given-half"]["mean_cosine"] == "" and {row["status"] for row in found.values()} == {"measured"}
+    capsys.readouterr()
+
+    assert command(*settings, "allowed_failures=0.5", "tracking.resume=false") == 0
+    errors = capsys.readouterr().err
+    assert "bands0.1-counts" in errors and "give them as table.counts=FILE" in errors and errors.count("\n") == 1
+    assert command(*pool, *table, "budget=100kB", "out=o") == 2
+    assert "required and not given: candidates.pool.ready.table.path=..." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
