@@ -10,12 +10,14 @@ from compressors.pca import PCA
 from compressors.spectral import Spectral
 from compressors.storage import load
 from compressors.table import EmbeddingTable
+from compressors.tensor_train import TTSVD
 from compressors.uniform import Uniform
 
 __version__ = "0.1.0"
 
 __all__ = [
     "PCA",
+    "TTSVD",
     "Blockwise",
     "ByteCodebook",
     "Compressor",
