@@ -16,6 +16,7 @@ from compressors.residual import ResidualQuantization
 from compressors.spectral import Spectral
 from compressors.storage import load
 from compressors.table import EmbeddingTable
+from compressors.tensor_train import TTSVD
 from compressors.trellis_code import TrellisCode
 from compressors.uniform import Uniform
 
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DCCL",
     "PCA",
+    "TTSVD",
     "Bands",
     "Blockwise",
     "ByteCodebook",

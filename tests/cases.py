@@ -19,6 +19,7 @@ import numpy as np
 from compressors import (
     DCCL,
     PCA,
+    TTSVD,
     Bands,
     Blockwise,
     ByteCodebook,
@@ -48,6 +49,7 @@ class Case:
         random: another seed may give other bytes; without it no seed may matter.
         one_pass: no float sum over rows decides a code, so that the size of a block cannot matter to the bit.
         largest: no table with a larger entry is accepted.
+        joint: rows are approximated together, so that the table's norm bounds an entry and the longest row's does not.
         family: cases of one family, in the order of their bits, never get worse at reconstruction.
     """
 
@@ -58,6 +60,7 @@ class Case:
     random: bool = False
     one_pass: bool = True
     largest: float = np.inf
+    joint: bool = False
     family: str | None = None
 
     @property
@@ -133,6 +136,8 @@ CASES: list[Case] = [
     Case(Spectral(then=ExactRows((0, 4), ByteCodebook(4))), parity="sum", random=True, one_pass=False, largest=65504),
     Case(ExactRows((1, 2), PCA(dim=5, keep_dimension=True)), parity="sum", largest=65504, one_pass=False),
     Case(Spectral(whitening=1, norm="none", then=KMeans(2)), parity="sum", random=True, one_pass=False),
+    *(Case(TTSVD(rate=2, cores=cores), parity="sum", one_pass=False, joint=True) for cores in (2, 3, 4)),
+    Case(TTSVD(rate=3, sweeps=2), parity="sum", one_pass=False, joint=True),
 ]
 
 FAMILIES: dict[str, list[Case]] = {
