@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from compressors.table import Floats, Table
+from compressors.table import Floats, Rows, Table
 
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
@@ -52,7 +52,9 @@ class Unfolding(Table):
     def d(self) -> int:  # noqa: D102
         return math.prod(self.rows[self.cut :]) * math.prod(self.columns[self.cut :])
 
-    def read(self, rows: slice) -> Floats:  # noqa: D102
+    def read(self, rows: Rows) -> Floats:  # noqa: D102
+        if not isinstance(rows, slice):
+            raise TypeError("an unfolding is read by row ranges")
         high, wide = math.prod(self.rows[self.cut :]), math.prod(self.columns[: self.cut])
         first, last = rows.start // wide, -(-rows.stop // wide)  # values of the leading digits of the row
         n = self.source.n
