@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import numpy as np
+import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from compressors.payload import Payload
@@ -41,6 +42,13 @@ class Compressor(ABC):
     @abstractmethod
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
         """The method itself."""
+
+    def decode_matrix(self, table: Table, rng: np.random.Generator) -> npt.NDArray[np.floating] | None:
+        """What the decoded rows (n, k) are multiplied by to give the table, (k, d); None when they are the table.
+
+        For methods that leave it to the consumer, and out of the payload's bytes. `rng` as for `compress`.
+        """
+        return None
 
     def compress(self, table: Table, rng: np.random.Generator) -> Payload:
         """Compress `table`; all randomness is drawn from `rng`.

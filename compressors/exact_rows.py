@@ -20,6 +20,11 @@ from compressors.table import Table
 LARGEST = float(np.finfo(np.float16).max)
 
 
+def exact_nbytes(count: int, d: int) -> int:
+    """Bytes of `count` rows of d columns and of their ids."""
+    return count * (4 + 2 * d)
+
+
 @dataclass(frozen=True)
 class ExactRows(Compressor):
     """The table by another method, but the listed rows in float16.
@@ -51,7 +56,7 @@ class ExactRows(Compressor):
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
         if self.rows[-1] >= n:
             raise ValueError(f"ExactRows rows hold {self.rows[-1]}: the table's ids go from 0 to {n - 1}")
-        return self.then.nbytes(n, d) + len(self.rows) * (4 + 2 * d)
+        return self.then.nbytes(n, d) + exact_nbytes(len(self.rows), d)
 
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
         rows = np.array(self.rows, dtype=np.int32)

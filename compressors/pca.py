@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from compressors.base import Compressor, check_then
 from compressors.composed import Projected, Unaligned
@@ -63,8 +64,13 @@ class PCA(Compressor):
         k = self.k(d)
         return self.then.nbytes(n, k) + (4 * k * d if self.keep_dimension else 0)
 
+    def decode_matrix(self, table: Table, rng: np.random.Generator) -> npt.NDArray[np.floating] | None:  # noqa: D102
+        return None if self.keep_dimension else np.ascontiguousarray(self._directions(table).T)
+
+    def _directions(self, table: Table) -> npt.NDArray[np.float32]:
+        return np.ascontiguousarray(table.spectrum[1][:, : self.k(table.d)], dtype=np.float32)
+
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
-        _, vectors = table.spectrum
-        directions = np.ascontiguousarray(vectors[:, : self.k(table.d)], dtype=np.float32)
+        directions = self._directions(table)
         factor = self.then.compress(ProjectedTable(table, directions), rng)
         return Projected(factor, np.ascontiguousarray(directions.T)) if self.keep_dimension else Unaligned(factor)

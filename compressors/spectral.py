@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from compressors.base import Compressor, check_then
+from compressors.base import Compressor, check_aligned
 from compressors.byte_codebook import ByteCodebook
-from compressors.composed import Projected, Scaled
+from compressors.composed import Projected, Scaled, Unaligned
 from compressors.identity import Identity
 from compressors.kmeans import KMeans
 from compressors.payload import Payload
@@ -76,14 +76,19 @@ class Spectral(Compressor):
             reconstruction error.
         norm: how row scales are stored: `float16` (2 bytes a row), `uint8` (1 byte, 256 fitted levels) or `none`.
         then: what quantizes the normalised rows.
+        fold: leave the matrix to the consumer: what is decoded is Z, for a first linear layer W to take as
+            `decode_matrix` @ W.
     """
 
     whitening: float = 0.5
     norm: Literal["float16", "uint8", "none"] = "float16"
     then: Compressor = field(default_factory=lambda: ByteCodebook(2))
+    fold: bool = False
 
     def __post_init__(self) -> None:
-        check_then("Spectral", self.then)
+        check_aligned("Spectral", "then", self.then)
+        if not isinstance(self.fold, bool):
+            raise ValueError(f"fold = {self.fold!r}: must be true or false")
         if not 0 <= self.whitening <= 1:
             raise ValueError(f"whitening = {self.whitening!r}: must be from 0 to 1")
         if self.norm not in NORMS:
@@ -92,28 +97,35 @@ class Spectral(Compressor):
     @property
     def name(self) -> str:  # noqa: D102
         norm = {"float16": "", "uint8": "-norm8", "none": "-nonorm"}[self.norm]
-        return f"spectral{self.whitening:g}{norm}-{self.then.name}"
+        return f"spectral{self.whitening:g}{norm}{'-fold' if self.fold else ''}-{self.then.name}"
 
     @property
     def keeps_dimension(self) -> bool:  # noqa: D102
-        return self.then.keeps_dimension
+        return not self.fold
 
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
         norm = NORMS[self.norm]
-        return self.then.nbytes(n, d) + 2 * d * d + (norm.nbytes(n, 1) if norm else 0)
+        matrix = 0 if self.fold else 2 * d * d
+        return self.then.nbytes(n, d) + matrix + (norm.nbytes(n, 1) if norm else 0)
+
+    def decode_matrix(self, table: Table, rng: np.random.Generator) -> npt.NDArray[np.floating] | None:  # noqa: D102
+        return self._matrices(table, rng)[1] if self.fold else None
 
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
         forward, backward = self._matrices(table, rng)
-        z = ProjectedTable(table, forward)
+        part = self._quantized(ProjectedTable(table, forward), rng)
+        return Unaligned(part) if self.fold else Projected(part, backward)
+
+    def _quantized(self, z: Table, rng: np.random.Generator) -> Payload:
         norm = NORMS[self.norm]
         if norm is None:
-            return Projected(self.then.compress(z, rng), backward)
+            return self.then.compress(z, rng)
         lengths = np.concatenate([np.linalg.norm(block.astype(np.float64), axis=1) for block in z.blocks()])
         # The scales are stored relative to the longest row, whose length goes into the codebook: float16 is narrow.
         relative = (lengths / (lengths.max() or 1.0)).astype(np.float32)
         part = self.then.compress(_Normalised(z, relative), rng)
         scale = norm.compress(EmbeddingTable(_fitted_scales(z, part, relative)), rng)
-        return Projected(Scaled(part, scale), backward)
+        return Scaled(part, scale)
 
     def _matrices(self, table: Table, rng: np.random.Generator) -> tuple[Float32s, npt.NDArray[np.float16]]:
         """(d, d) float32 that makes Z of X, and its inverse in float16, whose largest entry is about 1."""

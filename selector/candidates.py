@@ -6,9 +6,11 @@ two candidates, `rows: [[0, 1]]` for one with the rows 0 and 1.
 
 from __future__ import annotations
 
+import bisect
 import itertools
+import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -17,25 +19,97 @@ from hydra.utils import instantiate
 from compressors import Compressor, EmbeddingTable
 from selector.digest import table_digest
 
+FIT = "fit"
+"""In place of an integer: the largest one with which the method fits the budget."""
 
-def expand(pool: Mapping[str, Any]) -> list[Compressor]:
+RATE = "budget"
+"""In place of a compression rate: the one that the budget amounts to."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the proposals of a pool are fitted to.
+
+    Attributes:
+        n: rows of the table.
+        d: columns.
+        budget: bytes.
+    """
+
+    n: int
+    d: int
+    budget: int
+
+    @property
+    def useful(self) -> int:
+        """The budget, but no more than the table takes in float16: with more, that is the one to take."""
+        return min(self.budget, 2 * self.n * self.d)
+
+    def bytes_of(self, compressor: Compressor) -> int | None:
+        """Bytes of the compressed table; None where the settings cannot be used on it."""
+        try:
+            return compressor.nbytes(self.n, self.d)
+        except ValueError:
+            return None
+
+
+def expand(pool: Mapping[str, Any], room: Room | None = None, largest: int | None = None) -> list[Compressor]:
     """The compressors of a pool: each entry is a `_target_` with arguments, and stands for the product of its lists.
 
     Args:
         pool: entry name -> configuration of plain dicts, lists and scalars.
+        room: what `FIT` and `RATE` are reckoned with; without one the pool is only checked.
+        largest: of each entry, only so many settings, those of the most bytes that fit; None is all.
 
     Raises:
         ValueError: an entry that cannot be built, two candidates of one name, or no candidate at all.
     """
     found: dict[str, Compressor] = {}
     for entry, settings in pool.items():
-        for alternative in _alternatives(settings):
-            compressor = _build(entry, alternative)
+        made = [_fitted(entry, alternative, room) for alternative in _alternatives(settings)]
+        for compressor in made if room is None or largest is None else _largest(made, room, largest):
             if found.setdefault(compressor.name, compressor) is not compressor:
                 raise ValueError(f"candidates.pool.{entry} makes {compressor.name} a second time: drop one of the two")
     if not found:
         raise ValueError("the candidates' pool is empty: name at least one compressor, for example candidates=quick")
     return list(found.values())
+
+
+def _fitted(entry: str, settings: Any, room: Room | None) -> Compressor:
+    """The compressor that `settings` stand for, with `FIT` and `RATE` replaced."""
+    if room is None:
+        return _build(entry, _replaced(_replaced(settings, RATE, 1.0), FIT, 1))
+    # Rounded up at four digits, for the name.
+    rate = max(1.0, math.ceil(4e3 * room.n * room.d / room.useful) / 1e3)
+    settings = _replaced(settings, RATE, rate)
+    smallest = _build(entry, _replaced(settings, FIT, 1))
+    if _replaced(settings, FIT, 1) == settings:
+        return smallest
+
+    def fits(value: int) -> bool:
+        nbytes = room.bytes_of(_build(entry, _replaced(settings, FIT, value)))
+        return nbytes is not None and nbytes <= room.useful
+
+    beyond = 2
+    while fits(beyond):
+        beyond *= 2
+    value = bisect.bisect_left(range(beyond), True, lo=beyond // 2 + 1, key=lambda value: not fits(value)) - 1
+    return _build(entry, _replaced(settings, FIT, value))
+
+
+def _replaced(node: Any, marker: str, value: float) -> Any:
+    """`node` with `value` in place of each `marker`."""
+    if isinstance(node, dict):
+        return {key: _replaced(inner, marker, value) for key, inner in node.items()}
+    return value if node == marker else node
+
+
+def _largest(made: list[Compressor], room: Room, count: int) -> list[Compressor]:
+    """The `count` of the most bytes that fit; where none does the smallest one, which says what would be needed."""
+    sized = [(nbytes, compressor) for compressor in made if (nbytes := room.bytes_of(compressor)) is not None]
+    sized.sort(key=lambda pair: (-pair[0], pair[1].name))
+    fitting = [compressor for nbytes, compressor in sized if nbytes <= room.budget]
+    return fitting[:count] or [compressor for _, compressor in sized[-1:]]
 
 
 def _alternatives(node: Any) -> list[Any]:

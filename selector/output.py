@@ -19,6 +19,7 @@ FILES = (
     "payload.safetensors",
     "tokens.txt",
     "id_map.csv",
+    "decode_matrix.npy",
     "pareto.png",
     "report.html",
 )

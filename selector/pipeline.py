@@ -20,11 +20,12 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from compressors import Compressor, EmbeddingTable, ExactRows, Payload, __version__
+from compressors.exact_rows import exact_nbytes
 from compressors.training import progress
 from export import OnnxDecoder, OnnxExport, Verification, VerificationError
 from selector import report
 from selector.budget import Budget
-from selector.candidates import exact_rows, expand, parameters
+from selector.candidates import Room, exact_rows, expand, parameters
 from selector.digest import candidate_key, table_digest
 from selector.measures import Measures
 from selector.measures.overlap import eos
@@ -103,7 +104,10 @@ def prepare(settings: DictConfig) -> Job:
     for unknown in sorted({*settings} - SETTINGS) + [f"tracking.{key}" for key in {*settings.tracking} - TRACKING]:
         raise ValueError(f"there is no setting {unknown}; there are {', '.join(sorted(SETTINGS))}")
     budget = Budget.parse(settings.budget)
-    pool = expand(_plain(settings.candidates.pool))
+    expand(_plain(settings.candidates.pool))  # only to be refused early
+    largest = settings.candidates.get("largest")
+    if largest is not None and (not isinstance(largest, int) or largest < 1):
+        raise ValueError(f"candidates.largest = {largest!r}: must be an integer of at least 1, or null for all")
     measures: Measures = _instantiate("measures", settings.measures)
     export: OnnxExport = _instantiate("export", settings.export)
     if settings.criterion not in measures.keys:
@@ -116,14 +120,17 @@ def prepare(settings: DictConfig) -> Job:
     check_writable(out)
     with progress("reading the table", counted=False) as update:
         table = _instantiate("table", settings.table, progress=update)
-    pool, left_out = _with_exact_rows(pool, exact_rows(_plain(settings.exact_rows), table))
+    rows = exact_rows(_plain(settings.exact_rows), table)
+    allowed = budget.nbytes(table.n, table.d)
+    room = Room(table.n, table.d, allowed - exact_nbytes(len(rows), table.d))
+    pool, left_out = _with_exact_rows(expand(_plain(settings.candidates.pool), room, largest), rows)
     sized = [(compressor, compressor.nbytes(table.n, table.d)) for compressor in pool]
     return Job(
         settings=settings,
         table=table,
         digest=table_digest(table),
         rank=table_rank(table),
-        budget=budget.nbytes(table.n, table.d),
+        budget=allowed,
         compressors=sized,
         left_out=left_out,
         measures=measures,
@@ -235,10 +242,13 @@ def _measure(job: Job, compressor: Compressor, candidate: Candidate) -> tuple[Ca
     return dataclasses.replace(candidate, status="measured", measures=scores), payload
 
 
+def _method(job: Job, name: str) -> Compressor:
+    return next(compressor for compressor, _ in job.compressors if compressor.name == name)
+
+
 def _compress(job: Job, name: str) -> Payload:
     """The payload of a candidate whose scores came from an earlier run."""
-    compressor = next(compressor for compressor, _ in job.compressors if compressor.name == name)
-    return compressor.compress(job.table, np.random.default_rng(job.settings.seed))
+    return _method(job, name).compress(job.table, np.random.default_rng(job.settings.seed))
 
 
 def _hand_over(
@@ -266,6 +276,15 @@ def _hand_over(
             if job.table.source_rows is not None:
                 write_id_map(folder / "id_map.csv", job.table.source_rows, job.table.tokens)
         record = _record(job, parent, selection, verification, exported)
+        matrix = _method(job, chosen.name).decode_matrix(job.table, np.random.default_rng(job.settings.seed))
+        if matrix is not None:
+            np.save(folder / "decode_matrix.npy", matrix)
+            record["chosen"]["left_to_consumer"] = {
+                "file": "decode_matrix.npy",
+                "shape": list(matrix.shape),
+                "nbytes": matrix.nbytes,
+                "use": "vectors @ matrix is the table; none of its bytes are charged",
+            }
         (folder / "selection.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         report.write_csv(folder / "candidates.csv", candidates, job.measures.keys)
         report.write_picture(folder / "pareto.png", selection, candidates)
@@ -281,6 +300,11 @@ def _hand_over(
     report.print_ranking(console, selection, 4 * job.table.n * job.table.d)
     over = sum(c.status == "over_budget" for c in candidates)
     console.print(f"\n{report.why(selection)}")
+    if matrix is not None:
+        console.print(
+            f"It decodes to coordinates of its own: decode_matrix.npy, {matrix.shape[0]} x {matrix.shape[1]} and not "
+            "charged to its bytes, is for the layer that takes the vectors."
+        )
     console.print(
         f"Verified in ONNX Runtime: {verification.rows:,} rows differ from numpy by at most "
         f"{verification.max_abs_error:.1e}, EOS of the whole exported table {exported:.4f}, "
