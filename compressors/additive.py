@@ -30,6 +30,12 @@ ROUNDS = 12
 TURNS = 8
 """Turns of refit and choice; each lowers the error, from there on by less than a hundredth."""
 
+PAIRED = 1 << 13
+"""Rows whose codes are paired at once."""
+
+DENSE = 16
+"""Codewords up to which a product of dense matrices pairs codes faster than one of sparse ones."""
+
 RIDGE = 1e-6
 """Ridge of the least-squares refit, relative to the mean count of a codeword: books share a common constant."""
 
@@ -87,15 +93,28 @@ def choose_all(table: Table, unit: np.float32, codebooks: Float32s, codes: Codes
     return chosen
 
 
+def pairs(codes: Codes, codewords: int) -> npt.NDArray[np.float64]:
+    """(M*K, M*K): how many of the codes (m, M) hold each two codewords together."""
+    size = codes.shape[1] * codewords
+    total = np.zeros((size, size))
+    for start in range(0, len(codes), PAIRED):
+        chosen = indicators(codes[start : start + PAIRED], codewords)
+        if codewords > DENSE:
+            total += (chosen.T @ chosen).toarray()
+        else:  # small counts are exact in float32
+            ones = chosen.toarray().astype(np.float32)
+            total += ones.T @ ones
+    return total
+
+
 def refit(table: Table, unit: np.float32, codes: Codes, codebooks: Float32s) -> Float32s:
     """The codebooks of least squared error for the codes; nowhere worse than `codebooks`, which it starts from."""
     books, codewords, d = codebooks.shape
     size = books * codewords
 
     def sums(rows: slice) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        chosen = indicators(codes[rows], codewords)
         block = table.read(rows).astype(np.float64) / float(unit)
-        return (chosen.T @ chosen).toarray(), chosen.T @ block
+        return pairs(codes[rows], codewords), indicators(codes[rows], codewords).T @ block
 
     gram, moment = np.zeros((size, size)), np.zeros((size, d))
     for block in table.each(sums):

@@ -121,8 +121,9 @@ def verify(
         session_bytes=_session_bytes(path, min(payload.n, 1024)),
         providers=decoder.providers,
     )
-    # A float16 matrix meets float32 activations: the session may keep it widened. It is no table: it has not n rows.
-    widened = sum(a.nbytes for a in payload.arrays().values() if a.dtype == np.float16 and len(a) != payload.n)
+    # A float16 matrix meets float32 activations: the session may keep it widened. Rows in float16 it may not.
+    matrices = (array for name, array in payload.arrays().items() if name.rpartition(".")[2] == "matrix")
+    widened = sum(array.nbytes for array in matrices if array.dtype == np.float16)
     overhead = OVERHEAD_BYTES * payload.bands
     limits = {
         "relative_error": RELATIVE_ERROR,
