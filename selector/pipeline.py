@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from compressors import Compressor, EmbeddingTable, Payload, __version__
+from compressors.training import progress
 from export import OnnxDecoder, OnnxExport, Verification, VerificationError
 from selector import report
 from selector.budget import Budget
@@ -29,7 +30,6 @@ from selector.measures import Measures
 from selector.measures.overlap import eos
 from selector.moments import moments, table_rank
 from selector.output import check_writable, staged, write_id_map
-from selector.progress import bar
 from selector.selection import Candidate, Selection, rank_key, select
 from selector.tracking import ParentRun, Tracker, connect
 
@@ -111,7 +111,7 @@ def prepare(settings: DictConfig) -> Job:
         raise ValueError(f"allowed_failures = {settings.allowed_failures}: must be a share from 0 to 1")
     out = Path(str(settings.out))
     check_writable(out)
-    with bar("reading the table", counted=False) as update:
+    with progress("reading the table", counted=False) as update:
         table = _instantiate("table", settings.table, progress=update)
     sized = [(compressor, compressor.nbytes(table.n, table.d)) for compressor in pool]
     return Job(
@@ -173,7 +173,7 @@ def _sweep(job: Job, parent: ParentRun) -> tuple[list[Candidate], tuple[str, Pay
     candidates: list[Candidate] = []
     best: tuple[tuple[float, int, str], Payload] | None = None
     reused = 0
-    with bar("measuring candidates", counted=True) as update:
+    with progress("measuring candidates") as update:
         for done, (compressor, nbytes) in enumerate(job.compressors):
             update(done, len(job.compressors))
             settings = parameters(compressor)

@@ -21,7 +21,6 @@ from selector.__main__ import main, overrides
 from selector.digest import table_digest
 from selector.measures import score
 from selector.output import FILES
-from selector.progress import bar
 from selector.sources import read_table
 
 N, D = 500, 12
@@ -436,21 +435,3 @@ def test_words_from_mlflow_run():
     assert overrides(["--mlproject", ""]) == []
     with pytest.raises(ValueError, match=r"--budget 3.*put settings into -P overrides"):
         overrides(["--mlproject", "a=1", "--budget", "3"])
-
-
-class Terminal(io.StringIO):
-    """A stderr that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
-def test_progress_shows_on_a_terminal_only(stream, monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(sys, "stderr", stream())
-    with bar("measuring candidates", counted=True) as update:
-        update(3, 7)
-    shown = sys.stderr.getvalue()
-    assert ("measuring candidates" in shown and "3/7" in shown) == (stream is Terminal)
-    assert stream is Terminal or shown == ""
