@@ -5,6 +5,7 @@ from compressors.blockwise import Blockwise
 from compressors.byte_codebook import ByteCodebook
 from compressors.identity import Identity
 from compressors.kmeans import KMeans
+from compressors.light_token import LightToken
 from compressors.payload import Payload
 from compressors.pca import PCA
 from compressors.spectral import Spectral
@@ -22,6 +23,7 @@ __all__ = [
     "EmbeddingTable",
     "Identity",
     "KMeans",
+    "LightToken",
     "Payload",
     "Spectral",
     "Uniform",

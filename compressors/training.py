@@ -1,4 +1,4 @@
-"""What methods that train need: a device, a generator, one thread, a deadline, and a bar that shows how far they are.
+"""What methods that train need: a device, a generator, a sample, one thread, a deadline, and a bar.
 
 Only such a method imports torch, and only while it compresses: choosing and exporting a table needs none.
 """
@@ -13,6 +13,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+from compressors.table import Table
 
 Update = Callable[[int, int], None]
 
@@ -32,6 +35,13 @@ def generator(rng: np.random.Generator) -> Any:
     import torch
 
     return torch.Generator().manual_seed(int(rng.integers(1 << 63)))
+
+
+def sample(table: Table, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """`count` random rows of a table in their order, or all where it has no more."""
+    rows = np.sort(rng.permutation(table.n)[:count])
+    spans = ((span, *np.searchsorted(rows, (span.start, span.stop))) for span in table.spans())
+    return np.concatenate([table.read(span)[rows[i:j] - span.start] for span, i, j in spans]).astype(np.float32)
 
 
 @contextmanager

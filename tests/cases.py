@@ -24,6 +24,7 @@ from compressors import (
     EmbeddingTable,
     Identity,
     KMeans,
+    LightToken,
     Payload,
     Spectral,
     Uniform,
@@ -57,6 +58,11 @@ class Case:
     @property
     def id(self) -> str:
         return self.compressor.name
+
+
+def _light_token(**settings: int | float) -> Case:
+    few = {"rate": 2.2, "stages": 4, "steps": 3, "refinements": 1, "time_limit": None}
+    return Case(LightToken(**few | settings), parity="sum", random=True, one_pass=False)
 
 
 def _pca(compressor: PCA, *, random: bool = False) -> Case:
@@ -100,6 +106,9 @@ CASES: list[Case] = [
     *(Case(Spectral(then=ByteCodebook(bits)), parity="sum", random=True, one_pass=False) for bits in (1, 2, 4)),
     Case(Spectral(whitening=0, norm="uint8", then=KMeans(3)), parity="sum", random=True, one_pass=False),
     Case(Spectral(whitening=1, norm="none", then=KMeans(2)), parity="sum", random=True, one_pass=False),
+    _light_token(),
+    _light_token(rate=2.7, dim=0),
+    _light_token(rate=1.8, dim=2, stages=11, refinements=0),
 ]
 
 FAMILIES: dict[str, list[Case]] = {
