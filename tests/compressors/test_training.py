@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from compressors import training
-from compressors.training import Deadline, check_time_limit, generator, one_thread, progress
+import compressors.table
+from compressors import EmbeddingTable, training
+from compressors.training import Deadline, check_time_limit, generator, one_thread, progress, sample
 
 
 class Terminal(io.StringIO):
@@ -75,6 +76,17 @@ def test_one_thread_is_restored_even_after_an_error():
 def test_a_generator_is_drawn_from_the_rng():
     first, again, other = (torch.rand(4, generator=generator(np.random.default_rng(seed))) for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_sample_is_random_rows_in_their_order(monkeypatch):
+    monkeypatch.setattr(compressors.table, "BLOCK_BYTES", 7 * 4 * 2)
+    table = EmbeddingTable(np.stack([np.arange(50.0), np.zeros(50)], axis=1).astype(np.float16))
+    first, again, other = (sample(table, 20, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert first.dtype == np.float32 and first.shape == (20, 2)
+    assert (np.diff(first[:, 0]) > 0).all()
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    np.testing.assert_array_equal(sample(table, 51, np.random.default_rng(0)), table.vectors)
 
 
 @pytest.mark.parametrize("limit", [-1, float("nan"), "5", True])
