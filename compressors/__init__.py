@@ -9,6 +9,7 @@ from compressors.exact_rows import ExactRows
 from compressors.given import Given
 from compressors.identity import Identity
 from compressors.kmeans import KMeans
+from compressors.light_token import LightToken
 from compressors.payload import Payload
 from compressors.pca import PCA
 from compressors.product import ProductQuantization
@@ -35,6 +36,7 @@ __all__ = [
     "Given",
     "Identity",
     "KMeans",
+    "LightToken",
     "Payload",
     "ProductQuantization",
     "ResidualQuantization",

@@ -9,7 +9,6 @@ sweep of alternating least squares does that for each half.
 from __future__ import annotations
 
 import math
-import time
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +21,7 @@ from compressors.kinds import TensorTrain
 from compressors.payload import Payload
 from compressors.table import Table
 from compressors.train_half import Half
+from compressors.training import Deadline, check_time_limit
 from compressors.unfolding import Unfolding
 
 
@@ -71,10 +71,7 @@ class TTSVD(Compressor):
             raise ValueError(
                 f"TTSVD sweeps = {self.sweeps!r}: must be an integer of at least 0, which fine-tunes nothing"
             )
-        if self.time_limit is not None and not self.time_limit >= 0:
-            raise ValueError(
-                f"TTSVD time_limit = {self.time_limit!r}: must be at least 0 seconds, or null for no limit"
-            )
+        check_time_limit("TTSVD", self.time_limit)
 
     @property
     def name(self) -> str:  # noqa: D102
@@ -104,7 +101,7 @@ class TTSVD(Compressor):
         return 4 * sum(ranks[i] * modes[i] * ranks[i + 1] for i in range(self.cores))
 
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
-        start = time.monotonic()
+        deadline = Deadline(self.time_limit)
         n, d = table.n, table.d
         rows, columns, ranks = digits(n, self.cores), digits(d, self.cores), self.bonds(n, d)
         cut = (self.cores + 1) // 2
@@ -118,7 +115,7 @@ class TTSVD(Compressor):
         right.fit(theirs)
         weighted = right
         for step in range(1 + 2 * self.sweeps):
-            if step and self.time_limit is not None and time.monotonic() - start >= self.time_limit:
+            if step and deadline.passed:
                 break
             weighted.orthonormalise()
             if weighted is right:

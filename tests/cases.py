@@ -28,6 +28,7 @@ from compressors import (
     ExactRows,
     Identity,
     KMeans,
+    LightToken,
     Payload,
     ProductQuantization,
     ResidualQuantization,
@@ -66,6 +67,11 @@ class Case:
     @property
     def id(self) -> str:
         return self.compressor.name
+
+
+def _light_token(**settings: int | float) -> Case:
+    few = {"rate": 2.2, "stages": 4, "steps": 3, "refinements": 1, "time_limit": None}
+    return Case(LightToken(**few | settings), parity="sum", random=True, one_pass=False)
 
 
 def _pca(compressor: PCA, *, random: bool = False) -> Case:
@@ -138,6 +144,9 @@ CASES: list[Case] = [
     Case(Spectral(whitening=1, norm="none", then=KMeans(2)), parity="sum", random=True, one_pass=False),
     *(Case(TTSVD(rate=2, cores=cores), parity="sum", one_pass=False, joint=True) for cores in (2, 3, 4)),
     Case(TTSVD(rate=3, sweeps=2), parity="sum", one_pass=False, joint=True),
+    _light_token(),
+    _light_token(rate=2.7, dim=0),
+    _light_token(rate=1.8, dim=2, stages=11, refinements=0),
 ]
 
 FAMILIES: dict[str, list[Case]] = {

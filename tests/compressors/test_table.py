@@ -9,7 +9,7 @@ import pytest
 
 import compressors.table
 from compressors import EmbeddingTable, Identity, Uniform
-from compressors.table import ProjectedTable
+from compressors.table import ProjectedTable, sample_rows
 from tests.cases import decode, gaussian
 
 
@@ -113,3 +113,14 @@ def test_projected_table_is_the_product(dtype: type[np.floating], monkeypatch: p
     assert projected.abs_max == np.abs(whole).max()
     # A block of the wider source is what must fit.
     assert list(projected.spans()) == list(source.spans())
+
+
+def test_a_sample_is_random_rows_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compressors.table, "BLOCK_BYTES", 7 * 4 * 2)
+    table = EmbeddingTable(np.stack([np.arange(50.0), np.zeros(50)], axis=1).astype(np.float16))
+    first, again, other = (sample_rows(table, 20, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert first.dtype == np.float32 and first.shape == (20, 2)
+    assert (np.diff(first[:, 0]) > 0).all()
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    np.testing.assert_array_equal(sample_rows(table, 51, np.random.default_rng(0)), table.vectors)

@@ -319,8 +319,8 @@ def test_enough_time_changes_nothing() -> None:
         ({"sweeps": -1}, r"^TTSVD sweeps = -1: must be an integer of at least 0"),
         ({"sweeps": 1.5}, r"^TTSVD sweeps = 1.5: must be an integer of at least 0"),
         ({"sweeps": True}, r"^TTSVD sweeps = True: must be an integer of at least 0"),
-        ({"time_limit": -1.0}, r"^TTSVD time_limit = -1.0: must be at least 0 seconds, or null for no limit$"),
-        ({"time_limit": float("nan")}, r"^TTSVD time_limit = nan: must be at least 0 seconds"),
+        ({"time_limit": -1.0}, r"^TTSVD time_limit = -1.0: must be seconds of at least 0, or null for no limit$"),
+        ({"time_limit": float("nan")}, r"^TTSVD time_limit = nan: must be seconds of at least 0"),
     ],
 )
 def test_settings_are_checked(settings: dict[str, float], message: str) -> None:
