@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -45,21 +45,27 @@ class Room:
         """The budget, but no more than the table takes in float16: with more, that is the one to take."""
         return min(self.budget, 2 * self.n * self.d)
 
-    def bytes_of(self, compressor: Compressor) -> int | None:
-        """Bytes of the compressed table; None where the settings cannot be used on it."""
+    def holds(self, compressor: Compressor) -> bool:
+        """Whether the settings can be used on the table and keep to what is useful."""
         try:
-            return compressor.nbytes(self.n, self.d)
+            return compressor.nbytes(self.n, self.d) <= self.useful
         except ValueError:
-            return None
+            return False
 
 
-def expand(pool: Mapping[str, Any], room: Room | None = None, largest: int | None = None) -> list[Compressor]:
+def expand(
+    pool: Mapping[str, Any],
+    room: Room | None = None,
+    largest: int | None = None,
+    tell: Callable[[str], None] = lambda reason: None,
+) -> list[Compressor]:
     """The compressors of a pool: each entry is a `_target_` with arguments, and stands for the product of its lists.
 
     Args:
         pool: entry name -> configuration of plain dicts, lists and scalars.
         room: what `FIT` and `RATE` are reckoned with; without one the pool is only checked.
         largest: of each entry, only so many settings, those of the most bytes that fit; None is all.
+        tell: told of each of several settings of an entry that cannot be used on the table, and is left out.
 
     Raises:
         ValueError: an entry that cannot be built, two candidates of one name, or no candidate at all.
@@ -67,7 +73,10 @@ def expand(pool: Mapping[str, Any], room: Room | None = None, largest: int | Non
     found: dict[str, Compressor] = {}
     for entry, settings in pool.items():
         made = [_fitted(entry, alternative, room) for alternative in _alternatives(settings)]
-        for compressor in made if room is None or largest is None else _largest(made, room, largest):
+        if room is not None:
+            made = _usable(made, room, tell)
+            made = made if largest is None else _largest(made, room, largest)
+        for compressor in made:
             if found.setdefault(compressor.name, compressor) is not compressor:
                 raise ValueError(f"candidates.pool.{entry} makes {compressor.name} a second time: drop one of the two")
     if not found:
@@ -87,8 +96,7 @@ def _fitted(entry: str, settings: Any, room: Room | None) -> Compressor:
         return smallest
 
     def fits(value: int) -> bool:
-        nbytes = room.bytes_of(_build(entry, _replaced(settings, FIT, value)))
-        return nbytes is not None and nbytes <= room.useful
+        return room.holds(_build(entry, _replaced(settings, FIT, value)))
 
     beyond = 2
     while fits(beyond):
@@ -104,12 +112,26 @@ def _replaced(node: Any, marker: str, value: float) -> Any:
     return value if node == marker else node
 
 
+def _usable(made: list[Compressor], room: Room, tell: Callable[[str], None]) -> list[Compressor]:
+    """Those that can be used on the table. The only one of an entry must be."""
+    found = []
+    for compressor in made:
+        try:
+            compressor.nbytes(room.n, room.d)
+        except ValueError as error:
+            if len(made) == 1:
+                raise
+            tell(f"{compressor.name}: {error}")
+        else:
+            found.append(compressor)
+    return found
+
+
 def _largest(made: list[Compressor], room: Room, count: int) -> list[Compressor]:
     """The `count` of the most bytes that fit; where none does the smallest one, which says what would be needed."""
-    sized = [(nbytes, compressor) for compressor in made if (nbytes := room.bytes_of(compressor)) is not None]
-    sized.sort(key=lambda pair: (-pair[0], pair[1].name))
-    fitting = [compressor for nbytes, compressor in sized if nbytes <= room.budget]
-    return fitting[:count] or [compressor for _, compressor in sized[-1:]]
+    by_size = sorted(made, key=lambda compressor: (-compressor.nbytes(room.n, room.d), compressor.name))
+    fitting = [compressor for compressor in by_size if compressor.nbytes(room.n, room.d) <= room.budget]
+    return fitting[:count] or by_size[-1:]
 
 
 def _alternatives(node: Any) -> list[Any]:

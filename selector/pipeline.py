@@ -7,7 +7,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +36,9 @@ from selector.tracking import ParentRun, Tracker, connect
 
 EOS_TOLERANCE = 1e-6
 """How far the EOS of the exported model's own output may be from the one that was chosen by."""
+
+LEFT_OUT_TOLD = 5
+"""Settings that were left out of which the reason is printed."""
 
 SETTINGS = {
     "table",
@@ -72,7 +75,7 @@ class Job:
         rank: numerical rank of the table.
         budget: bytes.
         compressors: the candidates' methods with the exact bytes of each.
-        left_out: names of those that cannot keep the rows of `exact_rows`.
+        left_out: settings that cannot be used on the table, or cannot keep the rows of `exact_rows`, each with why.
         measures: what is measured.
         export: the target.
         out: folder of the hand-over.
@@ -123,7 +126,9 @@ def prepare(settings: DictConfig) -> Job:
     rows = exact_rows(_plain(settings.exact_rows), table)
     allowed = budget.nbytes(table.n, table.d)
     room = Room(table.n, table.d, allowed - exact_nbytes(len(rows), table.d))
-    pool, left_out = _with_exact_rows(expand(_plain(settings.candidates.pool), room, largest), rows)
+    left_out: list[str] = []
+    pool = expand(_plain(settings.candidates.pool), room, largest, left_out.append)
+    pool = _with_exact_rows(pool, rows, left_out.append)
     sized = [(compressor, compressor.nbytes(table.n, table.d)) for compressor in pool]
     return Job(
         settings=settings,
@@ -140,17 +145,22 @@ def prepare(settings: DictConfig) -> Job:
     )
 
 
-def _with_exact_rows(pool: list[Compressor], rows: tuple[int, ...]) -> tuple[list[Compressor], list[str]]:
-    """The pool with `rows` kept exactly by every candidate that can, and the names of those that cannot."""
+def _with_exact_rows(pool: list[Compressor], rows: tuple[int, ...], tell: Callable[[str], None]) -> list[Compressor]:
+    """The pool with `rows` kept exactly by every candidate that can; the others are told of and left out."""
     if not rows:
-        return pool, []
-    kept: list[Compressor] = [ExactRows(rows, compressor) for compressor in pool if compressor.keeps_dimension]
+        return pool
+    kept: list[Compressor] = []
+    for compressor in pool:
+        if compressor.keeps_dimension:
+            kept.append(ExactRows(rows, compressor))
+        else:
+            tell(f"{compressor.name}: it decodes to coordinates of its own, in which no row can be exact")
     if not kept:
         raise ValueError(
             "exact_rows needs candidates of the table's own dimension, and the pool has none: "
             "give PCA keep_dimension=true, or add other methods"
         )
-    return kept, [compressor.name for compressor in pool if not compressor.keeps_dimension]
+    return kept
 
 
 def run(job: Job, console: Console, *, sweep: bool) -> Selection:
@@ -172,10 +182,12 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
         parent.log_settings(_parent_params(job), OmegaConf.to_yaml(settings))
         parent.log_table(Path(str(settings.table.path)).name, str(settings.table.path), job.digest, _profile(job))
         if job.left_out:
-            console.print(
-                f"{len(job.left_out)} candidates decode to coordinates of their own, in which no row can be exact: "
-                f"left out, {', '.join(job.left_out[:3])}{', ...' if len(job.left_out) > 3 else ''}."
-            )
+            more = len(job.left_out) - LEFT_OUT_TOLD
+            console.print(f"{len(job.left_out)} settings cannot be used here and are left out:")
+            for reason in job.left_out[:LEFT_OUT_TOLD]:
+                console.print(f"  {reason}")
+            if more > 0:
+                console.print(f"  ... and {more} more")
         candidates, payload, reused = _sweep(job, parent)
         if reused:
             console.print(

@@ -107,9 +107,26 @@ def test_nbytes_by_hand() -> None:
     assert Spectral(norm="none").nbytes(10, 13) == packed + 2 * 13 * 13
 
 
+def test_folded_is_the_same_without_the_matrix() -> None:
+    table = EmbeddingTable(gaussian(300, 13))
+    whole, folded = Spectral(then=ByteCodebook(4)), Spectral(then=ByteCodebook(4), fold=True)
+    assert not folded.keeps_dimension
+    assert folded.nbytes(300, 13) == whole.nbytes(300, 13) - 2 * 13 * 13
+    payload = folded.compress(table, rng())
+    assert not payload.aligned
+    matrix = folded.decode_matrix(table, rng())
+    assert matrix is not None
+    np.testing.assert_allclose(
+        decode(payload) @ matrix.astype(np.float32), decode(whole.compress(table, rng())), rtol=1e-5, atol=1e-6
+    )
+    assert whole.decode_matrix(table, rng()) is None
+    assert score(table, payload)["eos"] == pytest.approx(score(table, whole.compress(table, rng()))["eos"], abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
+        ({"fold": "yes"}, "fold = 'yes': must be true or false"),
         ({"whitening": 1.5}, "from 0 to 1"),
         ({"norm": "int4"}, "float16, uint8, none"),
         ({"then": {"bits": 2}}, "Spectral then = .* must be a compressor"),

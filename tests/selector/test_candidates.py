@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressors import PCA, EmbeddingTable, ExactRows, Identity, KMeans, Spectral, Uniform
-from selector.candidates import _alternatives, exact_rows, expand, parameters
+from compressors import PCA, TTSVD, EmbeddingTable, ExactRows, Identity, KMeans, ProductQuantization, Spectral, Uniform
+from selector.candidates import Room, _alternatives, exact_rows, expand, parameters
 
 UNIFORM = {"_target_": "compressors.Uniform"}
 KMEANS = {"_target_": "compressors.KMeans"}
@@ -161,3 +161,54 @@ def test_tokens_of_a_table_without_tokens():
         ValueError, match=r"^exact_rows names 'a' and the table has no tokens: give them as table\.tokens"
     ):
         exact_rows([2, "a"], table)
+
+
+ROOM = Room(n=1000, d=20, budget=10_000)
+PRODUCT = {"_target_": "compressors.ProductQuantization", "codewords": 16}
+
+
+def test_fit_is_the_largest_number_that_fits():
+    (made,) = expand({"a": {**PRINCIPAL, "dim": "fit", "keep_dimension": True, "then": {**KMEANS, "bits": 8}}}, ROOM)
+    # 1000 k bytes of codes, 1024 of levels, 80 k of directions
+    assert made == PCA(dim=8, keep_dimension=True, then=KMeans(8))
+    assert made.nbytes(1000, 20) <= 10_000 < PCA(dim=9, keep_dimension=True, then=KMeans(8)).nbytes(1000, 20)
+
+
+def test_fit_ends_where_the_table_does():
+    assert expand({"a": {**PRODUCT, "pieces": "fit"}}, Room(1000, 20, 10**9)) == [ProductQuantization(20, 16)]
+    assert expand({"a": {**PRINCIPAL, "dim": "fit"}}, Room(1000, 20, 10**9)) == [PCA(dim=10)]  # float16 bytes
+
+
+def test_fit_is_one_where_nothing_fits():
+    assert expand({"a": {**PRODUCT, "pieces": "fit"}}, Room(1000, 20, 100)) == [ProductQuantization(1, 16)]
+
+
+def test_budget_is_the_rate_that_it_amounts_to():
+    train = {"_target_": "compressors.TTSVD", "rate": "budget"}
+    (made,) = expand({"a": train}, ROOM)
+    assert made == TTSVD(8.0)
+    (made,) = expand({"a": train}, Room(1000, 20, 9_999))
+    assert made == TTSVD(8.001) and made.nbytes(1000, 20) <= 9_999
+
+
+def test_without_room_a_pool_with_markers_is_checked():
+    assert expand({"a": {**PRODUCT, "pieces": "fit"}}) == [ProductQuantization(1, 16)]
+    with pytest.raises(ValueError, match=r"^candidates\.pool\.a: codewords = 3: must be"):
+        expand({"a": {**PRODUCT, "pieces": "fit", "codewords": 3}})
+
+
+def test_of_each_entry_the_largest_that_fit_are_taken():
+    pool = {"u": {**UNIFORM, "bits": [1, 2, 3, 4, 5, 6]}, "k": {**KMEANS, "bits": [2, 6]}}
+    made = expand(pool, ROOM, largest=2)
+    # 1000 rows of 20 columns: b bits take 2500 b bytes and some hundreds
+    assert made == [Uniform(3), Uniform(2), KMeans(2)]
+    # Where nothing fits, the smallest says what would be needed.
+    assert expand(pool, Room(1000, 20, 100), largest=2) == [Uniform(1), KMeans(2)]
+
+
+def test_settings_that_cannot_be_used_are_told_unless_they_are_the_only_ones():
+    told: list[str] = []
+    assert expand({"a": {**PRINCIPAL, "dim": [5, 21]}}, ROOM, tell=told.append) == [PCA(dim=5)]
+    assert told == ["pca-k21: PCA dim = 21: must be at most the table's dimension d = 20"]
+    with pytest.raises(ValueError, match=r"dim = 21"):
+        expand({"a": {**PRINCIPAL, "dim": 21}}, ROOM)

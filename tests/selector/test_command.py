@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 import compressors
 import selector.pipeline
-from compressors import KMeans, Uniform, load
+from compressors import PCA, KMeans, Uniform, load
 from compressors.ops import NumpyOps
 from export import VerificationError
 from selector.__main__ import main, overrides
@@ -191,7 +191,7 @@ def test_over_budget_candidates_are_never_computed(client, table, monkeypatch):
     assert computed and all(nbytes <= 2000 for _, nbytes in computed)
 
 
-ONLY_PCA = [f"~candidates.pool.{entry}" for entry in ("uniform", "kmeans")]
+ONLY_PCA = [f"~candidates.pool.{entry}" for entry in ("uniform", "kmeans", "dccl", "tensor_train", "light_token")]
 
 BAD_INPUT = {
     "misspelt key": (["budgett=5MB"], "budgett"),
@@ -407,18 +407,30 @@ def test_other_criteria(criterion, best, client, table, tmp_path):
     assert chosen["measures"][criterion] == best(float(row[criterion]) for row in rows)
 
 
-@pytest.mark.parametrize("pool", ["quick", "seeds", "full"])
+POOLS = {
+    "quick": [],
+    "auto": ["candidates.largest=1", "+candidates.pool.light_token.steps=9"],
+    "seeds": ["candidates.pool.dccl.epochs=1", "candidates.pool.dccl.learning_rate=0.01"],
+    # What takes long on every table is tested with its method.
+    "full": [
+        *("candidates.bits=[1,4]", "candidates.rates=[3]"),
+        *(f"~candidates.pool.{entry}" for entry in ("dccl", "light_token", "tensor_train", "trellis")),
+    ],
+}
+
+
+@pytest.mark.parametrize("pool", POOLS)
 def test_every_pool_composes_and_runs(pool, client, table, tmp_path):
-    assert command(*table, "budget=12.5%", "out=o", f"candidates={pool}") == 0
+    assert command(*table, "budget=25%", "out=o", f"candidates={pool}", *POOLS[pool]) == 0
     rows = candidates(tmp_path)
-    assert len(rows) >= 20 and {row["status"] for row in rows} == {"measured", "over_budget"}
+    assert len(rows) >= 15 and {row["status"] for row in rows} == {"measured", "over_budget"}
 
 
 def test_exact_rows_are_kept_by_every_candidate(client, table, name, tmp_path, capsys):
     pool = [*POOL, "candidates.pool.pca.keep_dimension=[true,false]", "~candidates.pool.pca_then_bits"]
     assert command(*table, "budget=4kB", "out=o", *pool, 'exact_rows=[7,"token499"]') == 0
     printed = capsys.readouterr().out
-    assert "1 candidates decode to coordinates of their own" in printed and "left out, pca-3x." in printed
+    assert "1 settings cannot be used here and are left out:\n  pca-3x: it decodes to coordinates of its own" in printed
     assert {row["name"].partition("-exact")[2] for row in candidates(tmp_path)} == {"2"}
     payload = load(tmp_path / "o" / "payload.safetensors")
     exact = np.load(tmp_path / "t.npy")[[7, 499]].astype(np.float16)
@@ -431,18 +443,22 @@ def test_exact_rows_are_kept_by_every_candidate(client, table, name, tmp_path, c
 
 def test_every_row_may_be_exact(client, table, tmp_path):
     rows = str([*range(N)]).replace(" ", "")
-    settings = ["candidates=seeds", "~candidates.pool.pca", "~candidates.pool.pca_then_bits", "candidates.bits=[1]"]
-    assert command(*table, "budget=1x", "out=o", *settings, f"exact_rows={rows}") == 0
-    assert {row["name"] for row in candidates(tmp_path)} == {f"uniform-b1-exact{N}", f"kmeans-b1-exact{N}"}
+    pool = own_pool(tmp_path, "pool: {u: {_target_: compressors.Uniform, bits: [1, 2]}}")
+    assert command(*pool, *table, "budget=1x", "out=o", f"exact_rows={rows}") == 0
+    assert {row["name"] for row in candidates(tmp_path)} == {f"uniform-b1-exact{N}", f"uniform-b2-exact{N}"}
+
+
+def own_pool(folder: Path, text: str) -> list[str]:
+    """Settings that choose a pool written as `text`."""
+    (folder / "mine" / "candidates").mkdir(parents=True)
+    (folder / "mine" / "candidates" / "own.yaml").write_text(text)
+    return ["--config-dir", str(folder / "mine"), "candidates=own"]
 
 
 def test_a_users_own_pool(client, table, tmp_path):
-    folder = tmp_path / "mine" / "candidates"
-    folder.mkdir(parents=True)
-    (folder / "two.yaml").write_text("pool: {u: {_target_: compressors.Uniform, bits: [1, 2]}}")
-    assert command("--config-dir", str(tmp_path / "mine"), *table, "budget=2kB", "out=o", "candidates=two") == 0
-    rows = candidates(tmp_path)
-    assert [row["name"] for row in rows] == ["uniform-b1", "uniform-b2"]
+    pool = own_pool(tmp_path, "pool: {u: {_target_: compressors.Uniform, bits: [1, 2]}}")
+    assert command(*pool, *table, "budget=2kB", "out=o") == 0
+    assert [row["name"] for row in candidates(tmp_path)] == ["uniform-b1", "uniform-b2"]
 
 
 def test_a_given_table_and_bands_are_candidates(client, table, tmp_path, capsys):
@@ -489,3 +505,43 @@ def test_words_from_mlflow_run():
     assert overrides(["--mlproject", ""]) == []
     with pytest.raises(ValueError, match=r"--budget 3.*put settings into -P overrides"):
         overrides(["--mlproject", "a=1", "--budget", "3"])
+
+
+def test_settings_that_cannot_be_used_on_the_table_are_left_out_and_told(client, table, tmp_path, capsys):
+    pool = [*POOL, "candidates.pool.pca.rate=null", "candidates.pool.pca.dim=[4,13]"]
+    assert command(*table, "budget=12kB", "out=o", *pool, "candidates=quick") == 0
+    assert "1 settings cannot be used here and are left out:\n  pca-k13-keep: PCA dim = 13" in capsys.readouterr().out
+    assert "pca-k4-keep" in {row["name"] for row in candidates(tmp_path)}
+
+
+def test_a_folded_table_leaves_its_matrix_to_the_consumer(client, table, tmp_path, capsys):
+    then = "{_target_: compressors.KMeans, bits: 8}"
+    pool = own_pool(tmp_path, f"pool: {{s: {{_target_: compressors.Spectral, fold: true, then: {then}}}}}")
+    assert command(*pool, *table, "budget=9kB", "out=o") == 0
+    assert "decode_matrix.npy, 12 x 12 and not charged to its bytes" in capsys.readouterr().out
+    chosen = json.loads((tmp_path / "o" / "selection.json").read_text())["chosen"]
+    assert chosen["left_to_consumer"]["shape"] == [12, 12] and chosen["left_to_consumer"]["file"] == "decode_matrix.npy"
+    # The columns are not the table's: what compares entries is absent.
+    assert "reconstruction_error" not in chosen["measures"] and "eos" in chosen["measures"]
+    decoded, matrix = (
+        load(tmp_path / "o" / "payload.safetensors").read(slice(0, N)),
+        np.load(tmp_path / "o" / "decode_matrix.npy"),
+    )
+    vectors = np.load(tmp_path / "t.npy")
+    assert np.linalg.norm(decoded - vectors) > 0.5 * np.linalg.norm(vectors)
+    # A factor for all rows is in the payload: the matrix has its own unit.
+    assert np.linalg.norm(decoded @ matrix.astype(np.float32) - vectors) < 0.03 * np.linalg.norm(vectors)
+    # Gone with the next hand-over that needs none.
+    assert command(*table, "budget=9kB", "out=o", "candidates.bits=[4]", "candidates.rates=[3]") == 0
+    assert not (tmp_path / "o" / "decode_matrix.npy").exists()
+
+
+def test_auto_proposes_what_comes_nearest_to_the_budget(client, table, tmp_path):
+    assert command(*table, "budget=3kB", "out=o", "candidates=auto", "+candidates.pool.light_token.steps=9") == 0
+    rows = candidates(tmp_path)
+    assert all(int(row["nbytes"]) <= 3000 for row in rows if row["status"] == "measured")
+    assert {row["name"] for row in rows if row["name"].startswith("uniform")} == {"uniform-b3", "uniform-b2"}
+    (name,) = [row["name"] for row in rows if row["name"].startswith("pca-") and row["name"].endswith("kmeans-b4")]
+    dim = int(name.split("-")[1][1:])
+    fits = [PCA(dim=k, keep_dimension=True, then=KMeans(4)).nbytes(N, D) <= 3000 for k in (dim, dim + 1)]
+    assert dim < D and fits == [True, False]
