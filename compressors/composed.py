@@ -47,7 +47,26 @@ class Sum(Payload):
 
 
 @dataclass(frozen=True)
-class Projected(Payload):
+class OfPart(Payload):
+    """What is made of one payload, of as many rows and, unless said otherwise, as many columns.
+
+    Attributes:
+        part: a payload.
+    """
+
+    part: Payload
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return self.part.n
+
+    @property
+    def k(self) -> int:  # noqa: D102
+        return self.part.k
+
+
+@dataclass(frozen=True)
+class Projected(OfPart):
     """A part times a matrix.
 
     Attributes:
@@ -55,7 +74,6 @@ class Projected(Payload):
         matrix: (j, k) float32 or float16.
     """
 
-    part: Payload
     matrix: npt.NDArray[np.floating]
 
     def __post_init__(self) -> None:
@@ -63,10 +81,6 @@ class Projected(Payload):
         check_array("Projected.matrix", self.matrix, 2, "float32", "float16")
         if len(self.matrix) != self.part.k:
             raise ValueError(f"Projected.matrix has {len(self.matrix)} rows for a part of {self.part.k} columns")
-
-    @property
-    def n(self) -> int:  # noqa: D102
-        return self.part.n
 
     @property
     def k(self) -> int:  # noqa: D102
@@ -77,7 +91,7 @@ class Projected(Payload):
 
 
 @dataclass(frozen=True)
-class Repeated(Payload):
+class Repeated(OfPart):
     """A part whose every column stands for several: one number for a block of a row.
 
     Attributes:
@@ -86,7 +100,6 @@ class Repeated(Payload):
         dim: columns k.
     """
 
-    part: Payload
     count: int
     dim: int
 
@@ -102,10 +115,6 @@ class Repeated(Payload):
             )
 
     @property
-    def n(self) -> int:  # noqa: D102
-        return self.part.n
-
-    @property
     def k(self) -> int:  # noqa: D102
         return self.dim
 
@@ -115,15 +124,13 @@ class Repeated(Payload):
 
 
 @dataclass(frozen=True)
-class Scaled(Payload):
+class Scaled(OfPart):
     """A part times scales, entry by entry or row by row.
 
     Attributes:
-        part: a payload.
         scale: a payload of as many rows, of as many columns or of one.
     """
 
-    part: Payload
     scale: Payload
 
     def __post_init__(self) -> None:
@@ -134,38 +141,16 @@ class Scaled(Payload):
                 f"Scaled.scale is {self.scale.n} x {self.scale.k} for a part of {self.part.n} x {self.part.k}"
             )
 
-    @property
-    def n(self) -> int:  # noqa: D102
-        return self.part.n
-
-    @property
-    def k(self) -> int:  # noqa: D102
-        return self.part.k
-
     def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
         return ops.mul(self.part.decode(rows, ops.scope("part")), self.scale.decode(rows, ops.scope("scale")))
 
 
 @dataclass(frozen=True)
-class Unaligned(Payload):
-    """A part in coordinates of its own: not the table, but a linear map of it.
-
-    Attributes:
-        part: a payload.
-    """
-
-    part: Payload
+class Unaligned(OfPart):
+    """A part in coordinates of its own: not the table, but a linear map of it."""
 
     def __post_init__(self) -> None:
         check_payload("Unaligned.part", self.part)
-
-    @property
-    def n(self) -> int:  # noqa: D102
-        return self.part.n
-
-    @property
-    def k(self) -> int:  # noqa: D102
-        return self.part.k
 
     @property
     def aligned(self) -> bool:  # noqa: D102
@@ -176,16 +161,14 @@ class Unaligned(Payload):
 
 
 @dataclass(frozen=True)
-class Replaced(Payload):
+class Replaced(OfPart):
     """A part, a few rows of which are stored apart.
 
     Attributes:
-        part: a payload.
         rows: (m,) int32, increasing, the ids of those rows.
         table: (m, k) float16 or float32.
     """
 
-    part: Payload
     rows: npt.NDArray[np.int32]
     table: npt.NDArray[np.floating]
 
@@ -197,14 +180,6 @@ class Replaced(Payload):
             raise ValueError(f"Replaced.table is {self.table.shape}: it must be {(len(self.rows), self.part.k)}")
         if not len(self.rows) or self.rows[0] < 0 or self.rows[-1] >= self.n or (np.diff(self.rows) < 1).any():
             raise ValueError(f"Replaced.rows must be one or more increasing ids from 0 to {self.n - 1}")
-
-    @property
-    def n(self) -> int:  # noqa: D102
-        return self.part.n
-
-    @property
-    def k(self) -> int:  # noqa: D102
-        return self.part.k
 
     @property
     def width(self) -> int:  # noqa: D102

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -12,6 +14,9 @@ Float32s = npt.NDArray[np.float32]
 
 LANES = 32
 """Rows worked on side by side: a multiple of what the vector units hold."""
+
+_KEPT = os.access(Path(__file__).parent, os.W_OK)
+"""Whether what is compiled can be kept beside this file; numba refuses to start where it cannot be kept anywhere."""
 
 # Unsigned indices, or every access would first test for a negative one and nothing would be vectorised.
 _U = np.uint64
@@ -46,7 +51,7 @@ def _step(
                 back[_U(at + i)] = which if less else back[_U(at + i)]
 
 
-@numba.njit(nogil=True, boundscheck=False, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, boundscheck=False, cache=_KEPT)  # type: ignore[untyped-decorator]
 def encode(rows: Float32s, levels: Float32s, bits: int, steps: int, reach: int) -> Any:  # pragma: no cover
     """The windows whose levels are nearest to the values of each row.
 
