@@ -7,6 +7,8 @@ turns, the codebooks refitted by least squares with the codes held, and each cod
 
 from __future__ import annotations
 
+from threading import Lock
+
 import numpy as np
 import numpy.typing as npt
 import scipy.linalg
@@ -93,18 +95,22 @@ def choose_all(table: Table, unit: np.float32, codebooks: Float32s, codes: Codes
     return chosen
 
 
-def pairs(codes: Codes, codewords: int) -> npt.NDArray[np.float64]:
-    """(M*K, M*K): how many of the codes (m, M) hold each two codewords together."""
-    size = codes.shape[1] * codewords
-    total = np.zeros((size, size))
+def count_pairs(codes: Codes, codewords: int, total: npt.NDArray[np.float64], lock: Lock) -> None:
+    """Add to `total` (M*K, M*K) how many of the codes (m, M) hold each two codewords together.
+
+    Counts are exact, in whatever order they are added.
+    """
     for start in range(0, len(codes), PAIRED):
         chosen = indicators(codes[start : start + PAIRED], codewords)
-        if codewords > DENSE:
-            total += (chosen.T @ chosen).toarray()
-        else:  # small counts are exact in float32
+        if codewords <= DENSE:  # counts of so few rows are exact in float32
             ones = chosen.toarray().astype(np.float32)
-            total += ones.T @ ones
-    return total
+            product = ones.T @ ones
+            with lock:
+                total += product
+        else:
+            found = (chosen.T @ chosen).tocoo()
+            with lock:
+                total[found.row, found.col] += found.data
 
 
 def refit(table: Table, unit: np.float32, codes: Codes, codebooks: Float32s) -> Float32s:
@@ -112,14 +118,16 @@ def refit(table: Table, unit: np.float32, codes: Codes, codebooks: Float32s) -> 
     books, codewords, d = codebooks.shape
     size = books * codewords
 
-    def sums(rows: slice) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        block = table.read(rows).astype(np.float64) / float(unit)
-        return pairs(codes[rows], codewords), indicators(codes[rows], codewords).T @ block
+    gram, moment, lock = np.zeros((size, size)), np.zeros((size, d)), Lock()
 
-    gram, moment = np.zeros((size, size)), np.zeros((size, d))
+    def sums(rows: slice) -> npt.NDArray[np.float64]:
+        count_pairs(codes[rows], codewords, gram, lock)
+        chosen = indicators(codes[rows], codewords)
+        block: npt.NDArray[np.float64] = chosen.T @ (table.read(rows).astype(np.float64) / float(unit))
+        return block
+
     for block in table.each(sums):
-        gram += block[0]
-        moment += block[1]
+        moment += block
     flat = codebooks.reshape(size, d).astype(np.float64)
     gradient = moment - gram @ flat
     gram[np.diag_indices(size)] += RIDGE * table.n / codewords

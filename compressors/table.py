@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -78,7 +79,14 @@ class Table(ABC):
         many there are.
         """
         with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(WORKERS) as pool:
-            yield from pool.map(work, self.spans())
+            # Only so many results wait for their turn.
+            waiting: deque[Future[T]] = deque()
+            for span in self.spans():
+                waiting.append(pool.submit(work, span))
+                if len(waiting) > WORKERS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     @cached_property
     def abs_max(self) -> float:
