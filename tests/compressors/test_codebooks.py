@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pytest
 
 from compressors import DCCL, EmbeddingTable, KMeans, ProductQuantization, ResidualQuantization
-from compressors.additive import choose, refit, train_residual
+from compressors.additive import choose, count_pairs, refit, train_residual
 from compressors.kinds import Coded
 from compressors.training import Deadline
 from selector.measures import score
@@ -100,6 +101,19 @@ def test_refit_is_the_least_squares_solution() -> None:
     ones = np.eye(4)[codes].reshape(500, 12)
     expected = ones @ np.linalg.lstsq(ones, TABLE.vectors.astype(np.float64) / 2, rcond=None)[0]
     np.testing.assert_allclose(ones @ fitted, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("codewords", [4, 32])
+def test_pairs_by_hand(codewords: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressors.additive.PAIRED", 7)
+    codes = np.random.default_rng(0).integers(0, codewords, (40, 3)).astype(np.uint8)
+    total = np.zeros((3 * codewords, 3 * codewords))
+    count_pairs(codes, codewords, total, Lock())
+    expected = np.zeros_like(total)
+    for row in codes:
+        for (i, a), (j, b) in itertools.product(enumerate(row), repeat=2):
+            expected[i * codewords + a, j * codewords + b] += 1
+    np.testing.assert_array_equal(total, expected)
 
 
 def test_training_lowers_the_error_turn_by_turn() -> None:
