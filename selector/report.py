@@ -31,10 +31,19 @@ SHOWN = {
 """Measures on the terminal: metric key -> heading and format."""
 
 
+def method(candidate: Candidate) -> str:
+    """The compressors of a candidate, from the outermost on: `Spectral, TrellisCode`."""
+    names, key = [candidate.compressor], "then"
+    while key in candidate.parameters:
+        names.append(candidate.parameters[key])
+        key += ".then"
+    return ", ".join(name for name in names if name != "Identity" or names == [name])
+
+
 def _by_method(candidates: Sequence[Candidate], criterion: str) -> list[tuple[str, list[Candidate]]]:
-    """The candidates that have the criterion, under the name of their compressor."""
-    scored = sorted((c for c in candidates if criterion in c.measures), key=lambda c: c.compressor)
-    return [(method, list(group)) for method, group in itertools.groupby(scored, key=lambda c: c.compressor)]
+    """The candidates that have the criterion, under the names of their compressors."""
+    scored = sorted((c for c in candidates if criterion in c.measures), key=method)
+    return [(name, list(group)) for name, group in itertools.groupby(scored, key=method)]
 
 
 def _points(candidates: Sequence[Candidate], criterion: str) -> tuple[list[float], list[float]]:
@@ -92,16 +101,14 @@ def write_csv(path: Path, candidates: Sequence[Candidate], keys: Sequence[str]) 
 def write_picture(path: Path, selection: Selection, candidates: Sequence[Candidate]) -> None:
     """The criterion against megabytes, with the budget and the Pareto front, as a PNG."""
     criterion = selection.criterion
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(11, 5.5), layout="constrained")
     for marker, (compressor, points) in zip(
         itertools.cycle("osD^vPX"), _by_method(candidates, criterion), strict=False
     ):
         axes.scatter(*_points(points, criterion), label=compressor, marker=marker, alpha=0.7)
     front = pareto_front(candidates, criterion)
     axes.step(*_points(front, criterion), where="post", color="0.6", zorder=0, label="Pareto front")
-    for candidate in front:
-        at = (candidate.nbytes / 1e6, candidate.measures[criterion])
-        axes.annotate(candidate.name, at, xytext=(7, -8), textcoords="offset points", fontsize=7)
+    _name_points(axes, front, criterion)
     chosen = selection.chosen
     axes.scatter(
         *_points([chosen], criterion),
@@ -114,9 +121,31 @@ def write_picture(path: Path, selection: Selection, candidates: Sequence[Candida
     axes.axvline(selection.budget / 1e6, color="black", linestyle="--", linewidth=1, label="budget")
     axes.set(xlabel="payload, MB", ylabel=criterion, title=f"{criterion} against size")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1))
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def _name_points(axes: Any, front: Sequence[Candidate], criterion: str) -> None:
+    """The candidates' names beside their points, the last first; none over another."""
+    renderer = axes.figure.canvas.get_renderer()
+    taken: list[Any] = []
+    for candidate in reversed(front):
+        at = (candidate.nbytes / 1e6, candidate.measures[criterion])
+        right = axes.transAxes.inverted().transform(axes.transData.transform(at))[0] > 0.6
+        name = axes.annotate(
+            candidate.name,
+            at,
+            xytext=(-7 if right else 7, 6 if right else -8),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            fontsize=7,
+        )
+        box = name.get_window_extent(renderer)
+        if any(box.overlaps(other) for other in taken):
+            name.remove()
+        else:
+            taken.append(box)
 
 
 def write_page(path: Path, selection: Selection, candidates: Sequence[Candidate], record: dict[str, Any]) -> None:

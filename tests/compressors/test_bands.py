@@ -142,7 +142,10 @@ def test_names_tell_the_settings_apart() -> None:
         ({"head": 3}, "Bands head = 3: must be a compressor, in a configuration one with a _target_"),
         ({"tail": None}, "Bands tail = None: must be a compressor"),
         ({"head": PCA(dim=2)}, "Bands head = pca-k2: it decodes to coordinates of its own, and must keep the table's"),
-        ({"tail": Spectral(fold=True)}, "Bands tail = spectral0.5-fold-codebook-b2: it decodes to coordinates of its own"),
+        (
+            {"tail": Spectral(fold=True)},
+            "Bands tail = spectral0.5-fold-codebook-b2: it decodes to coordinates of its own",
+        ),
     ],
 )
 def test_refuses_settings(settings, message: str) -> None:

@@ -175,3 +175,16 @@ def test_the_ranking_is_printed_best_first(criterion):
     assert rates == {"uniform-b4": "8.0x", "uniform-b2": "16.0x"}
     assert "-" in lines[0]  # a measure that it lacks
     assert math.isclose(selection.budget, 2_000_000) and "candidate" in head
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({}, "PCA"),
+        ({"then": "Identity", "then.dtype": "float32"}, "PCA"),
+        ({"then": "Spectral", "then.then": "TrellisCode", "then.then.bits": 2}, "PCA, Spectral, TrellisCode"),
+    ],
+)
+def test_methods_are_named_from_the_outermost_on(parameters: dict, expected: str) -> None:
+    assert report.method(Candidate("x", "PCA", parameters, 1, "measured")) == expected
+    assert report.method(Candidate("x", "Identity", {"dtype": "float16"}, 1, "measured")) == "Identity"
