@@ -23,8 +23,11 @@ from compressors.training import Deadline, Update
 Float32s = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
 
-SAMPLE = 64
-"""Rows that the stages are learned from, for each codeword."""
+SAMPLE = 16
+"""Rows that the stages are learned from, for each codeword of all books: fewer are fitted by heart, stage by stage."""
+
+MOST_SAMPLED = 1 << 16
+"""Rows that the stages are learned from at most."""
 
 ROUNDS = 12
 """Rounds of k-means a stage: later stages make up for what an earlier one leaves."""
@@ -56,7 +59,7 @@ def additive(table: Table, codes: Codes, codebooks: Float32s) -> Payload:
 
 def learn_stages(table: Table, unit: np.float32, books: int, codewords: int, rng: np.random.Generator) -> Float32s:
     """(M, K, d) codebooks in units of `unit`, each learned on what those before leave of a sample of rows."""
-    rest = sample_rows(table, SAMPLE * codewords, rng) / unit
+    rest = sample_rows(table, min(SAMPLE * books * codewords, MOST_SAMPLED), rng) / unit
     codebooks = np.empty((books, codewords, table.d), dtype=np.float32)
     for book in codebooks:
         book[:] = learn(rest, codewords, rng, ROUNDS)
