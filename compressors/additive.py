@@ -26,6 +26,9 @@ Codes = npt.NDArray[np.uint8]
 SAMPLE = 16
 """Rows that the stages are learned from, for each codeword of all books: fewer are fitted by heart, stage by stage."""
 
+LEAST_SAMPLED = 64
+"""Rows for each codeword of a book at least."""
+
 MOST_SAMPLED = 1 << 16
 """Rows that the stages are learned from at most."""
 
@@ -59,7 +62,8 @@ def additive(table: Table, codes: Codes, codebooks: Float32s) -> Payload:
 
 def learn_stages(table: Table, unit: np.float32, books: int, codewords: int, rng: np.random.Generator) -> Float32s:
     """(M, K, d) codebooks in units of `unit`, each learned on what those before leave of a sample of rows."""
-    rest = sample_rows(table, min(SAMPLE * books * codewords, MOST_SAMPLED), rng) / unit
+    rows = min(codewords * max(SAMPLE * books, LEAST_SAMPLED), MOST_SAMPLED)
+    rest = sample_rows(table, rows, rng) / unit
     codebooks = np.empty((books, codewords, table.d), dtype=np.float32)
     for book in codebooks:
         book[:] = learn(rest, codewords, rng, ROUNDS)
