@@ -117,14 +117,18 @@ CASES: list[Case] = [
     *(Case(Spectral(then=TrellisCode(bits, window=9)), parity="sum", random=True, one_pass=False) for bits in (1, 2)),
     *(Case(ProductQuantization(pieces, codewords), random=True) for pieces, codewords in ((3, 16), (5, 8), (2, 256))),
     Case(Spectral(then=ProductQuantization(4, 16)), parity="sum", random=True, one_pass=False),
-    *(Case(ResidualQuantization(books, codewords), "sum", random=True) for books, codewords in ((4, 4), (3, 8))),
-    Case(DCCL(bits=4, codewords=4, time_limit=None), parity="sum", random=True, one_pass=False),
-    Case(DCCL(books=3, codewords=2, time_limit=None), parity="sum", random=True, one_pass=False),
+    *(
+        Case(ResidualQuantization(books, codewords), "sum", random=True, joint=True)
+        for books, codewords in ((4, 4), (3, 8))
+    ),
+    Case(DCCL(bits=4, codewords=4, time_limit=None), parity="sum", random=True, one_pass=False, joint=True),
+    Case(DCCL(books=3, codewords=2, time_limit=None), parity="sum", random=True, one_pass=False, joint=True),
     Case(
         DCCL(books=4, codewords=4, training="gumbel", learning_rate=0.01, epochs=2, time_limit=None),
         parity="sum",
         random=True,
         one_pass=False,
+        joint=True,
     ),
     Case(Spectral(whitening=0, norm="uint8", then=KMeans(3)), parity="sum", random=True, one_pass=False),
     Case(Bands(0.1, Identity("float16"), Uniform(2)), largest=65504),

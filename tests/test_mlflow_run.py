@@ -54,7 +54,11 @@ def test_with_overrides(table, tmp_path):
     words = f"'table.path={table}' budget=12.5% out={tmp_path}/o candidates.bits=[1,2] candidates.rates=[2]"
     run = mlflow_run(store, "-P", f"overrides={words}")
     assert run.returncode == 0, run.stderr
-    assert {path.name for path in (tmp_path / "o").iterdir()} == {*FILES} - {"tokens.txt", "id_map.csv"}
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {*FILES} - {
+        "tokens.txt",
+        "id_map.csv",
+        "decode_matrix.npy",
+    }
     record = json.loads((tmp_path / "o" / "selection.json").read_text())
     parent = only_parent(MlflowClient(store))
     assert parent.info.status == "FINISHED" and parent.info.run_id == record["run_id"]
@@ -116,5 +120,5 @@ def test_on_a_tracking_server(server, table, tmp_path):
     experiment = client.get_experiment_by_name("eigenselect").experiment_id
     record = json.loads((tmp_path / "o" / "selection.json").read_text())
     names = {item.path for item in client.list_artifacts(record["run_id"])}
-    assert names == {*FILES, "config.yaml"} - {"tokens.txt", "id_map.csv"}
+    assert names == {*FILES, "config.yaml"} - {"tokens.txt", "id_map.csv", "decode_matrix.npy"}
     assert len(children(client, record["run_id"], experiment)) == len(record["rejected"]) + 1

@@ -134,7 +134,8 @@ def test_refuses_settings(settings, message: str) -> None:
 def test_nothing_that_keeps_columns_takes_a_given_table() -> None:
     with pytest.raises(ValueError, match=r"^ExactRows then = given-small-uniform-b4: it decodes to coordinates of its"):
         ExactRows((0,), Given("small", READY, Uniform(4)))
-    assert not Spectral(then=Given("small", READY)).keeps_dimension
+    with pytest.raises(ValueError, match=r"^Spectral then = given-small: it decodes to coordinates of its own"):
+        Spectral(then=Given("small", READY))
 
 
 # From a configuration.
