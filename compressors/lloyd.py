@@ -12,8 +12,8 @@ Codes = npt.NDArray[np.uint8]
 ROUNDS = 30
 """Rounds of Lloyd's algorithm; from there on the error falls by less than a thousandth a round."""
 
-STARTED = 32
-"""Points for each codeword that the start looks at: it reads them once for each."""
+STARTED = 1 << 14
+"""Points that the start looks at: it reads them once for each codeword."""
 
 TRIES = 4
 """Points that each start is the best one of."""
@@ -43,7 +43,7 @@ def indicators(codes: Codes, count: int) -> csr_array:
 
 def learn(points: Float32s, count: int, rng: np.random.Generator, rounds: int = ROUNDS) -> Float32s:
     """(count, v) codewords for the points (m, v)."""
-    few = STARTED * count
+    few = STARTED
     codebook = _spread(points[rng.choice(len(points), few, replace=False)] if len(points) > few else points, count, rng)
     for _ in range(rounds):
         codes = nearest(points, codebook)
