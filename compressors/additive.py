@@ -97,8 +97,7 @@ def choose_all(table: Table, unit: np.float32, codebooks: Float32s, codes: Codes
         block = table.read(rows).astype(np.float32, copy=False) / unit
         chosen[rows] = choose(block, codebooks, None if codes is None else codes[rows])
 
-    for _ in table.each(work):
-        pass
+    table.over(work)
     return chosen
 
 

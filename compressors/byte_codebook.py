@@ -64,8 +64,7 @@ class ByteCodebook(Compressor):
             if left:  # the last piece is matched on the values that it has
                 packed[rows, whole] = nearest(block[:, -left:], np.ascontiguousarray(codebook[:, :left]))
 
-        for _ in table.each(encode):
-            pass
+        table.over(encode)
         return Packed(packed, codebook * unit, table.d)
 
     def _sample(self, table: Table, unit: np.float32, rng: np.random.Generator) -> Float32s:

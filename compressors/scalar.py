@@ -37,8 +37,7 @@ def whole_numbers(table: Table, columns: int, bits: int, codes_of: Callable[[sli
         for packed, width, part in zip(planes, widths, split(codes_of(rows), bits), strict=True):
             packed[rows] = pack(part, width)
 
-    for _ in table.each(work):
-        pass
+    table.over(work)
     return affine(planes, bits, columns, offset=0.0, scale=1.0)
 
 

@@ -20,7 +20,7 @@ from compressors.composed import Projected, Scaled, Unaligned
 from compressors.identity import Identity
 from compressors.kmeans import KMeans
 from compressors.payload import Payload
-from compressors.table import EmbeddingTable, Floats, ProjectedTable, Rows, Table
+from compressors.table import EmbeddingTable, Floats, ProjectedTable, Rows, Table, View
 
 Float32s = npt.NDArray[np.float32]
 
@@ -32,32 +32,14 @@ NORMS: dict[str, Compressor | None] = {"float16": Identity("float16"), "uint8": 
 
 
 @dataclass(frozen=True, eq=False)
-class _Normalised(Table):
+class _Normalised(View):
     """The rows of `source`, each divided by its own length (zero rows stay zero).
 
     Attributes:
-        source: an (n, d) table.
         lengths: (n,) float32.
     """
 
-    source: Table
     lengths: Float32s
-
-    @property
-    def n(self) -> int:
-        return self.source.n
-
-    @property
-    def d(self) -> int:
-        return self.source.d
-
-    @property
-    def counts(self) -> npt.NDArray[np.float64] | None:
-        return self.source.counts
-
-    @property
-    def block_rows(self) -> int:
-        return self.source.block_rows
 
     def read(self, rows: Rows) -> Floats:
         lengths = self.lengths[rows, None]

@@ -88,6 +88,11 @@ class Table(ABC):
             while waiting:
                 yield waiting.popleft().result()
 
+    def over(self, work: Callable[[slice], None]) -> None:
+        """`work` on every row range as in `each`, for what it stores."""
+        for _ in self.each(work):
+            pass
+
     @cached_property
     def abs_max(self) -> float:
         """Largest absolute entry."""
@@ -210,49 +215,17 @@ class EmbeddingTable(Table):
 
 
 @dataclass(frozen=True, eq=False)
-class ProjectedTable(Table):
-    """The (n, k) table `source @ matrix`, computed block by block and never stored.
+class View(Table):
+    """What is made of the rows of another table, computed block by block and never stored.
+
+    Its rows, columns and counts are those of the source unless said otherwise. So are its blocks: the source may be the
+    wider one, and a float16 block of it is widened to be reckoned with.
 
     Attributes:
         source: an (n, d) table.
-        matrix: (d, k) float32.
     """
 
     source: Table
-    matrix: npt.NDArray[np.float32]
-
-    @property
-    def n(self) -> int:  # noqa: D102
-        return self.source.n
-
-    @property
-    def d(self) -> int:  # noqa: D102
-        return int(self.matrix.shape[1])
-
-    @property
-    def counts(self) -> npt.NDArray[np.float64] | None:  # noqa: D102
-        return self.source.counts
-
-    @property
-    def block_rows(self) -> int:
-        """Those of the source: it is the wider one, and a float16 block of it is widened to be multiplied."""
-        return self.source.block_rows
-
-    def read(self, rows: Rows) -> Floats:  # noqa: D102
-        return self.source.read(rows).astype(np.float32, copy=False) @ self.matrix
-
-
-@dataclass(frozen=True, eq=False)
-class RemainderTable(Table):
-    """What an approximation leaves of the (n, d) table `source`, computed block by block and never stored.
-
-    Attributes:
-        source: an (n, d) table.
-        approximation: rows -> (len, d) float32.
-    """
-
-    source: Table
-    approximation: Callable[[Rows], npt.NDArray[np.float32]]
 
     @property
     def n(self) -> int:  # noqa: D102
@@ -263,23 +236,54 @@ class RemainderTable(Table):
         return self.source.d
 
     @property
+    def counts(self) -> npt.NDArray[np.float64] | None:  # noqa: D102
+        return self.source.counts
+
+    @property
     def block_rows(self) -> int:  # noqa: D102
         return self.source.block_rows
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectedTable(View):
+    """The (n, k) table `source @ matrix`.
+
+    Attributes:
+        matrix: (d, k) float32.
+    """
+
+    matrix: npt.NDArray[np.float32]
+
+    @property
+    def d(self) -> int:  # noqa: D102
+        return int(self.matrix.shape[1])
+
+    def read(self, rows: Rows) -> Floats:  # noqa: D102
+        return self.source.read(rows).astype(np.float32, copy=False) @ self.matrix
+
+
+@dataclass(frozen=True, eq=False)
+class RemainderTable(View):
+    """What an approximation leaves of `source`.
+
+    Attributes:
+        approximation: rows -> (len, d) float32.
+    """
+
+    approximation: Callable[[Rows], npt.NDArray[np.float32]]
 
     def read(self, rows: Rows) -> Floats:  # noqa: D102
         return self.source.read(rows).astype(np.float32, copy=False) - self.approximation(rows)
 
 
 @dataclass(frozen=True, eq=False)
-class RowsTable(Table):
-    """Some rows of `source`, read from it block by block. There may be fewer of them than columns.
+class RowsTable(View):
+    """Some rows of `source`. There may be fewer of them than columns.
 
     Attributes:
-        source: an (n, d) table.
         rows: (m,) ids, m >= 1.
     """
 
-    source: Table
     rows: npt.NDArray[np.integer]
 
     @property
@@ -287,17 +291,9 @@ class RowsTable(Table):
         return len(self.rows)
 
     @property
-    def d(self) -> int:  # noqa: D102
-        return self.source.d
-
-    @property
     def counts(self) -> npt.NDArray[np.float64] | None:  # noqa: D102
         counts = self.source.counts
         return None if counts is None else counts[self.rows]
-
-    @property
-    def block_rows(self) -> int:  # noqa: D102
-        return self.source.block_rows
 
     def read(self, rows: Rows) -> Floats:  # noqa: D102
         return self.source.read(self.rows[rows])

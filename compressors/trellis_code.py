@@ -87,8 +87,7 @@ class TrellisCode(Compressor):
             block = table.read(rows).astype(np.float32, copy=False) / unit
             packed[rows] = _pack(_windows(block, levels, bits), bits)
 
-        for _ in table.each(encode):
-            pass
+        table.over(encode)
         return Trellis(packed, levels * unit, bits, table.d)
 
 

@@ -88,8 +88,7 @@ class Unfolding(Table):
         def work(span: slice) -> None:
             left[np.unravel_index(np.arange(span.start, span.stop), shape)] = self.read(span) @ right
 
-        for _ in self.each(work):
-            pass
+        self.over(work)
 
     def transpose_times(self, left: Floats) -> Float32s:
         """Aᵀ `left`, (d, r), with `left` as in `times`."""
