@@ -76,7 +76,10 @@ class DCCL(Compressor):
         size = f"m{self.books}" if self.books is not None else f"b{self.bits:g}"
         how = "" if self.training == "residual" else "-gumbel"
         rate = "" if self.learning_rate is None else f"-lr{self.learning_rate:g}"
-        return f"dccl-{size}-k{self.codewords}{how}{rate}"
+        # What is left as it is goes unsaid: other settings must not share a name.
+        epochs = "" if self.epochs == DCCL.epochs else f"-{self.epochs}epochs"
+        limit = "" if self.time_limit == DCCL.time_limit else f"-within{self.time_limit}s"
+        return f"dccl-{size}-k{self.codewords}{how}{rate}{epochs}{limit}"
 
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
         return additive_nbytes(n, d, self._books(n, d), self.codewords)
