@@ -72,13 +72,14 @@ class _Codes(NamedTuple):
 class _Graph:
     """What all scopes of one decode append to."""
 
+    prefix: str
     opset: int
     target: Target
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     padded: set[str] = field(default_factory=set)
     codes: dict[str, _Codes] = field(default_factory=dict)
-    literals: dict[str, str] = field(default_factory=dict)
+    literals: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
     made: int = 0
 
 
@@ -92,7 +93,7 @@ class OnnxOps:
     """
 
     def __init__(self, prefix: str = "", *, opset: int = OPSET, target: Target = "portable") -> None:
-        self._graph = _Graph(opset, target)
+        self._graph = _Graph(prefix, opset, target)
         self._prefix = prefix
 
     @property
@@ -267,7 +268,7 @@ class OnnxOps:
             index, total = self._node("Cast", codes, to=onnx.TensorProto.INT32), ""
             for j in range(count):
                 column = self._node("Gather", index, self._constant(j), axis=-1)
-                first = self._node("Constant", value=numpy_helper.from_array(np.array(j * size, np.int32)))
+                first = self._literal(np.array(j * size, np.int32))
                 picked = self._node("Gather", codebooks, self._node("Add", column, first), axis=0)
                 total = self._node("Add", total, picked) if total else picked
             return total
@@ -293,20 +294,22 @@ class OnnxOps:
         return self._node("Where", column, self.gather(table, place), a)
 
     def _constant(self, value: int) -> str:
-        return self._literal(value_int=value)
+        return self._literal(np.array(value, np.int64))
 
     def _floats(self, values: list[float]) -> str:
-        return self._literal(value_floats=values)
+        return self._literal(np.array(values, np.float32))
 
     def _constants(self, values: list[int]) -> str:
-        return self._literal(value_ints=values)
+        return self._literal(np.array(values, np.int64))
 
-    def _literal(self, **value: Any) -> str:
-        """A small constant, one for all places that need it."""
-        made = self._graph.literals
-        if str(value) not in made:
-            made[str(value)] = self._node("Constant", **value)
-        return made[str(value)]
+    def _literal(self, array: npt.NDArray[Any]) -> str:
+        """A small constant, one for all places that need it: stored, so that it is there in every graph of a model."""
+        key = (array.dtype.str, array.shape, array.tobytes())
+        literals = self._graph.literals
+        if key not in literals:
+            literals[key] = f"{self._graph.prefix}constant_{len(literals)}"
+            self._graph.arrays[literals[key]] = array
+        return literals[key]
 
     def matmul(self, a: str, b: str) -> str:  # noqa: D102
         return self._node("MatMul", a, self._widened(b) if self._is_half(b) else b)
