@@ -29,7 +29,7 @@ from mlflow.entities import Dataset, DatasetInput, LoggedModelOutput, Metric, Pa
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS, MLFLOW_PARENT_RUN_ID
 
 from selector.selection import Candidate
 
@@ -332,6 +332,9 @@ class ParentRun:
             model_id=model_id,
         )
         client.set_registered_model_alias(name, alias, created.version)
+        # What links the model to its version in the UI; a server has done it already, a database has not.
+        link = json.dumps([{"name": name, "version": created.version}])
+        client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: link})
         return str(created.version)
 
     def _batch(
