@@ -1,4 +1,4 @@
-"""Everything that is said to MLflow. The only importer of it.
+"""Everything that is said to MLflow. The only importer of it, but for `serving.py`, which travels in the logged model.
 
 One parent run for a selection, one nested child for each candidate, one `log_batch` for each run. Runs are always
 named by id: nothing here rests on MLflow's notion of an active run, so that candidates may come from any worker.

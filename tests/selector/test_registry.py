@@ -108,8 +108,6 @@ def test_loaded_by_the_alias_it_is_the_payload(folder, record, rows):
     model = mlflow.pyfunc.load_model(URI)
     for kind in (np.int64, np.int32, np.uint16):
         np.testing.assert_array_equal(model.predict({"ids": ids.astype(kind)}), rows[ids])
-    many = np.arange(serving.LARGEST_ANSWER // D + 1) % N
-    assert model.predict({"ids": many}).shape == (len(many), D), "what is no JSON has no limit"
     for wrong, expected in (([1.0], "an array of float64"), ([-1], "ids holds -1"), ([0, N], f"ids holds {N}")):
         with pytest.raises(ValueError, match=f"{expected}: send a list of integers from 0 to 299"):
             model.predict({"ids": np.array(wrong)})
@@ -352,6 +350,18 @@ def model_file(tmp_path: Path) -> str:
     payload = Uniform(4).compress(EmbeddingTable(np.eye(4, dtype=np.float32)), np.random.default_rng(0))
     save(to_onnx(payload), tmp_path / "model.onnx")
     return str(tmp_path / "model.onnx")
+
+
+def test_only_what_came_as_json_is_limited(model_file, monkeypatch):
+    monkeypatch.setattr(serving, "LARGEST_ANSWER", 12)  # three rows of four columns
+    model = serving.EmbeddingModel(model_file, 4)
+    ids = np.array([0, 1, 2, 3])
+    assert model.predict({"ids": ids}).shape == (4, 4) and model.predict({"ids": ids[:3].astype(object)}).shape == (
+        3,
+        4,
+    )
+    with pytest.raises(serving.RefusedIdsError, match="4 ids are asked for at once, at most 3 are answered"):
+        model.predict({"ids": ids.astype(object)})
 
 
 @pytest.fixture
