@@ -332,11 +332,12 @@ def _hand_over(
         alias = job.settings.tracking.alias
         number = parent.register(model_id, name, alias, record, report.why(selection))
         model_uri = f"models:/{name}@{alias}"
-        console.print(f"\nRegistered: version {number} of {name}, which {alias} now points to", soft_wrap=True)
-        console.print(f"Load:  mlflow.pyfunc.load_model({model_uri!r}).predict({{'ids': ids}})", soft_wrap=True)
-        console.print(
-            f"Serve: mlflow models serve -m {shlex.quote(model_uri)} --env-manager local --port 5001", soft_wrap=True
-        )
+        lines = [
+            f"\nRegistered: version {number} of {name}, which {alias} now points to",
+            f"Load:  mlflow.pyfunc.load_model({model_uri!r}).predict({{'ids': ids}})",
+            f"Serve: mlflow models serve -m {shlex.quote(model_uri)} --env-manager local --port 5001",
+        ]
+        console.print("\n".join(lines), soft_wrap=True, markup=False)
 
 
 def _record(

@@ -370,4 +370,6 @@ def _decision_tags(record: Mapping[str, Any]) -> dict[str, str]:
     if runner_up is not None:
         tags["runner_up"] = runner_up["name"]
         tags["runner_up_distance"] = abs(scores[criterion] - runner_up["measures"][criterion])
+    if matrix := chosen.get("left_to_consumer"):
+        tags["left_to_consumer"] = f"{matrix['file']}: {matrix['use']}"
     return {key: str(value)[:LONGEST_TEXT] for key, value in tags.items()}

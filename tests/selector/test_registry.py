@@ -143,17 +143,19 @@ def test_the_next_version_takes_the_alias_over(record, capsys):
     assert aliases(other) == {"champion": "3", "best-1": "2"}
     capsys.readouterr()
 
+    before = [(model.name, dict(model.aliases)) for model in client.search_registered_models()]
     assert select() == 0
     assert "egistered" not in capsys.readouterr().out
-    assert [model.name for model in client.search_registered_models()] == [NAME, other]
+    assert [(model.name, dict(model.aliases)) for model in client.search_registered_models()] == before
 
 
 def test_what_is_printed_can_be_pasted(folder, record, rows, capsys):
-    assert select("tracking.register='two words'") == 0
+    assert select("tracking.register='two [b]words'") == 0
     lines = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines()[-3:])
-    assert lines["Registered"] == "version 1 of two words, which champion now points to"
+    assert lines["Registered"] == "version 1 of two [b]words, which champion now points to"
     assert (
-        lines["Serve"].strip() == "mlflow models serve -m 'models:/two words@champion' --env-manager local --port 5001"
+        lines["Serve"].strip()
+        == "mlflow models serve -m 'models:/two [b]words@champion' --env-manager local --port 5001"
     )
     got = eval(lines["Load"], {"mlflow": mlflow, "ids": np.arange(3)})
     np.testing.assert_array_equal(got, rows[:3])
