@@ -13,6 +13,7 @@ import torch
 from compressors.ops import NO_ROW, TorchOps
 from compressors.payload import Payload
 from torch import nn
+from torch.nn.functional import embedding
 
 from export.graph import DOMAIN
 
@@ -51,8 +52,18 @@ class _Recorder:
         return note
 
 
-class _TritonOps(TorchOps):
-    """Packed rows by one kernel. Ids below 0 do not count from the end."""
+class _ModuleOps(TorchOps):
+    """Rows by embedding's own lookup, which is faster than indexing: ids below 0 do not count from the end."""
+
+    def gather(self, table: Any, rows: Any) -> Any:
+        return embedding(rows, table).float()
+
+    def dequantize_gather(self, packed: Any, lut: Any, rows: Any, dim: int) -> Any:
+        return embedding(embedding(rows, packed).int(), lut).flatten(-2)[..., :dim]
+
+
+class _TritonOps(_ModuleOps):
+    """Packed rows by one kernel."""
 
     def dequantize_gather(self, packed: Any, lut: Any, rows: Any, dim: int) -> Any:
         from export.triton_kernel import dequantize_gather  # here, because triton is only there with CUDA
@@ -60,11 +71,8 @@ class _TritonOps(TorchOps):
         return dequantize_gather(packed, lut, rows, dim)
 
 
-class _OnnxOps(TorchOps):
-    """Packed rows by our operator, which `torch.onnx.export` leaves as it is, float rows by `Gather`."""
-
-    def gather(self, table: Any, rows: Any) -> Any:
-        return nn.functional.embedding(rows, table).float()
+class _OnnxOps(_ModuleOps):
+    """Packed rows by our operator, which `torch.onnx.export` leaves as it is."""
 
     def dequantize_gather(self, packed: Any, lut: Any, rows: Any, dim: int) -> Any:
         return torch.onnx.ops.symbolic(
@@ -77,7 +85,7 @@ class _OnnxOps(TorchOps):
         )
 
 
-TORCH, TRITON, ONNX = TorchOps(), _TritonOps(), _OnnxOps()
+TORCH, TRITON, ONNX = _ModuleOps(), _TritonOps(), _OnnxOps()
 
 
 class CompressedEmbedding(nn.Module):  # type: ignore[misc]  # torch has types that are not followed

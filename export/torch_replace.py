@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from compressors.base import Compressor
 from compressors.composed import Replaced
 from compressors.ops import NumpyOps
 from compressors.payload import Payload
@@ -66,6 +67,7 @@ def replace_embeddings(
     """
     if (payload is None) == (bits is None):
         raise ValueError("replace_embeddings takes either a payload or bits: give one of them")
+    method = None if bits is None else Uniform(bits)
     found: dict[nn.Module, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, nn.Embedding | nn.EmbeddingBag):
@@ -85,7 +87,10 @@ def replace_embeddings(
         if (why := _obstacle(module, several, model))
     ]:
         raise ValueError(f"not replaced: {'; '.join(reasons)}. Others can be replaced alone: give their names")
-    new = {module: _compressed(module, several[0], payload, bits) for module, several in found.items()}
+    new: dict[nn.Module, CompressedEmbedding] = {}
+    for module, several in found.items():
+        made = payload if method is None else _compressed(module, several[0], method)
+        new[module] = _in_place_of(module, made)  # type: ignore[arg-type]  # one of the two is given
     for module, several in found.items():
         for name in several:
             parent, _, child = name.rpartition(".")
@@ -159,14 +164,14 @@ def _obstacle(module: nn.Module, names: list[str], model: nn.Module) -> str | No
     return f"shares its weight with {', '.join(tied)}: give each a parameter of its own first" if tied else None
 
 
-def _compressed(module: nn.Embedding, name: str, payload: Payload | None, bits: int | None) -> CompressedEmbedding:
-    if payload is None:
-        assert bits is not None
-        try:
-            table = EmbeddingTable(_rows(module.weight, slice(None)))
-            payload = Uniform(bits).compress(table, np.random.default_rng(0))
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
+def _compressed(module: nn.Embedding, name: str, method: Compressor) -> Payload:
+    try:
+        return method.compress(EmbeddingTable(_rows(module.weight, slice(None))), np.random.default_rng(0))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _in_place_of(module: nn.Embedding, payload: Payload) -> CompressedEmbedding:
     if module.padding_idx is not None:
         row = np.array([module.padding_idx], dtype=np.int32)
         exact = _rows(module.weight, row)
