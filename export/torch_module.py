@@ -15,7 +15,7 @@ from compressors.payload import Payload
 from torch import nn
 from torch.nn.functional import embedding
 
-from export.graph import DOMAIN
+from export.functions import DOMAIN
 
 IDS = "ids"
 
@@ -145,7 +145,7 @@ class CompressedEmbedding(nn.Module):  # type: ignore[misc]  # torch has types t
         # Too large an id is an error in every kind of payload; one below 0 would count from the end.
         checked = torch.where(ids < 0, NO_ROW, ids.long())
         # A compiler fuses the verbs into a kernel of its own.
-        ops = TRITON if self.kernel == "triton" and not torch.compiler.is_compiling() else TORCH
+        ops = TRITON if not torch.compiler.is_compiling() and self.kernel == "triton" else TORCH
         try:
             return self._decode(checked, ops)
         except IndexError as error:
@@ -166,9 +166,18 @@ class CompressedEmbedding(nn.Module):  # type: ignore[misc]  # torch has types t
     @property
     def kernel(self) -> str:
         """What looks packed rows up: `triton` on CUDA where triton is installed, otherwise `torch`."""
-        packed = any(verb == "dequantize_gather" for _, verb, _ in self._steps)
         on_cuda = all(buffer.is_cuda for buffer in self.buffers())
-        return "triton" if HAS_TRITON and packed and on_cuda else "torch"
+        return "triton" if HAS_TRITON and on_cuda and self._lookups() else "torch"
+
+    @property
+    def padded(self) -> bool:
+        """Whether some packed rows hold more columns than are wanted of them."""
+        return any(dim < packed.shape[1] * lut.shape[1] for packed, lut, dim in self._lookups())
+
+    def _lookups(self) -> list[tuple[torch.Tensor, torch.Tensor, int]]:
+        """Packed rows, lookup table and columns of each lookup."""
+        operands = [operands for _, verb, operands in self._steps if verb == "dequantize_gather"]
+        return [(self.get_buffer(packed), self.get_buffer(lut), dim) for packed, lut, _, dim in operands]
 
     @property
     def nbytes(self) -> int:

@@ -12,8 +12,9 @@ from typing import Any
 import onnx
 import torch
 
-from export.graph import DOMAIN, dequantize_gather
-from export.model import OPSET
+from export.functions import DOMAIN, dequantize_gather
+from export.graph import OPSET
+from export.torch_module import CompressedEmbedding
 
 
 def torch_to_onnx(
@@ -67,17 +68,17 @@ def torch_to_onnx(
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         written = Path(folder) / path.name
         program.save(written)
-        _add_function(written)
+        held = (module for module in model.modules() if isinstance(module, CompressedEmbedding))
+        _add_function(written, padded=any(module.padded for module in held))
         onnx.checker.check_model(written, full_check=True)
         for file in sorted(Path(folder).iterdir(), key=lambda file: file == written):  # the weights before the model
             file.replace(path.parent / file.name)
 
 
-def _add_function(path: Path) -> None:
+def _add_function(path: Path, *, padded: bool) -> None:
     """Add the body of our operator to the file, which may keep its weights beside it."""
     model = onnx.load_model(path, load_external_data=False)
     versions = {entry.domain: entry.version for entry in model.opset_import}
-    if DOMAIN not in versions:
-        return
-    model.functions.append(dequantize_gather(versions[""]))
-    onnx.save_model(model, path)
+    if DOMAIN in versions:
+        model.functions.append(dequantize_gather(versions[""], padded=padded))
+        onnx.save_model(model, path)
