@@ -134,8 +134,9 @@ class CompressedEmbedding(nn.Module):  # type: ignore[misc]  # torch has types t
         """The rows `ids`, int32 or int64 of any shape, as (*ids.shape, k).
 
         Raises:
-            IndexError: an id below 0 or above n - 1, as `nn.Embedding` does: on CUDA a device-side assertion, compiled
-                by inductor a RuntimeError. Exported to ONNX, ids from -n to -1 count from the end.
+            IndexError: an id below 0 or above n - 1. On CUDA it is a device-side assertion instead, and compiled by
+                inductor that of the compiled kernel, as of an `nn.Embedding`. Exported to ONNX, ids from -n to -1 count
+                from the end.
             ValueError: ids of another type.
         """
         if ids.dtype not in (torch.int32, torch.int64):
@@ -157,8 +158,8 @@ class CompressedEmbedding(nn.Module):  # type: ignore[misc]  # torch has types t
     def _decode(self, ids: torch.Tensor, ops: TorchOps) -> torch.Tensor:
         values: dict[str, Any] = {IDS: ids, **self._buffers}
         device = ids.device.type
-        exact = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
-        with exact:
+        rounding = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        with torch.autocast(device, enabled=False) if rounding else nullcontext():
             for result, verb, operands in self._steps:
                 values[result] = getattr(ops, verb)(*(values[o] if isinstance(o, str) else o for o in operands))
         return values[self._steps[-1][0]].to(self.dtype)

@@ -8,8 +8,8 @@ import pickle
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -124,9 +124,11 @@ def test_it_says_what_it_is() -> None:
         lambda found, dtype: found.to(dtype),
         lambda found, dtype: nn.Sequential(nn.ModuleList([found])).to(dtype),
         lambda found, dtype: nn.Sequential(found).to("cpu", dtype),
-        lambda found, dtype: getattr(nn.Sequential(found), {2: "half", 8: "double"}[dtype.itemsize])()
-        if dtype != torch.bfloat16
-        else nn.Sequential(found).bfloat16(),
+        lambda found, dtype: (
+            getattr(nn.Sequential(found), {2: "half", 8: "double"}[dtype.itemsize])()
+            if dtype != torch.bfloat16
+            else nn.Sequential(found).bfloat16()
+        ),
     ],
 )
 def test_another_dtype_is_of_the_output_alone(
@@ -198,24 +200,17 @@ def test_a_copy_stands_alone(name: str, again: Callable[[nn.Module], nn.Module])
 
 
 def test_replicas_run_side_by_side() -> None:
-    # What DataParallel does, which itself needs several devices: replicas with other buffers, a thread each.
+    # What DataParallel does, which itself needs several devices: replicas with buffers of their own, a thread each.
     found = module("row-minmax-b2-scales32")
-    expected, results = found(IDS), {}
-
-    def run(i: int) -> None:
-        replica = found._replicate_for_data_parallel()
+    expected = found(IDS)
+    replicas = [found._replicate_for_data_parallel() for _ in range(4)]
+    for replica in replicas:
         replica._buffers = {name: buffer.clone() for name, buffer in found._buffers.items()}
-        for buffer in found._buffers.values() if i == 3 else ():
-            buffer.zero_()
-        results[i] = replica(IDS)
-
-    for i in range(4):
-        threads = [threading.Thread(target=run, args=(i,))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert [torch.equal(results[i], expected) for i in range(4)] == [True] * 4
+    for buffer in found.buffers():
+        buffer.zero_()
+    with ThreadPoolExecutor(4) as pool:
+        for result in pool.map(lambda replica: replica(IDS), replicas):
+            torch.testing.assert_close(result, expected, rtol=0, atol=0)
     torch.testing.assert_close(nn.DataParallel(module())(IDS), module()(IDS), rtol=0, atol=0)
 
 
@@ -249,6 +244,7 @@ def test_compiled_as_one_graph(name: str) -> None:
             compiled(torch.tensor([[[0, 0, 0], [0, wrong, 0]]]))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # of torch, about itself
 def test_compiled_by_the_default_backend() -> None:
     if not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
         pytest.skip("inductor needs a C++ compiler")
@@ -257,9 +253,6 @@ def test_compiled_by_the_default_backend() -> None:
     compiled = torch.compile(found, fullgraph=True, dynamic=True)
     for ids in (torch.arange(N), torch.tensor([7, 7])):
         torch.testing.assert_close(compiled(ids), found(ids), rtol=0, atol=0)
-    for wrong in (-1, N):
-        with pytest.raises(RuntimeError, match="index out of bounds"):  # as of a compiled nn.Embedding
-            compiled(torch.tensor([0, wrong]))
 
 
 def test_torch_transforms_it() -> None:
