@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from compressors.ops import NO_ROW, TorchOps
+from compressors.ops import NO_ROW, NumpyOps, TorchOps
 from compressors.payload import Payload
 from torch import nn
 from torch.nn.functional import embedding
@@ -42,6 +42,11 @@ class _Recorder:
         name = f"{self._prefix}{name}".replace(".", "_")
         self.params[name] = array
         return name
+
+    def successive(self, levels: str, window: int, bits: int, count: int) -> str:
+        # Of stored values alone: it is made here, and not at every lookup.
+        self.params[levels] = NumpyOps().successive(self.params[levels], window, bits, count)
+        return levels
 
     def __getattr__(self, verb: str) -> Callable[..., str]:
         def note(*operands: Any) -> str:
@@ -91,9 +96,10 @@ TORCH, TRITON, ONNX = _ModuleOps(), _TritonOps(), _OnnxOps()
 class CompressedEmbedding(nn.Module):  # type: ignore[misc]  # torch has types that are not followed
     """Looks ids up in a compressed table as `nn.Embedding` does in a weight; nothing in it is trained.
 
-    The stored arrays are buffers with the payload's names (`_` for `.`, a `lut` in place of a `codebook`). A change of
-    the dtype, by `.half()` or `.to()` of this or of any module around it, is a change of the output's: codes and
-    codebooks keep their own, and values are decoded in float32 whatever is asked for, under autocast too.
+    The stored arrays are buffers with the payload's names (`_` for `.`): a `lut` in place of a `codebook`, the `levels`
+    of a trellis in a table of at most 4 MiB. A change of the dtype, by `.half()` or `.to()` of this or of any module
+    around it, is a change of the output's: codes and codebooks keep their own, and values are decoded in float32
+    whatever is asked for, under autocast too.
 
     Attributes:
         num_embeddings: rows n.
