@@ -2,6 +2,15 @@
 
 from export.handover import OnnxExport
 from export.model import save, to_onnx
-from export.parity import OnnxDecoder, Verification, VerificationError, verify
+from export.parity import OnnxDecoder, Verification, VerificationError, available_providers, verify
 
-__all__ = ["OnnxDecoder", "OnnxExport", "Verification", "VerificationError", "save", "to_onnx", "verify"]
+__all__ = [
+    "OnnxDecoder",
+    "OnnxExport",
+    "Verification",
+    "VerificationError",
+    "available_providers",
+    "save",
+    "to_onnx",
+    "verify",
+]

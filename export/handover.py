@@ -13,7 +13,7 @@ from compressors.payload import Payload
 from onnx import helper
 
 from export.model import IR_VERSION, OPSET, save, to_onnx
-from export.parity import Verification, verify
+from export.parity import Verification, available_providers, verify
 
 OLDEST_OPSET = 15
 """`Shape` with a start, which the function body uses."""
@@ -37,7 +37,7 @@ class OnnxExport:
                 f"export.opset = {self.opset}: must be at least {OLDEST_OPSET}, and ONNX Runtime {ort.__version__} "
                 f"must load it; {OPSET} runs everywhere"
             )
-        here = ort.get_available_providers()
+        here = available_providers()
         if missing := [provider for provider in self.providers if provider not in here]:
             raise ValueError(f"export.providers names {missing}; this ONNX Runtime has {here}")
 

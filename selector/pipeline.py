@@ -28,14 +28,11 @@ from selector.budget import Budget
 from selector.candidates import Room, exact_rows, expand, parameters
 from selector.digest import candidate_key, table_digest
 from selector.measures import Measures
-from selector.measures.overlap import eos
+from selector.measures.overlap import EOS_TOLERANCE, eos
 from selector.moments import moments, table_rank
-from selector.output import check_writable, staged, write_id_map
+from selector.output import check_writable, staged, write_id_map, write_manifest
 from selector.selection import Candidate, Selection, rank_key, select
 from selector.tracking import ParentRun, Tracker, connect
-
-EOS_TOLERANCE = 1e-6
-"""How far the EOS of the exported model's own output may be from the one that was chosen by."""
 
 LEFT_OUT_TOLD = 5
 """Settings that were left out of which the reason is printed."""
@@ -301,6 +298,7 @@ def _hand_over(
         report.write_csv(folder / "candidates.csv", candidates, job.measures.keys)
         report.write_picture(folder / "pareto.png", selection, candidates)
         report.write_page(folder / "report.html", selection, candidates, record)
+        write_manifest(folder, record)
         parent.log_choice(
             metrics={"bytes": chosen.nbytes, "megabytes": chosen.nbytes / 1e6, **chosen.measures},
             tags={"chosen": chosen.name, "table_digest": job.digest},
@@ -347,7 +345,12 @@ def _record(
         "rejected": [{"name": candidate.name, "reason": reason} for candidate, reason in selection.rejected],
         "budget_bytes": job.budget,
         "criterion": selection.criterion,
-        "table": {"path": str(job.settings.table.path), **_profile(job), "digest": job.digest},
+        "table": {
+            "path": str(job.settings.table.path),
+            **_profile(job),
+            "digest": job.digest,
+            "settings": {k: v for k, v in _plain(job.settings.table).items() if k not in ("_target_", "path")},
+        },
         "verification": {**asdict(verification), "eos_from_onnx": exported_eos},
         "seed": job.settings.seed,
         "versions": {
