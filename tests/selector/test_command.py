@@ -19,6 +19,7 @@ from compressors import PCA, KMeans, Uniform, load
 from compressors.ops import NumpyOps
 from export import VerificationError
 from selector.__main__ import main, overrides
+from selector.check import Examination
 from selector.digest import table_digest
 from selector.measures import score
 from selector.output import FILES
@@ -97,6 +98,11 @@ def test_hand_over_is_complete_and_true(client, table, name, tmp_path, capsys):
     assert record["budget_bytes"] == 2000 and record["criterion"] == "eos" and record["seed"] == 0
     assert record["table"] | {"path": "", "digest": ""} == {
         **{"path": "", "digest": "", "n": N, "d": D, "rank": D, "dtype": "float32"},
+        "settings": {
+            "tokens": str(tmp_path / "t.txt"),
+            **dict.fromkeys(("format", "tensor", "keep", "counts", "sha256")),
+            "duplicates": "error",
+        },
     }
     rows = candidates(tmp_path)
     assert len(rows) == len(record["rejected"]) + 1
@@ -162,6 +168,8 @@ def test_a_pruned_table_is_handed_over_with_its_id_map(client, table, tmp_path):
     assert (record["n"], record["pruned_from"]) == (len(rows), N)
     source = read_table(tmp_path / "t.npy", tokens=tmp_path / "t.txt", keep=keep, counts=counts)
     assert record["digest"] == table_digest(source)
+    again = Examination(out)
+    assert {check.name: check.status for check in again.checks}["eos"] == "passed", "read again with keep and counts"
     assert (out / "tokens.txt").read_text().split("\n")[:-1] == names
 
     # The row of the whole table that is nearest to each decoded one is the row that the map names.
