@@ -3,6 +3,7 @@
 from export.handover import OnnxExport
 from export.model import save, to_onnx
 from export.parity import OnnxDecoder, Verification, VerificationError, available_providers, verify
+from export.words import verify_words
 
 __all__ = [
     "OnnxDecoder",
@@ -13,4 +14,5 @@ __all__ = [
     "save",
     "to_onnx",
     "verify",
+    "verify_words",
 ]

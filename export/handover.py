@@ -14,6 +14,7 @@ from onnx import helper
 
 from export.model import IR_VERSION, OPSET, save, to_onnx
 from export.parity import Verification, available_providers, verify
+from export.words import Words, check_vocabulary, write_words
 
 OLDEST_OPSET = 15
 """`Shape` with a start, which the function body uses."""
@@ -26,10 +27,14 @@ class OnnxExport:
     Attributes:
         opset: of the model.
         providers: execution providers that the model is verified on, all of which must be at hand.
+        words: whether a second model is written, which takes tokens.
+        oov: of that one, for a token that is not in the vocabulary: `error`, `zeros`, or the token whose row it gets.
     """
 
     opset: int = OPSET
     providers: Sequence[str] = ("CPUExecutionProvider",)
+    words: bool = False
+    oov: str = "error"
 
     def __post_init__(self) -> None:
         if self.opset < OLDEST_OPSET or not _loads(self.opset):
@@ -40,6 +45,17 @@ class OnnxExport:
         here = available_providers()
         if missing := [provider for provider in self.providers if provider not in here]:
             raise ValueError(f"export.providers names {missing}; this ONNX Runtime has {here}")
+        if not isinstance(self.words, bool):
+            raise ValueError(f"export.words = {self.words!r}: must be true or false")
+        if not isinstance(self.oov, str):
+            raise ValueError(f"export.oov = {self.oov!r}: must be error, zeros or a token, in quotes")
+        if self.oov != "error" and not self.words:
+            raise ValueError(f"export.oov = {self.oov!r} is for tokens, and no model takes them: add export.words=true")
+
+    def check_tokens(self, tokens: Sequence[str] | None) -> None:
+        """Raise a ValueError, before any work, unless what is asked for can be made of a table with these tokens."""
+        if self.words:
+            check_vocabulary(tokens, self.oov)
 
     def __call__(self, payload: Payload, path: Path, rng: np.random.Generator) -> Verification:
         """Write `payload` as a model to `path` and verify the file.
@@ -49,6 +65,15 @@ class OnnxExport:
         """
         save(to_onnx(payload, opset=self.opset), path)
         return verify(payload, path, rng, self.providers)
+
+    def write_words(self, model: Path, path: Path, tokens: Sequence[str], rng: np.random.Generator) -> Words:
+        """Write the model that takes tokens, of the verified one that takes ids, to `path` and verify it.
+
+        Raises:
+            ValueError: the tokens do not fit one file.
+            VerificationError: it does not give the rows of `model`.
+        """
+        return write_words(model, path, tokens, self.oov, rng, self.providers)
 
 
 def _loads(opset: int) -> bool:

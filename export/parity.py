@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -86,14 +87,14 @@ class OnnxDecoder:
         if missing := [name for name in providers if name not in self.providers]:
             raise VerificationError(f"ONNX Runtime did not use {missing}, only {self.providers}: install that provider")
 
-    def decode(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Rows `ids`, (batch, k).
+    def decode(self, ids: npt.NDArray[Any], name: str = "ids") -> npt.NDArray[np.float32]:
+        """Rows `ids`, (batch, k); `name` is the input that takes them.
 
         Raises:
             VerificationError: the model does not take them.
         """
         try:
-            vectors: npt.NDArray[np.float32] = self._session.run(None, {"ids": ids})[0]
+            vectors: npt.NDArray[np.float32] = self._session.run(None, {name: ids})[0]
         except Exception as error:  # as above
             raise VerificationError(f"{self._name} gives no rows: {error}") from error
         return vectors

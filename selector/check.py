@@ -20,7 +20,7 @@ from rich.table import Table as Grid
 
 from compressors import EmbeddingTable, Payload, __version__, load
 from compressors.training import progress
-from export import OnnxDecoder, VerificationError, available_providers, verify
+from export import OnnxDecoder, VerificationError, available_providers, verify, verify_words
 from export.arguments import settings
 from selector.digest import table_digest
 from selector.drift import TOLERANCE, Drift, drift, pair
@@ -38,6 +38,8 @@ KEYS = ("table", *(f"table.{name}" for name in READER), "tolerance", "json")
 
 NEEDED = ("selection.json", "payload.safetensors", "model.onnx")
 """Without these there is nothing to check."""
+
+WORDS = "words.onnx"
 
 LOG_WIDTH = 160
 
@@ -77,6 +79,7 @@ class Record:
         providers: execution providers that the model was verified on.
         seed: of the selection.
         run_id: of the selection.
+        oov: what the model that takes tokens does with an unknown one; None where there is no such model.
     """
 
     chosen: dict[str, Any]
@@ -88,6 +91,7 @@ class Record:
     providers: list[str]
     seed: int
     run_id: str
+    oov: str | None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -128,6 +132,7 @@ def read_record(path: Path) -> Record:
             providers=list(raw["verification"]["providers"]),
             seed=int(raw["seed"]),
             run_id=str(raw["run_id"]),
+            oov=str(raw["words"]["oov"]) if "words" in raw else None,
         )
     except KeyError as error:
         raise ValueError(f"{path.name} lacks {error}: it is of another version of eigenselect, or changed") from error
@@ -198,6 +203,8 @@ class Examination:
             self._check("tokens", self._check_tokens, "tokens.txt")
         self._check("providers", self._check_providers, "selection.json")
         self._check("model", self._check_model, *NEEDED)
+        if WORDS in self._manifest["files"]:
+            self._check("words", self._check_words, *NEEDED, "tokens.txt", WORDS)
         self._check("eos", self._check_eos, *NEEDED)
         self._compare(tolerance)
 
@@ -299,6 +306,20 @@ class Examination:
             f"{report.file_bytes:,} bytes, session {report.session_bytes / 1e6:.0f} MB, no table expanded; "
             f"on {', '.join(report.providers)}"
         )
+
+    def _check_words(self) -> str:
+        record, _ = self._found()
+        if self._tokens is None or record.oov is None:
+            raise ValueError(f"{WORDS} is handed over, and the record or tokens.txt does not say what it knows")
+        found = verify_words(
+            self.folder / "model.onnx",
+            self.folder / WORDS,
+            self._tokens,
+            record.oov,
+            np.random.default_rng(record.seed),
+            self._providers,
+        )
+        return f"{found.rows:,} tokens give the rows of model.onnx; an unknown one: {found.oov}"
 
     def _check_eos(self) -> str:
         record, payload = self._found()

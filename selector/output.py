@@ -23,6 +23,7 @@ FILES = (
     "selection.json",
     "candidates.csv",
     "model.onnx",
+    "words.onnx",
     "payload.safetensors",
     "tokens.txt",
     "id_map.csv",
@@ -31,7 +32,7 @@ FILES = (
     "report.html",
     MANIFEST,  # moved last: a move that is cut short leaves files that the manifest in the folder does not describe
 )
-"""What a hand-over consists of; `tokens.txt` only when the tokens are known, `id_map.csv` only of a pruned table."""
+"""What a hand-over may consist of: some only where there is something to say, or where they are asked for."""
 
 
 def check_writable(out: Path) -> None:

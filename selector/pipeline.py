@@ -120,6 +120,7 @@ def prepare(settings: DictConfig) -> Job:
     check_writable(out)
     with progress("reading the table", counted=False) as update:
         table = _instantiate("table", settings.table, progress=update)
+    export.check_tokens(table.tokens)
     rows = exact_rows(_plain(settings.exact_rows), table)
     allowed = budget.nbytes(table.n, table.d)
     room = Room(table.n, table.d, allowed - exact_nbytes(len(rows), table.d))
@@ -285,6 +286,14 @@ def _hand_over(
             if job.table.source_rows is not None:
                 write_id_map(folder / "id_map.csv", job.table.source_rows, job.table.tokens)
         record = _record(job, parent, selection, verification, exported)
+        if job.export.words and job.table.tokens is not None:
+            words = job.export.write_words(
+                model, folder / "words.onnx", job.table.tokens, np.random.default_rng(job.settings.seed)
+            )
+            record["words"] = {
+                **asdict(words),
+                "use": "tokens (batch,) string -> vectors; its strings are not charged to the budget",
+            }
         matrix = _method(job, chosen.name).decode_matrix(job.table, np.random.default_rng(job.settings.seed))
         if matrix is not None:
             np.save(folder / "decode_matrix.npy", matrix)
