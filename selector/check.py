@@ -405,10 +405,10 @@ def show(examination: Examination, console: Console) -> None:
         console.print()
         console.print(scores)
         rows = found.rows
-        console.print(
-            f"{rows['compared']:,} rows compared by {rows['by']}; {rows['new']:,} tokens are new, "
-            f"{rows['gone']:,} gone, {rows['moved']:,} moved."
-        )
+        told = ", row i for id i: the tokens of one of the tables are not known"
+        if rows["by"] == "token":
+            told = f" by token; {rows['new']:,} tokens are new, {rows['gone']:,} gone, {rows['moved']:,} moved"
+        console.print(f"{rows['compared']:,} rows compared{told}.")
         for note in found.notes:
             console.print(f"Note: {note}.")
         console.print(f"{found.verdict}: {found.reason}.")

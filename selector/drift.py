@@ -88,7 +88,8 @@ class Drift:
         eos: `recorded` is that of the deployed payload against its own table; `deployed` and `recompressed` are
             against the newer one, over the rows compared.
         reconstruction_error_relative: likewise; None for coordinates of their own.
-        rows: how the rows were paired `by`, and how many were `compared`, are `new`, `gone` or `moved`.
+        rows: how the rows were paired `by`, how many were `compared`, and of the tokens how many are `new`, `gone` or
+            `moved`; None where they are not known.
     """
 
     verdict: Literal["keep", "re-select"]
@@ -146,7 +147,7 @@ def drift(
     reasons = []
     if pairs.new:
         first = ", ".join(map(repr, pairs.new[:5]))
-        reasons.append(f"{len(pairs.new)} of its {newer.n} tokens have no vector here (first: {first})")
+        reasons.append(f"{len(pairs.new):,} of its {newer.n:,} tokens have no vector here (first: {first})")
     if cost is None:
         reasons.append("no token of the newer table has a vector here")
     elif not cost <= tolerance:
@@ -159,7 +160,7 @@ def drift(
         )
     if pairs.moved:
         notes.append(
-            f"{pairs.moved} tokens have another row in the newer table: take ids from this folder's tokens.txt"
+            f"{pairs.moved:,} tokens have another row in the newer table: take ids from this folder's tokens.txt"
         )
     return Drift(
         verdict="re-select" if reasons else "keep",
@@ -172,9 +173,8 @@ def drift(
         rows={
             "by": pairs.by,
             "compared": len(pairs.ids),
-            "new": len(pairs.new),
-            "gone": pairs.gone,
-            "moved": pairs.moved,
+            **dict.fromkeys(("new", "gone", "moved")),
+            **({"new": len(pairs.new), "gone": pairs.gone, "moved": pairs.moved} if pairs.by == "token" else {}),
         },
     )
 

@@ -501,7 +501,9 @@ def test_without_tokens_rows_are_compared_by_their_place(
     rows = vectors()
     rows[3] *= 2
     verdicts = compared(out, tmp_path, rows, None)
-    assert verdicts.rows == {"by": "row", "compared": N, "new": 0, "gone": 0, "moved": 0}
+    assert verdicts.rows == {"by": "row", "compared": N, "new": None, "gone": None, "moved": None}
+    command([str(out), *write_table(tmp_path / "changed", rows)])
+    assert "400 rows compared, row i for id i: the tokens of one of the tables" in capsys.readouterr().out
     assert verdicts.eos["deployed"] == pytest.approx(true_eos(rows, decoded(out)), abs=1e-6)
     assert command([str(out), *write_table(tmp_path / "longer", np.concatenate([rows, rows]))]) == 2
     assert capsys.readouterr().err == (
