@@ -212,7 +212,7 @@ def rebuilt(compressor: str, settings: Mapping[str, Any]) -> Compressor:
         if "." in name:
             continue
         inner = {key.removeprefix(f"{name}."): each for key, each in settings.items() if key.startswith(f"{name}.")}
-        given[name] = rebuilt(value, inner) if inner else _tuples(value)
+        given[name] = rebuilt(value, inner) if inner else value
     kind = getattr(compressors, compressor, None)
     if not isinstance(kind, type) or not issubclass(kind, Compressor):
         raise ValueError(f"{compressor} is no method of this program")
@@ -220,7 +220,3 @@ def rebuilt(compressor: str, settings: Mapping[str, Any]) -> Compressor:
         return kind(**given)
     except TypeError as error:
         raise ValueError(f"{compressor} does not take these settings: {error}") from error
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -151,7 +151,11 @@ def test_the_first_and_the_last_token_are_always_compared(
 @pytest.mark.parametrize("stated", ["error", "zeros", "[UNK]", "token7"])
 def test_another_policy_than_the_stated_one_is_seen(made: str, stated: str, tmp_path: Path) -> None:
     model, tokens, _ = small()
-    if made != stated:
+    if made == stated:
+        save(model, tmp_path / "model.onnx")
+        rng = np.random.default_rng(0)
+        assert write_words(tmp_path / "model.onnx", tmp_path / "words.onnx", tokens, made, rng, CPU).oov == made
+    else:
         told = refused(model, to_words(model, tokens, made), tokens, stated, tmp_path)
         if made == "error":
             assert told.startswith("words.onnx gives no rows: ")
@@ -166,6 +170,14 @@ def test_the_default_of_the_operator_would_be_seen(tmp_path: Path) -> None:
     (default,) = (attribute for attribute in built.graph.node[0].attribute if attribute.name == "default_int64")
     default.i = -1
     assert refused(model, built, tokens, "error", tmp_path) == "words.onnx: the unknown token '?' is not an error"
+
+
+def test_an_empty_batch_of_another_shape_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokens, expected = small()
+    real = words.OnnxDecoder.decode
+    monkeypatch.setattr(words.OnnxDecoder, "decode", lambda *given: real(*given) if len(given[1]) else expected[:1])
+    told = refused(model, to_words(model, tokens, "error"), tokens, "error", tmp_path)
+    assert told == "words.onnx: no tokens give vectors of shape (1, 13)"
 
 
 def test_a_vocabulary_that_does_not_fit_one_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

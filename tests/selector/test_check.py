@@ -356,6 +356,7 @@ def test_a_provider_that_is_not_here_is_told(out: Path) -> None:
 UNUSABLE = {
     "no folder": (lambda out: shutil.rmtree(out), [], "is no folder"),
     "no manifest": (lambda out: (out / MANIFEST).unlink(), [], "has no manifest.json"),
+    "no manifest, and no table": (lambda out: (out / MANIFEST).unlink(), ["table=nowhere.npy"], "has no manifest.json"),
     "newer manifest": (
         lambda out: edit(out / MANIFEST, lambda manifest: manifest.update(version=2)),
         [],
@@ -525,6 +526,16 @@ def test_a_folder_that_failed_is_not_compared(out: Path, tmp_path: Path) -> None
     flip(out / "report.html", 100)
     newer = EmbeddingTable(vectors() + np.float32(0.01), TOKENS)
     assert (Examination(out, newer).drift, Examination(out, newer).exit_code) == (None, 1)
+
+
+def test_the_method_is_repeated_with_its_seed() -> None:
+    table = EmbeddingTable(vectors(), TOKENS)
+    payload = Uniform(2, "stochastic").compress(table, np.random.default_rng(5))
+    settings = {"bits": 2, "rounding": "stochastic"}
+    chosen = {"name": "u", "compressor": "Uniform", "parameters": settings, "measures": {"eos": 0.5}}
+    whole, pairs = payload.read(slice(None)), drift.pair(N, TOKENS, table)
+    costs = [drift.drift(table, pairs, lambda ids: whole[ids], chosen, aligned=True, seed=seed).cost for seed in (5, 6)]
+    assert costs[0] == 0 != costs[1]
 
 
 def test_the_comparison_holds_a_block_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
