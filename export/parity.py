@@ -146,7 +146,7 @@ def verify(
     limits = {
         "relative_error": RELATIVE_ERROR,
         "file_bytes": payload.nbytes + overhead,
-        "constant_bytes": payload.nbytes + widened + overhead,
+        "constant_bytes": payload.nbytes + widened + payload.lookup_bytes + overhead,
         "session_bytes": 2 * payload.nbytes + MEMORY_SLACK,
     }
     for name, limit in limits.items():
