@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from export.handover import OnnxExport
 from export.model import load, save, to_onnx
-from export.parity import OnnxDecoder, Verification, VerificationError, verify
+from export.parity import OnnxDecoder, Verification, VerificationError, available_providers, verify
+from export.words import verify_words
 
 if TYPE_CHECKING:
     from export.torch_module import CompressedEmbedding
@@ -18,12 +19,14 @@ __all__ = [
     "OnnxExport",
     "Verification",
     "VerificationError",
+    "available_providers",
     "load",
     "replace_embeddings",
     "save",
     "to_onnx",
     "torch_to_onnx",
     "verify",
+    "verify_words",
 ]
 
 _TORCH = {
