@@ -1,0 +1,128 @@
+"""What a task is, and which ones a folder holds.
+
+Layout of the folder: `sentence/NAME.tsv`, or `NAME.train.tsv`, `NAME.test.tsv` and optionally `NAME.dev.tsv`, with a
+label and a tokenised text a line; `wordsim/NAME.txt` with two words and a score a line;
+`wordsim/questions-words.txt` with four words a line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.float32]
+Known = npt.NDArray[np.bool_]
+Ids = npt.NDArray[np.int64]
+
+
+class Task(ABC):
+    """Something to do with word vectors that gets a score, of which more is better.
+
+    Attributes:
+        name: unique among the tasks.
+        words: the distinct words that it looks up.
+        files: what it was read from.
+    """
+
+    seeded = False
+    """Whether the score depends on a seed, and not on the vectors alone."""
+
+    name: str
+    words: Sequence[str]
+    files: Sequence[Path]
+
+    @abstractmethod
+    def score(self, vectors: Vectors, known: Known, seed: int) -> float:
+        """What is reached with the (len(words), k) vectors of `words`; those that are not `known` are zero."""
+
+    @abstractmethod
+    def missing(self, known: Known) -> float:
+        """Share of what is looked up that is not `known`: of the tokens of sentences, of pairs, of questions."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its name, its files and the sources of this package: a score is good for these alone."""
+        digest = hashlib.sha256(self.name.encode())
+        for path in [*sorted(Path(__file__).parent.glob("*.py")), *self.files]:
+            digest.update(b"\0" + path.name.encode() + b"\0" + path.read_bytes())
+        return digest.hexdigest()
+
+
+class Vocabulary:
+    """Words in the order in which they were first asked for."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, int] = {}
+
+    def ids(self, words: Iterable[str]) -> list[int]:
+        """The id of each word, a new one for each new word."""
+        return [self._ids.setdefault(word, len(self._ids)) for word in words]
+
+    @property
+    def words(self) -> list[str]:
+        """Every word in the order of the ids."""
+        return list(self._ids)
+
+
+def rows_of_words(words: Iterable[str], row_of: Mapping[str, int]) -> Ids:
+    """The row of each word, as it is written or else lower-cased; -1 of one that the table lacks."""
+    return np.array([row_of.get(word, row_of.get(word.lower(), -1)) for word in words], dtype=np.int64)
+
+
+def lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as UTF-8 text: {error}") from error
+
+
+def find(folder: Path, include: Sequence[str]) -> list[Task]:
+    """The tasks of a folder whose names match one of the patterns `include`, by name.
+
+    Raises:
+        ValueError: no folder, no task in it, a pattern that matches none, or a file of another form.
+    """
+    from selector.evidence.analogy import Analogy
+    from selector.evidence.cnn import SentenceCNN
+    from selector.evidence.linear import SentenceLinear
+    from selector.evidence.sentences import read_sentences
+    from selector.evidence.wordsim import WordSimilarity
+
+    if not folder.is_dir():
+        raise ValueError(f"validate.tasks = {folder} is no folder: name one with sentence/NAME.tsv or wordsim/NAME.txt")
+    sentences: dict[str, list[Path]] = {}
+    for path in sorted((folder / "sentence").glob("*.tsv")):
+        sentences.setdefault(path.name.split(".")[0], []).append(path)
+    pairs = {path.stem.removeprefix("EN-"): path for path in sorted((folder / "wordsim").glob("*.txt"))}
+    questions = pairs.pop("questions-words", None)
+    models: tuple[tuple[str, type[SentenceLinear] | type[SentenceCNN]], ...]
+    models = (("linear", SentenceLinear), ("cnn", SentenceCNN))
+    names = [f"{model}_{name}" for model, _ in models for name in sentences]
+    names += [f"wordsim_{name}" for name in pairs] + ["analogy"] * (questions is not None)
+    if not names:
+        raise ValueError(f"validate.tasks = {folder} holds no task: it needs sentence/NAME.tsv or wordsim/NAME.txt")
+    for pattern in include:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(f"validate.include has {pattern!r}, which no task matches; there are {', '.join(names)}")
+    wanted = {name for name in names if any(fnmatchcase(name, pattern) for pattern in include)}
+    found: list[Task] = []
+    for name, files in sentences.items():
+        uses = [(model, kind) for model, kind in models if f"{model}_{name}" in wanted]
+        if uses:
+            read = read_sentences(files)
+            found += [kind(f"{model}_{name}", files, read) for model, kind in uses]
+    found += [WordSimilarity(f"wordsim_{name}", path) for name, path in pairs.items() if f"wordsim_{name}" in wanted]
+    if questions is not None and "analogy" in wanted:
+        found.append(Analogy("analogy", questions))
+    return sorted(found, key=lambda task: task.name)
