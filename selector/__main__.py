@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 import traceback
+from collections.abc import Callable
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -24,7 +25,8 @@ MLPROJECT = "--mlproject"
 
 LOG_WIDTH = 160
 
-_exit_codes: list[int] = [0]
+exit_codes: list[int] = [0]
+"""Of the jobs of this command so far."""
 
 
 def say(error: BaseException) -> None:
@@ -35,10 +37,15 @@ def say(error: BaseException) -> None:
     print(f"error: {known}{': --cfg job prints every setting' if hydra_cure else ''}", file=sys.stderr)
 
 
+def console() -> Console:
+    """Where results are printed; lines of a log are not wrapped to the 80 columns of a terminal that is not there."""
+    return Console(width=None if sys.stdout.isatty() else LOG_WIDTH, highlight=False)
+
+
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
 def job(settings: DictConfig) -> None:
     """One selection; what went wrong is told here and remembered, so that the other jobs of a sweep go on."""
-    _exit_codes.append(_run(settings))
+    exit_codes.append(_run(settings))
 
 
 def _run(settings: DictConfig) -> int:
@@ -53,9 +60,7 @@ def _run(settings: DictConfig) -> int:
         say(error)
         return 2
     try:
-        # Lines of a log are not wrapped to the 80 columns of a terminal that is not there.
-        console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH, highlight=False)
-        run(prepared, console, sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
+        run(prepared, console(), sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
     except NothingFitsError as error:
         say(error)
         return 3
@@ -82,12 +87,12 @@ def overrides(arguments: list[str]) -> list[str]:
     return [override for word in words for override in shlex.split(word)]
 
 
-def main() -> None:
-    """Run and exit."""
+def execute(job: Callable[[], None]) -> None:
+    """Run a command's `job` on the arguments of this process and exit."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing several lines and exiting with 1
-    _exit_codes[:] = [0]
+    exit_codes[:] = [0]
     try:
         sys.argv[1:] = overrides(sys.argv[1:])
         job()
@@ -99,7 +104,12 @@ def main() -> None:
     except Exception:
         traceback.print_exc()
         sys.exit(1)
-    sys.exit(max(_exit_codes))
+    sys.exit(max(exit_codes))
+
+
+def main() -> None:
+    """Run and exit."""
+    execute(job)
 
 
 if __name__ == "__main__":

@@ -65,15 +65,15 @@ def _beside(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def staged(out: Path) -> Iterator[Path]:
-    """A folder to write the hand-over to; its files move into `out` when the block ends well, else nothing does.
+def staged(out: Path, files: Sequence[str] = FILES) -> Iterator[Path]:
+    """A folder to write `files` to; they move into `out` when the block ends well, else nothing does.
 
-    Files of `out` that are not part of a hand-over stay as they are.
+    Those of `files` that were not written are removed from `out`; its other files stay as they are.
     """
     with _beside(out) as folder:
         yield folder
         out.mkdir(exist_ok=True)
-        for name in FILES:
+        for name in files:
             if (folder / name).exists():
                 (folder / name).replace(out / name)
             else:

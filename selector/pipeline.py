@@ -180,7 +180,7 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
     settings = job.settings
     with job.tracker.parent(f"select {Path(str(settings.table.path)).name}", sweep=sweep) as parent:
         parent.log_settings(_parent_params(job), OmegaConf.to_yaml(settings))
-        parent.log_table(Path(str(settings.table.path)).name, str(settings.table.path), job.digest, _profile(job))
+        parent.log_table(Path(str(settings.table.path)).name, str(settings.table.path), job.digest, profile(job))
         if job.left_out:
             more = len(job.left_out) - LEFT_OUT_TOLD
             console.print(f"{len(job.left_out)} settings cannot be used here and are left out:")
@@ -218,11 +218,7 @@ def _sweep(job: Job, parent: ParentRun) -> tuple[list[Candidate], tuple[str, Pay
     with progress("measuring candidates") as update:
         for done, (compressor, nbytes) in enumerate(job.compressors):
             update(done, len(job.compressors))
-            settings = parameters(compressor)
-            candidate = Candidate(compressor.name, type(compressor).__name__, settings, nbytes, "over_budget")
-            key = candidate_key(
-                candidate.compressor, settings, job.digest, job.settings.seed, job.settings.measures.lambdas
-            )
+            candidate, key = identify(job, compressor, nbytes, job.settings.seed)
             run_id, metrics = earlier.get(key, (None, {}))
             known = {name: metrics[name] for name in job.measures.keys if name in metrics}
             fits = nbytes <= job.budget
@@ -234,20 +230,27 @@ def _sweep(job: Job, parent: ParentRun) -> tuple[list[Candidate], tuple[str, Pay
             else:
                 started = time.time()
                 if fits:
-                    candidate, payload = _measure(job, compressor, candidate)
+                    candidate, payload = measure(job, compressor, candidate, job.settings.seed)
                     if payload is not None and job.settings.criterion in candidate.measures:
                         rank = rank_key(candidate, job.settings.criterion)
                         best = (rank, payload) if best is None or rank < best[0] else best
-                logged = parent.log_candidate(candidate, key, job.digest, started=started)
+                logged = parent.log_candidate(candidate, key, job.digest, seed=job.settings.seed, started=started)
                 candidate = dataclasses.replace(candidate, run_id=logged)
             candidates.append(candidate)
     return candidates, None if best is None else (best[0][2], best[1]), reused
 
 
-def _measure(job: Job, compressor: Compressor, candidate: Candidate) -> tuple[Candidate, Payload | None]:
+def identify(job: Job, compressor: Compressor, nbytes: int, seed: int) -> tuple[Candidate, str]:
+    """A candidate before any work, and the key under which its results are found again."""
+    settings = parameters(compressor)
+    candidate = Candidate(compressor.name, type(compressor).__name__, settings, nbytes, "over_budget")
+    return candidate, candidate_key(candidate.compressor, settings, job.digest, seed, job.settings.measures.lambdas)
+
+
+def measure(job: Job, compressor: Compressor, candidate: Candidate, seed: int) -> tuple[Candidate, Payload | None]:
     """Compress and score; whatever goes wrong is that candidate's failure, not the sweep's."""
     try:
-        payload = compressor.compress(job.table, np.random.default_rng(job.settings.seed))
+        payload = compressor.compress(job.table, np.random.default_rng(seed))
         scores = job.measures(moments(job.table, payload.read, aligned=payload.aligned))
     except Exception as error:
         return dataclasses.replace(candidate, status="failed", reason=f"{type(error).__name__}: {error}"), None
@@ -369,7 +372,7 @@ def _record(
         "criterion": selection.criterion,
         "table": {
             "path": str(job.settings.table.path),
-            **_profile(job),
+            **profile(job),
             "digest": job.digest,
             "settings": {k: v for k, v in _plain(job.settings.table).items() if k not in ("_target_", "path")},
         },
@@ -384,10 +387,11 @@ def _record(
     }
 
 
-def _profile(job: Job) -> dict[str, Any]:
+def profile(job: Job) -> dict[str, Any]:
+    """What a record says of the table beside its path and digest."""
     table = job.table
-    profile = {"n": table.n, "d": table.d, "rank": job.rank, "dtype": table.vectors.dtype.name}
-    return profile if table.source_n is None else {**profile, "pruned_from": table.source_n}
+    found = {"n": table.n, "d": table.d, "rank": job.rank, "dtype": table.vectors.dtype.name}
+    return found if table.source_n is None else {**found, "pruned_from": table.source_n}
 
 
 def _parent_params(job: Job) -> dict[str, Any]:

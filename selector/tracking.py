@@ -42,6 +42,9 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 
 PAGE = 1_000
 
+DOWNSTREAM = "downstream_"
+"""A task's score is the metric of this and its name, and its digest the tag of the same key."""
+
 MODEL = "embedding"
 """Name of the logged model."""
 
@@ -151,17 +154,22 @@ class Tracker:
     outer_run: str | None
 
     @contextmanager
-    def parent(self, name: str, *, sweep: bool) -> Iterator[ParentRun]:
+    def parent(self, name: str, *, sweep: bool, role: str = "selection") -> Iterator[ParentRun]:
         """The run of one selection: FINISHED when the block ends well, FAILED with the reason when it does not.
 
         It is the outer run itself, or a child of it when this selection is one of a sweep's.
+
+        Args:
+            name: of the run.
+            sweep: this is one of several jobs of a Hydra multirun.
+            role: the run's tag `role`: `selection`, or `evidence` for a run of `validate`.
         """
         if self.outer_run and not sweep:
             run_id = self.outer_run
         else:
             tags = {MLFLOW_PARENT_RUN_ID: self.outer_run} if self.outer_run else {}
             run_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
-        self.client.set_tag(run_id, "role", "selection")
+        self.client.set_tag(run_id, "role", role)
         try:
             yield ParentRun(self, run_id)
         except BaseException as error:
@@ -186,6 +194,15 @@ class Tracker:
             token = page.token
             if not token:
                 return found
+
+    def downstream(self, run_id: str) -> dict[str, tuple[str, float]]:
+        """What was reached with a candidate: task -> (digest of the task, score)."""
+        data = self.client.get_run(run_id).data
+        return {
+            task: (data.tags[key], data.metrics[key])
+            for key in data.metrics
+            if (task := key.removeprefix(DOWNSTREAM)) != key and key in data.tags
+        }
 
     def address(self, table_digest: str) -> str:
         """Where the UI shows the candidates of a table as a chart, ordered by EOS."""
@@ -227,7 +244,7 @@ class ParentRun:
         )
         self.tracker.client.log_inputs(self.run_id, [DatasetInput(dataset)])
 
-    def log_candidate(self, candidate: Candidate, key: str, table_digest: str, *, started: float) -> str:
+    def log_candidate(self, candidate: Candidate, key: str, table_digest: str, *, seed: int, started: float) -> str:
         """One child run, begun at `started` (seconds); its id. A failed candidate is a FAILED run and has no score."""
         client = self.tracker.client
         run = client.create_run(
@@ -242,6 +259,7 @@ class ParentRun:
             "within_budget": str(candidate.status != "over_budget").lower(),
             "candidate_key": key,
             "table_digest": table_digest,
+            "seed": str(seed),
             **({"reason": candidate.reason[:5000]} if candidate.reason else {}),
         }
         sizes = {"bytes": candidate.nbytes, "megabytes": candidate.nbytes / 1e6}
@@ -254,10 +272,22 @@ class ParentRun:
         client.set_terminated(run.info.run_id, "FAILED" if candidate.status == "failed" else "FINISHED")
         return str(run.info.run_id)
 
+    def log_downstream(self, run_id: str, scores: Mapping[str, tuple[str, float]]) -> None:
+        """What was reached with a candidate, on its own run: task -> (digest of the task, score)."""
+        self._batch(
+            run_id,
+            metrics={f"{DOWNSTREAM}{task}": score for task, (_, score) in scores.items()},
+            tags={f"{DOWNSTREAM}{task}": digest for task, (digest, _) in scores.items()},
+        )
+
+    def log_files(self, files: Path) -> None:
+        """Every file of the folder `files` as an artifact of this run."""
+        self.tracker.client.log_artifacts(self.run_id, str(files))
+
     def log_choice(self, metrics: Mapping[str, float], tags: Mapping[str, str], description: str, files: Path) -> None:
         """The choice on the parent, and every file of `files` as its artifact."""
         self._batch(self.run_id, metrics=metrics, tags={**tags, "mlflow.note.content": description})
-        self.tracker.client.log_artifacts(self.run_id, str(files))
+        self.log_files(files)
 
     def log_model(self, onnx_model: Any, record: Mapping[str, Any]) -> str:
         """The chosen model as a logged model of this run; its id.

@@ -8,6 +8,7 @@ label and a tokenised text a line; `wordsim/NAME.txt` with two words and a score
 from __future__ import annotations
 
 import hashlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -19,6 +20,10 @@ import numpy.typing as npt
 Vectors = npt.NDArray[np.float32]
 Known = npt.NDArray[np.bool_]
 Ids = npt.NDArray[np.int64]
+
+
+SOURCES = ("tasks", "sentences", "statistics", "wordsim")
+"""Modules of this package that a task's own rests on."""
 
 
 class Task(ABC):
@@ -47,9 +52,11 @@ class Task(ABC):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of its name, its files and the sources of this package: a score is good for these alone."""
+        """SHA-256 of its name, its files and the sources of what is done with them: a score is good for these alone."""
         digest = hashlib.sha256(self.name.encode())
-        for path in [*sorted(Path(__file__).parent.glob("*.py")), *self.files]:
+        folder = Path(__file__).parent
+        sources = [Path(inspect.getfile(type(self))), *(folder / f"{name}.py" for name in SOURCES)]
+        for path in [*sources, *self.files]:
             digest.update(b"\0" + path.name.encode() + b"\0" + path.read_bytes())
         return digest.hexdigest()
 

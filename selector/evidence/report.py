@@ -1,0 +1,183 @@
+"""What a person sees of the evidence: `evidence.json`, `evidence.html` and the table on the terminal."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from rich.console import Console
+from rich.table import Table as Grid
+
+from selector.evidence.statistics import CONFIDENCE, RESAMPLES, SAME_SIZE, STATISTICS, foretells
+from selector.measures import HIGHER_IS_BETTER
+
+if TYPE_CHECKING:
+    from selector.evidence.run import Result
+
+FILES = ("evidence.json", "evidence.html")
+
+DEFINITIONS = {
+    "spearman": "rank correlation of a measure with performance over the candidates, the mean over the seeds of each; "
+    "the sign of a measure of which less is better is turned (May et al. 2019, Table 1)",
+    "selection_error": "share of all pairs of candidates of which the measure picks the one that performs worse; "
+    "a pair that it ties counts as half, one that performs equally as right (Table 2)",
+    "selection_error_equal_bytes": "the same over the pairs of which the larger one has at most "
+    f"{SAME_SIZE:.0%} more bytes than the smaller one",
+    "largest_loss": "the most performance that picking by the measure loses on any pair; a tie is picked as badly as "
+    "can be (Table 17)",
+    "largest_loss_equal_bytes": "the same over the pairs of equal bytes",
+    "intervals": f"{CONFIDENCE:.0%} percentile bootstrap of {RESAMPLES:,} resamples of the candidates, each with its "
+    "seeds resampled",
+    "overall": "mean over the tasks; of the losses the largest",
+}
+
+HEADINGS = {
+    "spearman": "Spearman",
+    "selection_error": "selection error",
+    "selection_error_equal_bytes": "at equal bytes",
+    "largest_loss": "largest loss",
+    "largest_loss_equal_bytes": "at equal bytes ",
+}
+
+COLUMNS, WIDTH, HEIGHT = 4, 1200, 260
+"""Plots in a row; pixels of a row."""
+
+
+def statistics(task: str, results: Sequence[Result], measures: Sequence[str]) -> dict[str, Any]:
+    """Measure -> number of candidates and every statistic with its interval, on one task."""
+    performance: dict[str, list[float]] = {}
+    for result in results:
+        if task in result.scores:
+            performance.setdefault(result.candidate.name, []).append(result.scores[task])
+    nbytes = {result.candidate.name: result.candidate.nbytes for result in results}
+    found: dict[str, Any] = {}
+    for key in measures:
+        sign = 1 if key in HIGHER_IS_BETTER else -1
+        values: dict[str, list[float]] = {}
+        for result in results:
+            if task in result.scores and key in result.candidate.measures:
+                values.setdefault(result.candidate.name, []).append(sign * result.candidate.measures[key])
+        whole = {name: each for name, each in values.items() if len(each) == len(performance[name])}
+        intervals = foretells(whole, performance, nbytes)
+        found[key] = {"candidates": len(whole), **{name: asdict(each) for name, each in intervals.items()}}
+    return found
+
+
+def overall(tasks: dict[str, Any], measures: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """Measure -> statistic over all tasks that have it: the mean, of the losses the largest."""
+    found: dict[str, dict[str, float | None]] = {}
+    for key in measures:
+        found[key] = {}
+        for statistic in STATISTICS:
+            each = [task["measures"][key][statistic]["value"] for task in tasks.values()]
+            values = [value for value in each if value is not None]
+            together = max if statistic.startswith("largest") else lambda some: sum(some) / len(some)
+            found[key][statistic] = together(values) if values else None
+    return found
+
+
+def show(console: Console, evidence: dict[str, Any]) -> None:
+    """The statistics over all tasks, best correlation first."""
+    grid = Grid(box=None, pad_edge=False)
+    grid.add_column("measure")
+    for heading in HEADINGS.values():
+        grid.add_column(heading, justify="right")
+    for key, row in _ranked(evidence["overall"]):
+        grid.add_row(key, *(_text(row[statistic]) for statistic in STATISTICS))
+    console.print(grid)
+    count = len({result["candidate"] for result in evidence["results"] if result["scores"]})
+    console.print(
+        f"\n{count} candidates, {len(evidence['seeds'])} seeds. Mean over {', '.join(evidence['tasks'])}; "
+        "of the losses the largest.",
+        soft_wrap=True,
+    )
+
+
+def _ranked(rows: dict[str, dict[str, float | None]]) -> list[tuple[str, dict[str, float | None]]]:
+    def place(item: tuple[str, dict[str, float | None]]) -> tuple[bool, float, str]:
+        value = item[1]["spearman"]
+        return (value is None, -(value or 0), item[0])
+
+    return sorted(rows.items(), key=place)
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def write(folder: Path, evidence: dict[str, Any]) -> None:
+    """Both files."""
+    text = json.dumps(evidence, indent=2, allow_nan=False)
+    (folder / "evidence.json").write_text(text + "\n", encoding="utf-8")
+    table = evidence["table"]
+    title = f"What the measures of {Path(table['path']).name} foretell"
+    words = "".join(f"<dt>{html.escape(k)}<dd>{html.escape(v)}" for k, v in evidence["definitions"].items())
+    summary = _grid(
+        ["measure", *HEADINGS.values()],
+        [[key, *(_text(row[statistic]) for statistic in STATISTICS)] for key, row in _ranked(evidence["overall"])],
+    )
+    sections, first = [], True
+    for name, task in evidence["tasks"].items():
+        chart = _picture(name, evidence).to_html(full_html=False, include_plotlyjs=first, div_id=f"plot-{name}")
+        missing = (
+            "" if task["missing"] is None else f"<p>{task['missing']:.1%} of what it looks up is not in the table."
+        )
+        sections.append(f"<h2>{html.escape(name)}</h2>{missing}{_table(task['measures'])}{chart}")
+        first = False
+    (folder / "evidence.html").write_text(
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>eigenselect: {html.escape(title)}</title>"
+        "<style>body{font:15px sans-serif;margin:2em auto;max-width:80em}td,th{padding:.2em .8em;text-align:right}"
+        "td:first-child,th:first-child{text-align:left}dt{font-weight:bold}</style>"
+        f"<h1>{html.escape(title)}</h1><p>{table['n']:,} x {table['d']}, candidates of at most "
+        f"{evidence['budget_bytes']:,} bytes, seeds {', '.join(map(str, evidence['seeds']))}.</p>"
+        f"<h2>Over all tasks</h2>{summary}<dl>{words}</dl>{''.join(sections)}</html>",
+        encoding="utf-8",
+    )
+
+
+def _table(measures: dict[str, Any]) -> str:
+    """A task's statistics with their intervals."""
+
+    def cell(interval: dict[str, float | None]) -> str:
+        if interval["low"] is None:
+            return _text(interval["value"])
+        return f"{_text(interval['value'])} [{_text(interval['low'])}, {_text(interval['high'])}]"
+
+    rows = [
+        [key, str(row["candidates"]), *(cell(row[statistic]) for statistic in STATISTICS)]
+        for key, row in measures.items()
+    ]
+    return _grid(["measure", "candidates", *HEADINGS.values()], rows)
+
+
+def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{html.escape(each)}" for each in headings)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(each)}" for each in row) for row in rows)
+    return f"<table><tr>{head}{body}</table>"
+
+
+def _picture(task: str, evidence: dict[str, Any]) -> go.Figure:
+    """Performance against each measure, a plot a measure and a point a candidate and seed."""
+    keys = [key for key, row in evidence["tasks"][task]["measures"].items() if row["candidates"]]
+    rows = -(-len(keys) // COLUMNS)
+    figure = make_subplots(rows, COLUMNS, subplot_titles=keys, vertical_spacing=0.25 / rows)
+    for place, key in enumerate(keys):
+        points = [each for each in evidence["results"] if task in each["scores"] and key in each["measures"]]
+        figure.add_scatter(
+            x=[each["measures"][key] for each in points],
+            y=[each["scores"][task] for each in points],
+            text=[f"{each['candidate']}, seed {each['seed']}, {each['nbytes']:,} bytes" for each in points],
+            mode="markers",
+            marker={"size": 6, "opacity": 0.6, "color": "#1f77b4"},
+            showlegend=False,
+            row=place // COLUMNS + 1,
+            col=place % COLUMNS + 1,
+        )
+    figure.update_layout(template="plotly_white", width=WIDTH, height=80 + HEIGHT * rows)
+    return figure

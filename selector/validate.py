@@ -1,0 +1,47 @@
+"""The command: `python -m selector.validate table.path=PATH budget=16MB out=DIR validate.tasks=FOLDER`.
+
+Exit codes: 0 done; 1 a bug of ours; 2 the user's input; 4 more candidates failed than allowed.
+"""
+
+from __future__ import annotations
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from selector.__main__ import console, execute, exit_codes, say
+
+
+@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="validate")
+def job(settings: DictConfig) -> None:
+    """The evidence of one selection's candidates."""
+    exit_codes.append(_run(settings))
+
+
+def _run(settings: DictConfig) -> int:
+    # Imported here: they take seconds, and `--help` or a misspelt key needs none of them.
+    from selector.evidence.run import prepare, run
+    from selector.pipeline import TooManyFailedError
+
+    try:
+        prepared = prepare(settings)
+    except (ValueError, OmegaConfBaseException) as error:
+        say(error)
+        return 2
+    try:
+        run(prepared, console(), sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
+    except TooManyFailedError as error:
+        say(error)
+        return 4
+    return 0
+
+
+def main() -> None:
+    """Run and exit."""
+    execute(job)
+
+
+if __name__ == "__main__":
+    main()
