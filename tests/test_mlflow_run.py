@@ -149,3 +149,22 @@ def test_on_a_tracking_server(server, table, tmp_path):
     assert loaded.returncode == 0, loaded.stderr
     rows = load(tmp_path / "o" / "payload.safetensors").read(slice(0, 400))
     assert np.array_equal(np.array(json.loads(loaded.stdout), np.float32), rows)
+
+
+def test_evidence_of_ones_own_scores(table, tmp_path):
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    scores = "".join(f"uniform-b{bits},{bits / 10}\n" for bits in (1, 2, 4))
+    (tmp_path / "my scores.csv").write_text(f"candidate,score\n{scores}")
+    words = (
+        f"'table.path={table}' budget=50% out={tmp_path}/o candidates.bits=[1,2,4] candidates.rates=[2] "
+        f"'validate.scores={tmp_path}/my scores.csv'"
+    )
+    run = mlflow_run(store, "-e", "validate", "-P", f"overrides={words}")
+    assert run.returncode == 0, run.stderr
+    evidence = json.loads((tmp_path / "o" / "evidence.json").read_text())
+    assert evidence["tasks"]["given"]["measures"]["eos"]["spearman"]["value"] == pytest.approx(1)
+    parent = only_parent(MlflowClient(store))
+    assert parent.info.status == "FINISHED" and parent.info.run_id == evidence["run_id"]
+    assert parent.data.tags["role"] == "evidence"
+    found = children(MlflowClient(store), evidence["run_id"])
+    assert {child.data.metrics["downstream_given"] for child in found} == {0.1, 0.2, 0.4}
