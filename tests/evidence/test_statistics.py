@@ -136,6 +136,12 @@ def test_more_seeds_of_one_candidate_only() -> None:
     assert foretells(x, y, nbytes)["spearman"].value == pytest.approx(stats.spearmanr(*means).statistic)
 
 
+def test_seeds_that_agree_change_no_interval() -> None:
+    x, y, nbytes = data(seeds=1)
+    more = [{name: values * (1 + i % 3) for i, (name, values) in enumerate(each.items())} for each in (x, y)]
+    assert foretells(*more, nbytes) == foretells(x, y, nbytes)
+
+
 def test_candidates_without_the_measure_are_left_out() -> None:
     x, y, nbytes = data()
     fewer = {name: x[name] for name in list(x)[:6]}

@@ -106,11 +106,14 @@ def test_an_empty_sentence_is_zero(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-def test_the_linear_model_is_logistic_regression(classes: int) -> None:
+def test_the_linear_model_is_logistic_regression(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "PENALTY", 0.05)
     sklearn = pytest.importorskip("sklearn.linear_model")
     rng = np.random.default_rng(classes)
     x = rng.standard_normal((300, 5)) * [1, 1, 0.1, 3, 1]
-    y = (x @ rng.standard_normal((5, classes)) + 1.5 * rng.standard_normal((300, classes))).argmax(axis=1)
+    y = (
+        2 * np.eye(classes)[0] + x @ rng.standard_normal((5, classes)) + 1.5 * rng.standard_normal((300, classes))
+    ).argmax(axis=1)
     ours = linear.fit(np.column_stack([x, np.ones(300)]), y, np.zeros((6, classes)))
     # Theirs has one vector of weights for two classes, ours two of half the size: half the penalty.
     strength = (2 if classes == 2 else 1) / (linear.PENALTY * 300)
@@ -132,6 +135,24 @@ def test_what_can_be_learnt_is_learnt(folder: Path, name: str) -> None:
     assert task.score(made, known, 0) == task.score(made * 7, known, 0), "scale is no matter"
     assert 0.2 < task.score(np.zeros_like(made), ~known, 0) < 0.8, "and nothing from nothing"
     assert task.seeded == name.startswith("cnn")
+
+
+@pytest.mark.parametrize("name", ["linear_B", "cnn_B"])
+def test_it_is_the_test_part_that_counts(folder: Path, name: str) -> None:
+    test = folder / "sentence" / "B.test.tsv"
+    test.write_text("".join(f"{1 - int(line[0])}{line[1:]}\n" for line in test.read_text().splitlines()))
+    assert reached(named(folder, name)) <= 0.05, "its labels are turned round"
+
+
+def test_features_have_mean_square_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(linear, "fit", lambda features, labels, start: seen.append(features) or start)
+    task = named(folder, "linear_A")
+    for scale in (1, 1e-3):
+        task.score(vectors(task.words) * np.float32(scale), np.ones(len(task.words), dtype=bool), 0)
+    first, second = seen[0], seen[FOLDS]
+    assert np.mean(first[:, :-1] ** 2) == pytest.approx(1, abs=0.1) and (first[:, -1] == 1).all()
+    assert np.allclose(first, second, rtol=1e-5)
 
 
 def test_the_network_is_that_of_torch_and_follows_the_seed(folder: Path) -> None:
@@ -195,6 +216,14 @@ def test_analogies(folder: Path) -> None:
         order = [i for i in np.argsort(-near) if i not in (a, b, c) and known[i]]
         right += order[0] == answer
     assert task.score(made, known, 0) == right / 120 and 0 < right < 120
+
+
+def test_an_unknown_word_is_no_answer(folder: Path) -> None:
+    (folder / "wordsim" / "questions-words.txt").write_text("a b c d\na b c x\n")
+    task = named(folder, "analogy")
+    known = np.array([word != "x" for word in task.words])
+    made = {"a": (1, 0), "b": (0, 1), "c": (1, 0), "d": (0, -1), "x": (0, 0)}
+    assert task.score(np.array([made[word] for word in task.words], np.float32), known, 0) == 1
 
 
 def test_missing_tokens_are_counted_by_occurrence(folder: Path) -> None:
