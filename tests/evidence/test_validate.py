@@ -218,6 +218,9 @@ def test_a_finished_sweep_is_taken_up_and_results_are_reused(client, table, name
     counted.clear()
     assert command(*table, *tried("tracking.resume=false", seeds="[0]")) == 0
     assert counted["linear_A"] == counted["compressed"] == len(before)
+    resumed = {each["candidate"]: each["scores"] for each in second["results"]}
+    anew = {each["candidate"]: each["scores"] for each in evidence(tmp_path)["results"]}
+    assert all(anew[one]["linear_A"] == resumed[one]["linear_A"] for one in anew), "the seed is that of the candidate"
 
 
 def test_a_stopped_run_goes_on(client, table, name, tmp_path, counted, monkeypatch):
