@@ -1,0 +1,234 @@
+"""A payload put into an existing model, in place of its embedding table.
+
+The table is found by shape and values. Its lookups become the payload's decode; what then has no use is removed, and
+all else stays as it is. The result is verified before it takes its place; the host is only read.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+from compressors.ops import NumpyOps
+from compressors.payload import Payload
+
+from export import match
+from export.external import PAGE_BYTES, data_file, data_files, write
+from export.graph import OnnxOps
+from export.proof import Proof, prove
+from export.scopes import Model, tensors
+from export.splice import Splice, add, free_prefix, opset_of, replace_lookups
+from export.stored import nbytes
+from export.tables import HostTable, find_tables
+from export.trial import Feeds, OutputDifference, Outputs, differences, give, made_inputs, read_inputs, run
+
+OLDEST_OPSET = 13
+
+Tied = Literal["refuse", "keep"]
+
+
+@dataclass(frozen=True)
+class HostReport:
+    """What `rewrite_host` did and measured; sizes in bytes.
+
+    Attributes:
+        host: the model that was rewritten.
+        table: the table in it: name, shape and stored type.
+        lookups: places where it was looked up.
+        kept_for: what else uses the table, for which it stays in the file.
+        opset: of the model.
+        host_bytes: size of the host, with its data files.
+        file_bytes: size of the rewritten model, with its data file.
+        removed_bytes: stored tensors of the host that are gone.
+        payload_bytes: the payload's `nbytes`.
+        reconstruction_error: relative one of the payload on the host's table.
+        outputs: how far each output is from the host's.
+        proof: what was verified against the host with the decoded float table put in.
+    """
+
+    host: str
+    table: str
+    lookups: int
+    kept_for: list[str]
+    opset: int
+    host_bytes: int
+    file_bytes: int
+    removed_bytes: int
+    payload_bytes: int
+    reconstruction_error: float
+    outputs: list[OutputDifference]
+    proof: Proof
+
+
+@dataclass(frozen=True, eq=False)
+class Host:
+    """A model that may be rewritten.
+
+    Attributes:
+        path: its file.
+        model: what the file holds, without its external data.
+        found: its names.
+        tables: its embedding tables.
+    """
+
+    path: Path
+    model: onnx.ModelProto
+    found: Model
+    tables: list[HostTable]
+
+    @classmethod
+    def open(cls, path: Path) -> Host:
+        """Read a model.
+
+        Raises:
+            ValueError: not a valid ONNX model of an opset that can be rewritten, or its data file cannot be used.
+        """
+        if not path.is_file():
+            raise ValueError(f"host = {path}: no such file: correct the path")
+        try:
+            model = onnx.load(path, load_external_data=False)
+            data_files(model, path.parent)
+            onnx.checker.check_model(str(path))
+        except ValueError as error:
+            raise ValueError(f"host = {path}: {error}") from error
+        except Exception as error:  # protobuf and the checker have exception classes of their own
+            raise ValueError(f"host = {path} is not a valid ONNX model: {error}") from error
+        if opset_of(model) < OLDEST_OPSET:
+            raise ValueError(
+                f"host = {path} has opset {opset_of(model)}: must be at least {OLDEST_OPSET}; "
+                "onnx.version_converter raises it"
+            )
+        found = Model(model)
+        return cls(path, model, found, find_tables(found, path.parent))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of its files."""
+        return sum(file.stat().st_size for file in self.files)
+
+    @property
+    def files(self) -> list[Path]:
+        """Its file and its data files."""
+        return [self.path, *data_files(self.model, self.path.parent)]
+
+    def table_of(self, n: int, k: int, read: match.Read, tied: Tied) -> HostTable:
+        """The table that has n rows, k columns and about the values that `read` gives.
+
+        Raises:
+            ValueError: none has, or several have; or it is used otherwise too and `tied` does not say to keep it.
+        """
+        table = match.match(self.path, self.tables, n, k, read)
+        if table.others and tied == "refuse":
+            raise ValueError(
+                f"{self.path}: {table.description} is used by {', '.join(table.others)} too (a tied output head?): it "
+                "must stay in the file, which grows by the payload; tied=keep does that"
+            )
+        return table
+
+
+def rewrite_host(
+    host: Path,
+    payload: Payload,
+    out: Path,
+    *,
+    tied: Tied = "refuse",
+    inputs: Path | None = None,
+    recorded_error: float | None = None,
+) -> HostReport:
+    """Write to `out` the model `host` with `payload` in place of its embedding table, verified.
+
+    Args:
+        host: an ONNX model; only read.
+        payload: a table of the host's own dimension.
+        out: where to; a host with external data gets its data file beside it.
+        tied: what to do if the table is used otherwise too: refuse, or keep it for that use.
+        inputs: a `.npz` file of inputs to compare the two models on; None makes some.
+        recorded_error: relative reconstruction error of the payload on the table that it was made of: the host's
+            table must agree with it.
+
+    Raises:
+        ValueError: any of it cannot be used; `out` is then as it was.
+        VerificationError: the rewritten model is not what it should be; `out` is then as it was.
+    """
+    if tied not in ("refuse", "keep"):
+        raise ValueError(f"tied = {tied!r}: must be refuse or keep")
+    if not payload.aligned:
+        raise ValueError("the payload decodes to coordinates of its own, which no model expects: choose another")
+    opened = Host.open(host)
+    _check_out(opened, out)
+    table = opened.table_of(payload.n, payload.k, lambda ids: payload.decode(ids, NumpyOps()), tied)
+    error = match.reconstruction_error(table, payload)
+    if recorded_error is not None:
+        match.check_error(host, table, error, recorded_error)
+    feeds, before = _run_host(opened, inputs)
+    host_bytes, stored = opened.nbytes, sum(map(nbytes, tensors(opened.model)))
+    with tempfile.TemporaryDirectory(prefix=".eigenselect-", dir=out.parent) as folder:
+        written = Path(folder) / out.name
+        splice, added = _put(opened, table, payload)
+        removed = stored - sum(nbytes(t) for t in tensors(opened.model) if not t.name not in added)
+        external = len(opened.files) - 1
+        write(opened.model, host.parent, written, added)
+        allowed = host_bytes - removed + PAGE_BYTES * external
+        proof, after = prove(payload, written, splice, feeds, allowed)
+        for file in (data_file(written), written):
+            if file.exists():
+                file.replace(out.with_name(file.name))
+    return HostReport(
+        host=str(host),
+        table=table.description,
+        lookups=len(table.places),
+        kept_for=table.others,
+        opset=opset_of(opened.model),
+        host_bytes=host_bytes,
+        file_bytes=proof.file_bytes,
+        removed_bytes=removed,
+        payload_bytes=payload.nbytes,
+        reconstruction_error=error,
+        outputs=differences(after, before),
+        proof=proof,
+    )
+
+
+def _check_out(host: Host, out: Path) -> None:
+    if not out.parent.is_dir():
+        raise ValueError(f"out = {out}: there is no folder {out.parent}: make it first")
+    if out.is_dir():
+        raise ValueError(f"out = {out} is a folder: name a file")
+    files = [file.resolve() for file in host.files]
+    for written in (out, data_file(out)):
+        if written.resolve() in files:
+            raise ValueError(f"out = {out} would overwrite {written} of the host: give another name")
+
+
+def _run_host(host: Host, inputs: Path | None) -> tuple[Feeds, Outputs]:
+    """Inputs for the host, and its outputs on them."""
+    feeds = (
+        made_inputs(host.model, host.tables, np.random.default_rng(0))
+        if inputs is None
+        else read_inputs(inputs, host.model)
+    )
+    try:
+        return feeds, run(host.path, feeds)
+    except Exception as error:  # ONNX Runtime has an exception class of its own for each reason
+        which = "made inputs" if inputs is None else str(inputs)
+        raise ValueError(f"host = {host.path} does not run on {which} ({error}): {give(host.model)}") from error
+
+
+def _put(host: Host, table: HostTable, payload: Payload) -> tuple[Splice, set[str]]:
+    """Change the host's model; also the names of the tensors that were added."""
+    prefix = free_prefix(host.found.names())
+    ops = OnnxOps(prefix, opset=opset_of(host.model))
+
+    def lookup(ids: str) -> tuple[list[onnx.NodeProto], str]:
+        start = len(ops.nodes)
+        rows = payload.decode(ids, ops)
+        return ops.nodes[start:], rows
+
+    splice = replace_lookups(host.found, table, prefix, lookup)
+    added = {tensor.name: tensor for tensor in ops.initializers}  # each lookup stores the same ones
+    add(host.model, list(added.values()), ops.functions())
+    return splice, {*added}
