@@ -1,7 +1,21 @@
-"""Compressed tables as ONNX models, and the proof that such a model is right."""
+"""Compressed tables as ONNX models, put into existing ones, and the proof that such a model is right."""
 
 from export.handover import OnnxExport
+from export.host import Host, HostReport, rewrite_host
 from export.model import save, to_onnx
 from export.parity import OnnxDecoder, Verification, VerificationError, verify
+from export.reader import read_table
 
-__all__ = ["OnnxDecoder", "OnnxExport", "Verification", "VerificationError", "save", "to_onnx", "verify"]
+__all__ = [
+    "Host",
+    "HostReport",
+    "OnnxDecoder",
+    "OnnxExport",
+    "Verification",
+    "VerificationError",
+    "read_table",
+    "rewrite_host",
+    "save",
+    "to_onnx",
+    "verify",
+]

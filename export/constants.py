@@ -116,7 +116,8 @@ class Tracer:
         def take(rows: Rows, at: int) -> npt.NDArray[Any]:
             factor, *offset = (number(rows, at) for number in numbers)
             codes = x.take(rows, at).astype(np.int32)
-            return (codes - offset[0].astype(np.int32) if offset else codes).astype(factor.dtype) * factor
+            values: npt.NDArray[Any] = (codes - offset[0].astype(np.int32) if offset else codes) * factor
+            return values.astype(factor.dtype)
 
         inner = [x, scale, *([zero] if zero is not None else [])]
         return Constant(
@@ -137,11 +138,18 @@ def _leaf(
     flat = (1,) * (2 - len(shape)) + shape
 
     def take(rows: Rows, axis: int) -> npt.NDArray[Any]:
-        found = values().reshape(flat)
-        return found if flat[axis] == 1 else found[rows] if axis == 0 else found[:, rows]
+        return _taken(values().reshape(flat), rows, axis)
 
     at = (owner, name)
     return Constant(shape, type, type, take, (id(owner), name), (at,), (at,))
+
+
+def _taken(array: npt.NDArray[Any], rows: Rows, axis: int) -> npt.NDArray[Any]:
+    """Rows of an axis of a 2-D array; an axis of one entry serves them all."""
+    if array.shape[axis] == 1:
+        return array
+    found: npt.NDArray[Any] = array[rows] if axis == 0 else array[:, rows]
+    return found
 
 
 def _line(part: Constant, along: int) -> Callable[[Rows, int], npt.NDArray[Any]]:
@@ -149,8 +157,7 @@ def _line(part: Constant, along: int) -> Callable[[Rows, int], npt.NDArray[Any]]
 
     def take(rows: Rows, axis: int) -> npt.NDArray[Any]:
         line = part.take(slice(None), 1)
-        line = line.T if along == 0 else line
-        return line if line.shape[axis] == 1 else line[rows] if axis == 0 else line[:, rows]
+        return _taken(line.T if along == 0 else line, rows, axis)
 
     return take
 

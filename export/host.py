@@ -15,18 +15,17 @@ import numpy as np
 import onnx
 from compressors.ops import NumpyOps
 from compressors.payload import Payload
+from onnx import helper
 
 from export import match
 from export.external import PAGE_BYTES, data_file, data_files, write
-from export.graph import OnnxOps
+from export.graph import OLDEST_OPSET, TARGETS, OnnxOps, Target
 from export.proof import Proof, prove
 from export.scopes import Model, tensors
 from export.splice import Splice, add, free_prefix, opset_of, replace_lookups
 from export.stored import nbytes
 from export.tables import HostTable, find_tables
 from export.trial import Feeds, OutputDifference, Outputs, differences, give, made_inputs, read_inputs, run
-
-OLDEST_OPSET = 13
 
 Tied = Literal["refuse", "keep"]
 
@@ -46,6 +45,7 @@ class HostReport:
         removed_bytes: stored tensors of the host that are gone.
         payload_bytes: the payload's `nbytes`.
         reconstruction_error: relative one of the payload on the host's table.
+        inputs: what the two were run on: a file, or "made".
         outputs: how far each output is from the host's.
         proof: what was verified against the host with the decoded float table put in.
     """
@@ -60,8 +60,29 @@ class HostReport:
     removed_bytes: int
     payload_bytes: int
     reconstruction_error: float
+    inputs: str
     outputs: list[OutputDifference]
     proof: Proof
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.table} of {self.host} is looked up in the payload, in {self.lookups} place(s)",
+            f"size: {self.host_bytes:,} bytes before, {self.file_bytes:,} after "
+            f"({self.removed_bytes:,} of the table out, {self.payload_bytes:,} of the payload in)",
+            f"memory to load it: {self.proof.host_session_bytes / 1e6:.0f} MB before, "
+            f"{self.proof.session_bytes / 1e6:.0f} MB after",
+            f"error of the table: {self.reconstruction_error:.4f} of its norm",
+            *(
+                f"output {output.name}: cosine {output.cosine:.6f} to the host's, largest difference "
+                f"{output.max_abs_difference:.3g}, on {'made inputs' if self.inputs == 'made' else self.inputs}"
+                for output in self.outputs
+            ),
+            "verified: the outputs are those of the host with the decoded float table put in, to "
+            f"{self.proof.relative_error:.1e}",
+        ]
+        if self.kept_for:
+            lines.insert(1, f"the table stays in the file for {', '.join(self.kept_for)}")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +157,7 @@ def rewrite_host(
     out: Path,
     *,
     tied: Tied = "refuse",
+    target: Target = "portable",
     inputs: Path | None = None,
     recorded_error: float | None = None,
 ) -> HostReport:
@@ -146,6 +168,7 @@ def rewrite_host(
         payload: a table of the host's own dimension.
         out: where to; a host with external data gets its data file beside it.
         tied: what to do if the table is used otherwise too: refuse, or keep it for that use.
+        target: what the payload's operators are chosen for; see `export.graph.Target`.
         inputs: a `.npz` file of inputs to compare the two models on; None makes some.
         recorded_error: relative reconstruction error of the payload on the table that it was made of: the host's
             table must agree with it.
@@ -156,6 +179,8 @@ def rewrite_host(
     """
     if tied not in ("refuse", "keep"):
         raise ValueError(f"tied = {tied!r}: must be refuse or keep")
+    if target not in TARGETS:
+        raise ValueError(f"target = {target!r}: must be one of {', '.join(TARGETS)}")
     if not payload.aligned:
         raise ValueError("the payload decodes to coordinates of its own, which no model expects: choose another")
     opened = Host.open(host)
@@ -168,12 +193,12 @@ def rewrite_host(
     host_bytes, stored = opened.nbytes, sum(map(nbytes, tensors(opened.model)))
     with tempfile.TemporaryDirectory(prefix=".eigenselect-", dir=out.parent) as folder:
         written = Path(folder) / out.name
-        splice, added = _put(opened, table, payload)
-        removed = stored - sum(nbytes(t) for t in tensors(opened.model) if not t.name not in added)
+        splice, added = _put(opened, table, payload, target)
+        removed = stored - sum(nbytes(t) for t in tensors(opened.model) if t.name not in added)
         external = len(opened.files) - 1
         write(opened.model, host.parent, written, added)
         allowed = host_bytes - removed + PAGE_BYTES * external
-        proof, after = prove(payload, written, splice, feeds, allowed)
+        proof, after = prove(payload, target, written, splice, feeds, host, allowed)
         for file in (data_file(written), written):
             if file.exists():
                 file.replace(out.with_name(file.name))
@@ -188,6 +213,7 @@ def rewrite_host(
         removed_bytes=removed,
         payload_bytes=payload.nbytes,
         reconstruction_error=error,
+        inputs="made" if inputs is None else str(inputs),
         outputs=differences(after, before),
         proof=proof,
     )
@@ -218,17 +244,22 @@ def _run_host(host: Host, inputs: Path | None) -> tuple[Feeds, Outputs]:
         raise ValueError(f"host = {host.path} does not run on {which} ({error}): {give(host.model)}") from error
 
 
-def _put(host: Host, table: HostTable, payload: Payload) -> tuple[Splice, set[str]]:
+def _put(host: Host, table: HostTable, payload: Payload, target: Target) -> tuple[Splice, set[str]]:
     """Change the host's model; also the names of the tensors that were added."""
     prefix = free_prefix(host.found.names())
-    ops = OnnxOps(prefix, opset=opset_of(host.model))
+    ops = OnnxOps(prefix, opset=opset_of(host.model), target=target)
 
-    def lookup(ids: str) -> tuple[list[onnx.NodeProto], str]:
+    def lookup(ids: str) -> list[onnx.NodeProto]:
         start = len(ops.nodes)
         rows = payload.decode(ids, ops)
-        return ops.nodes[start:], rows
+        if table.type == onnx.TensorProto.FLOAT16:
+            ops.as_half(rows)
+        elif table.type != onnx.TensorProto.FLOAT:
+            name = f"{prefix}Cast_of_{rows}"
+            return [*ops.nodes[start:], helper.make_node("Cast", [rows], [name], name=name, to=table.type)]
+        return ops.nodes[start:]
 
     splice = replace_lookups(host.found, table, prefix, lookup)
-    added = {tensor.name: tensor for tensor in ops.initializers}  # each lookup stores the same ones
-    add(host.model, list(added.values()), ops.functions())
-    return splice, {*added}
+    added = ops.initializers
+    add(host.model, added, ops.functions())
+    return splice, {tensor.name for tensor in added}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import helper
 
+from export.functions import operator
 from export.scopes import STANDARD, Model, Name, Scope
 from export.tables import HostTable
 
@@ -17,8 +18,8 @@ FUNCTIONS_IR = 8
 OVERRIDABLE_IR = 4
 """Before this ir_version every initializer is listed among the inputs too, and cannot be overridden."""
 
-Lookup = Callable[[str], tuple[list[onnx.NodeProto], str]]
-"""Name of the ids -> nodes that look rows up, and the name of the float32 rows."""
+Lookup = Callable[[str], list[onnx.NodeProto]]
+"""Name of the ids -> nodes that look rows up; the last one gives them, in the host's type."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,9 @@ def replace_lookups(found: Model, table: HostTable, prefix: str, lookup: Lookup)
                 uses[owner, name] = kept
         del scope.graph.node[at]
 
-    for number, place in enumerate(table.places):
-        nodes, rows = lookup(place.ids)
-        if table.type == onnx.TensorProto.FLOAT:
-            assert nodes[-1].output[0] == rows, "a decode must end in the node whose value it returns"
-            nodes[-1].output[0] = place.rows
-        else:
-            cast = f"{prefix}Cast_rows_{number}"
-            nodes.append(helper.make_node("Cast", [rows], [place.rows], name=cast, to=table.type))
+    for place in table.places:
+        nodes = lookup(place.ids)
+        nodes[-1].output[0] = place.rows
         at = next(i for i, node in enumerate(place.scope.graph.node) if place.rows in node.output)
         for node in reversed(nodes):
             place.scope.graph.node.insert(at + 1, node)
@@ -127,9 +123,17 @@ def add(
         if same is None:
             model.functions.append(function)
         elif same.SerializeToString() != function.SerializeToString():
-            raise ValueError(
-                f"the host has another {function.name} of the domain {function.domain}, of another version of this "
-                "program: rewrite the original model instead"
-            )
+            _generalise(same, opset_of(model))
         if function.domain not in {entry.domain for entry in model.opset_import}:
             model.opset_import.append(helper.make_opsetid(function.domain, 1))
+
+
+def _generalise(function: onnx.FunctionProto, opset: int) -> None:
+    """Turn a function of an earlier rewrite into the one that cuts padded rows too."""
+    bodies = [operator(function.name, opset, padded=padded) for padded in (False, True)]
+    if function.SerializeToString() not in {body.SerializeToString() for body in bodies}:
+        raise ValueError(
+            f"the host has a {function.domain}.{function.name} of another version of this program: "
+            "rewrite the original model instead"
+        )
+    function.CopyFrom(bodies[1])

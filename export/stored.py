@@ -20,12 +20,9 @@ def is_external(tensor: onnx.TensorProto) -> bool:
 def nbytes(tensor: onnx.TensorProto) -> int:
     """Bytes of the values in the file."""
     if is_external(tensor):
-        return int(_entries(tensor).get("length", 0)) or _unpacked_bytes(tensor)
-    return len(tensor.raw_data) if tensor.HasField("raw_data") else int(tensor.ByteSize())
-
-
-def _unpacked_bytes(tensor: onnx.TensorProto) -> int:
-    return math.prod(tensor.dims) * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+        whole = math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        return int(_entries(tensor).get("length", whole))
+    return int(len(tensor.raw_data) if tensor.HasField("raw_data") else tensor.ByteSize())
 
 
 def _entries(tensor: onnx.TensorProto) -> dict[str, str]:
