@@ -4,7 +4,7 @@ from export.handover import OnnxExport
 from export.host import Host, HostReport, rewrite_host
 from export.model import save, to_onnx
 from export.parity import OnnxDecoder, Verification, VerificationError, verify
-from export.reader import read_table
+from export.reader import embedding_table
 
 __all__ = [
     "Host",
@@ -13,7 +13,7 @@ __all__ = [
     "OnnxExport",
     "Verification",
     "VerificationError",
-    "read_table",
+    "embedding_table",
     "rewrite_host",
     "save",
     "to_onnx",

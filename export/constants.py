@@ -16,6 +16,12 @@ from onnx import TensorProto, helper
 from export.scopes import Name, Scope, attribute, is_standard
 from export.stored import array
 
+READ = (
+    *(TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE),
+    *(TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16, TensorProto.INT32, TensorProto.INT64),
+)
+"""Element types that are followed."""
+
 Rows = slice | npt.NDArray[np.integer]
 
 
@@ -80,11 +86,7 @@ class Tracer:
     def _stored(self, owner: Scope, name: str, tensor: onnx.TensorProto) -> Constant | None:
         key = (id(owner), name)
         if key not in self._opened:
-            try:
-                width = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-            except KeyError:  # an element type that NumPy has no name for
-                return None
-            if len(tensor.dims) > 2 or 0 in tensor.dims or tensor.data_type == TensorProto.STRING or not width:
+            if tensor.data_type not in READ or len(tensor.dims) > 2 or min(tensor.dims, default=1) < 1:
                 return None
             values = cache(lambda: array(tensor, self._folder))
             self._opened[key] = _leaf(owner, name, tuple(tensor.dims), tensor.data_type, values)
@@ -184,10 +186,12 @@ def _product(a: Constant, b: Constant | None) -> Constant | None:
     )
 
 
-def _same_entries(node: onnx.NodeProto, x: Constant) -> Constant:
+def _same_entries(node: onnx.NodeProto, x: Constant) -> Constant | None:
     """Identity, Cast and Transpose."""
     if node.op_type == "Cast":
         to = helper.get_attribute_value(attribute(node, "to"))
+        if to not in READ:
+            return None
         dtype = helper.tensor_dtype_to_np_dtype(to)
         return replace(x, type=to, take=lambda rows, axis: x.take(rows, axis).astype(dtype), key=("Cast", to, x.key))
     order = attribute(node, "perm")

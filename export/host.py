@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import onnx
@@ -23,11 +23,14 @@ from export.graph import OLDEST_OPSET, TARGETS, OnnxOps, Target
 from export.proof import Proof, prove
 from export.scopes import Model, tensors
 from export.splice import Splice, add, free_prefix, opset_of, replace_lookups
-from export.stored import nbytes
+from export.stored import nbytes, read_model
 from export.tables import HostTable, find_tables
 from export.trial import Feeds, OutputDifference, Outputs, differences, give, made_inputs, read_inputs, run
 
 Tied = Literal["refuse", "keep"]
+"""What to do with a table that is used otherwise too."""
+
+TIED: tuple[str, ...] = get_args(Tied)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class HostReport:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.table} of {self.host} is looked up in the payload, in {self.lookups} place(s)",
+            f"{self.table} of {self.host} is now the payload, which is looked up {_times(self.lookups)}",
             f"size: {self.host_bytes:,} bytes before, {self.file_bytes:,} after "
             f"({self.removed_bytes:,} of the table out, {self.payload_bytes:,} of the payload in)",
             f"memory to load it: {self.proof.host_session_bytes / 1e6:.0f} MB before, "
@@ -109,19 +112,11 @@ class Host:
             ValueError: not a valid ONNX model of an opset that can be rewritten, or its data file cannot be used.
         """
         if not path.is_file():
-            raise ValueError(f"host = {path}: no such file: correct the path")
-        try:
-            model = onnx.load(path, load_external_data=False)
-            data_files(model, path.parent)
-            onnx.checker.check_model(str(path))
-        except ValueError as error:
-            raise ValueError(f"host = {path}: {error}") from error
-        except Exception as error:  # protobuf and the checker have exception classes of their own
-            raise ValueError(f"host = {path} is not a valid ONNX model: {error}") from error
+            raise ValueError(f"{path}: no such file: correct the path")
+        model = read_model(path)
         if opset_of(model) < OLDEST_OPSET:
             raise ValueError(
-                f"host = {path} has opset {opset_of(model)}: must be at least {OLDEST_OPSET}; "
-                "onnx.version_converter raises it"
+                f"{path} has opset {opset_of(model)}: must be at least {OLDEST_OPSET}; onnx.version_converter raises it"
             )
         found = Model(model)
         return cls(path, model, found, find_tables(found, path.parent))
@@ -150,6 +145,27 @@ class Host:
             )
         return table
 
+    def run(self, inputs: Path | None) -> tuple[Feeds, Outputs]:
+        """Inputs, those of a `.npz` file or made ones, and the outputs on them.
+
+        Raises:
+            ValueError: the inputs cannot be used, or the model does not run on them.
+        """
+        feeds = (
+            made_inputs(self.model, self.tables, np.random.default_rng(0))
+            if inputs is None
+            else read_inputs(inputs, self.model)
+        )
+        try:
+            return feeds, run(self.path, feeds)
+        except Exception as error:  # ONNX Runtime has an exception class of its own for each reason
+            which = "made inputs" if inputs is None else f"those of {inputs}"
+            raise ValueError(f"{self.path} does not run on {which} ({error}): {give(self.model)}") from error
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
 
 def rewrite_host(
     host: Path,
@@ -177,8 +193,8 @@ def rewrite_host(
         ValueError: any of it cannot be used; `out` is then as it was.
         VerificationError: the rewritten model is not what it should be; `out` is then as it was.
     """
-    if tied not in ("refuse", "keep"):
-        raise ValueError(f"tied = {tied!r}: must be refuse or keep")
+    if tied not in TIED:
+        raise ValueError(f"tied = {tied!r}: must be {' or '.join(TIED)}")
     if target not in TARGETS:
         raise ValueError(f"target = {target!r}: must be one of {', '.join(TARGETS)}")
     if not payload.aligned:
@@ -189,7 +205,7 @@ def rewrite_host(
     error = match.reconstruction_error(table, payload)
     if recorded_error is not None:
         match.check_error(host, table, error, recorded_error)
-    feeds, before = _run_host(opened, inputs)
+    feeds, before = opened.run(inputs)
     host_bytes, stored = opened.nbytes, sum(map(nbytes, tensors(opened.model)))
     with tempfile.TemporaryDirectory(prefix=".eigenselect-", dir=out.parent) as folder:
         written = Path(folder) / out.name
@@ -228,20 +244,6 @@ def _check_out(host: Host, out: Path) -> None:
     for written in (out, data_file(out)):
         if written.resolve() in files:
             raise ValueError(f"out = {out} would overwrite {written} of the host: give another name")
-
-
-def _run_host(host: Host, inputs: Path | None) -> tuple[Feeds, Outputs]:
-    """Inputs for the host, and its outputs on them."""
-    feeds = (
-        made_inputs(host.model, host.tables, np.random.default_rng(0))
-        if inputs is None
-        else read_inputs(inputs, host.model)
-    )
-    try:
-        return feeds, run(host.path, feeds)
-    except Exception as error:  # ONNX Runtime has an exception class of its own for each reason
-        which = "made inputs" if inputs is None else str(inputs)
-        raise ValueError(f"host = {host.path} does not run on {which} ({error}): {give(host.model)}") from error
 
 
 def _put(host: Host, table: HostTable, payload: Payload, target: Target) -> tuple[Splice, set[str]]:

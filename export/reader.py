@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 from onnx import TensorProto
 
 from export.scopes import Model
+from export.stored import read_model
 from export.tables import HostTable, find_tables, graph_input
 
 BLOCK_BYTES = 1 << 24
 
 
-def read_table(path: Path, tensor: str | None = None) -> npt.NDArray[np.floating[Any]]:
+def embedding_table(path: Path, tensor: str | None = None) -> npt.NDArray[np.floating[Any]]:
     """Read an embedding table of an ONNX model.
 
     Args:
@@ -32,10 +32,7 @@ def read_table(path: Path, tensor: str | None = None) -> npt.NDArray[np.floating
         ValueError: not an ONNX model, or its data file cannot be used; no table of that name; none or several to
             choose from.
     """
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf has an exception class of its own
-        raise ValueError(f"{path}: not a whole ONNX model ({error}): fetch or save it again") from error
+    model = read_model(path)
     try:
         table = _chosen(find_tables(Model(model), path.parent), tensor)
     except ValueError as error:

@@ -12,6 +12,21 @@ import onnx
 from onnx import helper, numpy_helper
 
 
+def read_model(path: Path) -> onnx.ModelProto:
+    """A model without its external data.
+
+    Raises:
+        ValueError: not a valid ONNX model.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+        onnx.checker.check_model(str(path))
+    except Exception as error:  # protobuf and the checker have exception classes of their own
+        detail = " ".join(str(error).split())
+        raise ValueError(f"{path} is not a valid ONNX model ({detail}): fetch or export it again") from error
+    return model
+
+
 def is_external(tensor: onnx.TensorProto) -> bool:
     """Whether the values lie in a data file beside the model."""
     return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)

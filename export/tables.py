@@ -109,7 +109,7 @@ def find_tables(model: Model, folder: Path) -> list[HostTable]:
             if not is_standard(gather, "Gather") or ((axis := attribute(gather, "axis")) and axis.i):
                 continue
             value = tracer.trace(scope, gather.input[0])
-            if value is None or len(value.shape) != 2 or value.shape[0] < 2:
+            if value is None or len(value.shape) != 2:
                 continue
             for rows, looked_up in _rows(model, tracer, scope, gather, value):
                 table = tables.setdefault(looked_up.key, HostTable(looked_up))

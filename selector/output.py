@@ -16,6 +16,8 @@ FILES = (
     "selection.json",
     "candidates.csv",
     "model.onnx",
+    "host.onnx",
+    "host.onnx.data",
     "payload.safetensors",
     "tokens.txt",
     "id_map.csv",
@@ -23,7 +25,8 @@ FILES = (
     "pareto.png",
     "report.html",
 )
-"""What a hand-over consists of; `tokens.txt` only when the tokens are known, `id_map.csv` only of a pruned table."""
+"""What a hand-over consists of; `tokens.txt` only when the tokens are known, `id_map.csv` only of a pruned table,
+`host.onnx` only where there is a host, with its data file if that has one."""
 
 
 def check_writable(out: Path) -> None:

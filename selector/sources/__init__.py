@@ -51,8 +51,8 @@ def read_table(
 ) -> EmbeddingTable:
     """Read an embedding table.
 
-    `.npy` and safetensors tables, and those in data files of ONNX models, are memory-mapped. Text and word2vec binary tables, which may be gzipped, are
-    streamed into memory, at a constant number of blocks above the table itself.
+    `.npy` and safetensors tables, and those in data files of ONNX models, are memory-mapped. Text and word2vec binary
+    tables, which may be gzipped, are streamed into memory, at a constant number of blocks above the table itself.
 
     Args:
         path: the file.

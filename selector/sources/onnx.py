@@ -9,5 +9,5 @@ from compressors.table import Floats
 
 
 def read(path: Path, tensor: str | None = None) -> Floats:
-    """Read a table that a model looks up; see `export.read_table`."""
-    return export.read_table(path, tensor)
+    """Read a table that a model looks up; see `export.embedding_table`."""
+    return export.embedding_table(path, tensor)
