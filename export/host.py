@@ -24,7 +24,7 @@ from export.proof import Proof, prove
 from export.scopes import Model, tensors
 from export.splice import Splice, add, free_prefix, opset_of, replace_lookups
 from export.stored import nbytes, read_model
-from export.tables import HostTable, find_tables
+from export.tables import HostTable, find_tables, rows_by_input
 from export.trial import Feeds, OutputDifference, Outputs, differences, give, made_inputs, read_inputs, run
 
 Tied = Literal["refuse", "keep"]
@@ -152,7 +152,7 @@ class Host:
             ValueError: the inputs cannot be used, or the model does not run on them.
         """
         feeds = (
-            made_inputs(self.model, self.tables, np.random.default_rng(0))
+            made_inputs(self.model, rows_by_input(self.found, self.path.parent), np.random.default_rng(0))
             if inputs is None
             else read_inputs(inputs, self.model)
         )

@@ -34,6 +34,9 @@ ROUNDED_ERROR = {TensorProto.FLOAT16: 2.0**-10, TensorProto.BFLOAT16: 2.0**-7}
 FLOAT_TABLE = "eigenselect.float_table"
 BLOCK_BYTES = 1 << 24
 
+LOOKUP_BYTES = 1 << 12
+"""What the nodes of each further lookup of a table may take, for each band of rows."""
+
 MEMORY_SHARE = 1.2
 MEMORY_SLACK = 20_000_000
 """What loading may take: so much of the file, and so much beyond; or what the host takes."""
@@ -93,7 +96,7 @@ def prove(
         session_bytes=session_bytes(path),
         host_session_bytes=session_bytes(host),
     )
-    overhead = OVERHEAD_BYTES * payload.bands
+    overhead = (OVERHEAD_BYTES + LOOKUP_BYTES * (len(splice.lookups) - 1)) * payload.bands
     limits = {
         "table_error": RELATIVE_ERROR,
         "relative_error": ROUNDED_ERROR.get(splice.type, RELATIVE_ERROR),
@@ -112,6 +115,7 @@ def _write_reference(payload: Payload, target: Target, path: Path, splice: Splic
     """Write the model at `path` with the decoded float table in place of the payload; also gives its error."""
     model = onnx.load(path, load_external_data=False)
     _delete(model.graph.initializer, splice.prefix)
+    _delete(model.graph.input, splice.prefix)
     for scope in Model(model).scopes:
         for ids, rows in {*splice.lookups}:
             made = scope.made.get(rows)

@@ -42,12 +42,12 @@ def opset_of(model: onnx.ModelProto) -> int:
     return max(int(entry.version) for entry in model.opset_import if entry.domain in STANDARD)
 
 
-def free_prefix(names: set[str], stem: str = "eigenselect") -> str:
-    """A prefix that no name has."""
+def free_prefix(names: set[str]) -> str:
+    """A prefix that no name has. It is short: what names take is no part of a payload's bytes."""
     number = 0
-    while any(name.startswith(f"{stem}.{number}.") for name in names):
+    while any(name.startswith(f"es{number}.") for name in names):
         number += 1
-    return f"{stem}.{number}."
+    return f"es{number}."
 
 
 def replace_lookups(found: Model, table: HostTable, prefix: str, lookup: Lookup) -> Splice:

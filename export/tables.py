@@ -17,6 +17,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from export.constants import Constant, Tracer
+from export.functions import DOMAIN
 from export.scopes import Model, Name, Scope, attribute, is_standard
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
@@ -106,7 +107,7 @@ def find_tables(model: Model, folder: Path) -> list[HostTable]:
     tables: dict[Any, HostTable] = {}
     for scope in model.scopes:
         for gather in scope.graph.node:
-            if not is_standard(gather, "Gather") or ((axis := attribute(gather, "axis")) and axis.i):
+            if not _looks_rows_up(gather):
                 continue
             value = tracer.trace(scope, gather.input[0])
             if value is None or len(value.shape) != 2:
@@ -151,6 +152,26 @@ def _others(model: Model, table: HostTable) -> list[str]:
             elif (id(scope), node.output[0]) not in own:
                 found.append(f"{node.op_type} {node.name or node.output[0]!r}")
     return found
+
+
+def rows_by_input(model: Model, folder: Path) -> dict[str, int]:
+    """The inputs of a model in `folder` that are ids, each with the rows of the smallest table that it looks up."""
+    tracer = Tracer(folder)
+    rows: dict[str, int] = {}
+    for scope in model.scopes:
+        for node in scope.graph.node:
+            if not (node.domain == DOMAIN or _looks_rows_up(node)):
+                continue
+            table = tracer.trace(scope, node.input[0])
+            ids = graph_input(scope, node.input[-1])  # the last input of our operators too
+            if table is not None and table.shape and ids is not None:
+                rows[ids] = min(table.shape[0], rows.get(ids, table.shape[0]))
+    return rows
+
+
+def _looks_rows_up(node: onnx.NodeProto) -> bool:
+    axis = attribute(node, "axis")
+    return is_standard(node, "Gather") and (axis is None or axis.i == 0)
 
 
 def graph_input(scope: Scope, name: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,6 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 from onnx import helper
-
-from export.tables import HostTable, graph_input
 
 Feeds = Mapping[str, npt.NDArray[Any]]
 
@@ -54,18 +52,12 @@ def signature(model: onnx.ModelProto) -> str:
     return "; ".join(told)
 
 
-def made_inputs(model: onnx.ModelProto, tables: Sequence[HostTable], rng: np.random.Generator) -> Feeds:
-    """Inputs for a model: random ids for its tables, ones for masks, zeros for other integers, normal floats.
+def made_inputs(model: onnx.ModelProto, rows: Mapping[str, int], rng: np.random.Generator) -> Feeds:
+    """Inputs for a model: ids below `rows` for those named there, ones for masks, zeros for other integers, and floats.
 
     Raises:
         ValueError: an input is no tensor of numbers: inputs must be given.
     """
-    rows: dict[str, int] = {}
-    for table in tables:
-        for at in table.places:
-            name = graph_input(at.scope, at.ids)
-            if name is not None:
-                rows[name] = min(table.n, rows.get(name, table.n))
     sizes: dict[str, int] = {}
     feeds = {}
     for value in needed_inputs(model):
