@@ -2,7 +2,7 @@
 
 from export.handover import OnnxExport
 from export.host import Host, HostReport, rewrite_host
-from export.model import save, to_onnx
+from export.model import load, save, to_onnx
 from export.parity import OnnxDecoder, Verification, VerificationError, verify
 from export.reader import embedding_table
 
@@ -14,6 +14,7 @@ __all__ = [
     "Verification",
     "VerificationError",
     "embedding_table",
+    "load",
     "rewrite_host",
     "save",
     "to_onnx",

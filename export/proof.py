@@ -20,8 +20,8 @@ from export.parity import (
     RELATIVE_ERROR,
     OnnxDecoder,
     VerificationError,
+    added_bytes,
     session_bytes,
-    widened_bytes,
 )
 from export.scopes import Model, tensors
 from export.splice import OVERRIDABLE_IR, Splice, opset_of
@@ -101,7 +101,7 @@ def prove(
         "table_error": RELATIVE_ERROR,
         "relative_error": ROUNDED_ERROR.get(splice.type, RELATIVE_ERROR),
         "file_bytes": others + payload.nbytes + overhead,
-        "constant_bytes": unlike_table + payload.nbytes + widened_bytes(payload) + overhead,
+        "constant_bytes": unlike_table + payload.nbytes + added_bytes(payload) + overhead,
         "session_bytes": max(int(MEMORY_SHARE * report.file_bytes) + MEMORY_SLACK, report.host_session_bytes),
     }
     for name, limit in limits.items():

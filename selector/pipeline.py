@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from rich.console import Console
 from compressors import Compressor, EmbeddingTable, ExactRows, Payload, __version__
 from compressors.exact_rows import exact_nbytes
 from compressors.training import progress
-from export import HostReport, OnnxDecoder, OnnxExport, Verification, VerificationError
+from export import HostReport, OnnxDecoder, OnnxExport, Verification, VerificationError, load
 from selector import report
 from selector.budget import Budget
 from selector.candidates import Room, exact_rows, expand, parameters
@@ -33,7 +34,7 @@ from selector.moments import moments, table_rank
 from selector.output import check_writable, staged, write_id_map
 from selector.selection import Candidate, Selection, rank_key, select
 from selector.sources import format_of_file
-from selector.tracking import ParentRun, Tracker, connect
+from selector.tracking import ParentRun, Tracker, check_registration, connect
 
 EOS_TOLERANCE = 1e-6
 """How far the EOS of the exported model's own output may be from the one that was chosen by."""
@@ -56,7 +57,7 @@ SETTINGS = {
 }
 """Every setting. What Hydra lets a user add with a + beside them would be ignored, so it is refused."""
 
-TRACKING = {"experiment", "resume"}
+TRACKING = {"experiment", "resume", "register", "alias"}
 
 VERSIONS = ("numpy", "scipy", "onnx", "onnxruntime", "mlflow", "hydra-core")
 
@@ -125,6 +126,7 @@ def prepare(settings: DictConfig) -> Job:
         raise ValueError(f"allowed_failures = {settings.allowed_failures}: must be a share from 0 to 1")
     out = Path(str(settings.out))
     check_writable(out)
+    check_registration(settings.tracking.register, settings.tracking.alias)
     with progress("reading the table", counted=False) as update:
         table = _instantiate("table", settings.table, progress=update)
     host = _host(settings, export, table)
@@ -148,7 +150,7 @@ def prepare(settings: DictConfig) -> Job:
         export=export,
         host=host,
         out=out,
-        tracker=connect(settings.tracking.experiment),
+        tracker=connect(settings.tracking.experiment, settings.tracking.register),
     )
 
 
@@ -346,6 +348,7 @@ def _hand_over(
             description=f"**{chosen.name}**\n\n{report.why(selection)}",
             files=folder,
         )
+        model_id = parent.log_model(load(model), record)
     if job.rank < job.table.d:
         console.print(f"The table's rank is {job.rank} of {job.table.d} columns.")
     report.print_ranking(console, selection, 4 * job.table.n * job.table.d)
@@ -366,6 +369,16 @@ def _hand_over(
     console.print(f"{over} of {len(candidates)} candidates are over the budget and were not computed.")
     console.print(f"\nFiles: {job.out}", soft_wrap=True)
     console.print(f"UI:    {job.tracker.address(job.digest)}", soft_wrap=True)
+    if (name := job.settings.tracking.register) is not None:
+        alias = job.settings.tracking.alias
+        number = parent.register(model_id, name, alias, record, report.why(selection))
+        model_uri = f"models:/{name}@{alias}"
+        lines = [
+            f"\nRegistered: version {number} of {name}, which {alias} now points to",
+            f"Load:  mlflow.pyfunc.load_model({model_uri!r}).predict({{'ids': ids}})",
+            f"Serve: mlflow models serve -m {shlex.quote(model_uri)} --env-manager local --port 5001",
+        ]
+        console.print("\n".join(lines), soft_wrap=True, markup=False)
 
 
 def _rewrite_host(job: Job, payload: Payload, path: Path, chosen: Candidate) -> HostReport | None:

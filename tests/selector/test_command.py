@@ -519,7 +519,10 @@ def test_a_folded_table_leaves_its_matrix_to_the_consumer(client, table, tmp_pat
     pool = own_pool(tmp_path, f"pool: {{s: {{_target_: compressors.Spectral, fold: true, then: {then}}}}}")
     assert command(*pool, *table, "budget=9kB", "out=o") == 0
     assert "decode_matrix.npy, 12 x 12 and not charged to its bytes" in capsys.readouterr().out
-    chosen = json.loads((tmp_path / "o" / "selection.json").read_text())["chosen"]
+    record = json.loads((tmp_path / "o" / "selection.json").read_text())
+    (output,) = client.get_run(record["run_id"]).outputs.model_outputs
+    assert "decode_matrix.npy: vectors @" in client.get_logged_model(output.model_id).tags["left_to_consumer"]
+    chosen = record["chosen"]
     assert chosen["left_to_consumer"]["shape"] == [12, 12] and chosen["left_to_consumer"]["file"] == "decode_matrix.npy"
     # The columns are not the table's: what compares entries is absent.
     assert "reconstruction_error" not in chosen["measures"] and "eos" in chosen["measures"]
