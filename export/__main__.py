@@ -17,8 +17,8 @@ from typing import Any
 from compressors import load
 
 from export.arguments import settings
-from export.host import rewrite_host
 from export.parity import VerificationError
+from export.rewrite import rewrite_host
 
 REQUIRED = ("host", "payload", "out")
 KNOWN = (*REQUIRED, "tied", "target", "inputs")

@@ -14,9 +14,10 @@ from compressors.table import Table
 from onnx import helper
 
 from export.graph import OLDEST_OPSET, OPSET, TARGETS, Target
-from export.host import TIED, Host, HostReport, Tied, rewrite_host
+from export.host import TIED, Host, Tied
 from export.model import IR_VERSION, save, to_onnx
 from export.parity import Verification, verify
+from export.rewrite import HostReport, rewrite_host
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from export.parity import (
 from export.scopes import Model, tensors
 from export.splice import OVERRIDABLE_IR, Splice, opset_of
 from export.stored import nbytes
-from export.trial import Feeds, Outputs, relative_error, run
+from export.trial import Feeds, Outputs, load, relative_error, run
 
 ROUNDED_ERROR = {TensorProto.FLOAT16: 2.0**-10, TensorProto.BFLOAT16: 2.0**-7}
 """Largest relative error where rows are rounded to so few bits: those of sums may go to a neighbour."""
@@ -152,7 +152,7 @@ def _run(path: Path, feeds: Feeds) -> tuple[Outputs, int]:
     """Outputs, and bytes of the constants that the session makes of the model, other than the float table."""
     optimized = path.with_name("optimized.onnx")
     try:
-        outputs = run(path, feeds, optimized)
+        outputs = run(load(path, optimized), feeds)
     except Exception as error:  # ONNX Runtime has an exception class of its own for each reason
         raise VerificationError(f"{path.name}: does not run ({error}); not written") from error
     constants = tensors(onnx.load(optimized, load_external_data=False))

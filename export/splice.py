@@ -39,7 +39,7 @@ class Splice:
 
 def opset_of(model: onnx.ModelProto) -> int:
     """Version of the standard operators."""
-    return max(int(entry.version) for entry in model.opset_import if entry.domain in STANDARD)
+    return max((int(entry.version) for entry in model.opset_import if entry.domain in STANDARD), default=0)
 
 
 def free_prefix(names: set[str]) -> str:

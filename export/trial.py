@@ -126,11 +126,11 @@ class Outputs(dict[str, npt.NDArray[np.float64]]):
     """Outputs of a run by name; those that are no tensors of numbers are left out."""
 
 
-def run(path: Path, feeds: Feeds, optimized: Path | None = None) -> Outputs:
-    """Run the model at `path` as its users do; `optimized` is where to write the graph that the session runs.
+def load(path: Path, optimized: Path | None = None) -> ort.InferenceSession:
+    """Load the model at `path` as its users do; `optimized` is where to write the graph that the session runs.
 
     Raises:
-        Exception: ONNX Runtime's own, of several kinds, where it cannot load or run the model.
+        Exception: ONNX Runtime's own, of several kinds.
     """
     options = ort.SessionOptions()
     options.log_severity_level = 4
@@ -139,7 +139,15 @@ def run(path: Path, feeds: Feeds, optimized: Path | None = None) -> Outputs:
         # A model of 2 GiB does not fit one file.
         key = "session.optimized_model_external_initializers_file_name"
         options.add_session_config_entry(key, f"{optimized.name}.data")
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def run(session: ort.InferenceSession, feeds: Feeds) -> Outputs:
+    """The outputs of a model.
+
+    Raises:
+        Exception: ONNX Runtime's own, of several kinds.
+    """
     names = [output.name for output in session.get_outputs()]
     found = zip(names, session.run(names, dict(feeds)), strict=True)
     return Outputs(
