@@ -10,11 +10,14 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from compressors.payload import Payload
+from compressors.table import Table
 from onnx import helper
 
 from export.graph import OLDEST_OPSET, OPSET, TARGETS, Target
+from export.host import TIED, Host, Tied
 from export.model import IR_VERSION, save, to_onnx
 from export.parity import Verification, available_providers, verify
+from export.rewrite import HostReport, rewrite_host
 from export.words import Words, check_vocabulary, write_words
 
 
@@ -28,6 +31,9 @@ class OnnxExport:
         providers: execution providers that the model is verified on, all of which must be at hand.
         words: whether a second model is written, which takes tokens.
         oov: of that one, for a token that is not in the vocabulary: `error`, `zeros`, or the token whose row it gets.
+        host: an ONNX model that the payload is put into as well; None takes the one that the table was read out of.
+        tied: what to do if the host uses its table otherwise too; see `export.rewrite_host`.
+        inputs: a .npz file of inputs to compare the host on; None makes some.
     """
 
     target: Target = "portable"
@@ -35,10 +41,15 @@ class OnnxExport:
     providers: Sequence[str] = ("CPUExecutionProvider",)
     words: bool = False
     oov: str = "error"
+    host: str | None = None
+    tied: Tied = "refuse"
+    inputs: str | None = None
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise ValueError(f"export.target = {self.target!r}: must be one of {', '.join(TARGETS)}")
+        if self.tied not in TIED:
+            raise ValueError(f"export.tied = {self.tied!r}: must be {' or '.join(TIED)}")
         if self.opset < OLDEST_OPSET or not _loads(self.opset):
             raise ValueError(
                 f"export.opset = {self.opset}: must be at least {OLDEST_OPSET}, and ONNX Runtime {ort.__version__} "
@@ -58,6 +69,19 @@ class OnnxExport:
         """Raise a ValueError, before any work, unless what is asked for can be made of a table with these tokens."""
         if self.words:
             check_vocabulary(tokens, self.oov)
+
+    def check_host(self, host: Path, table: Table) -> None:
+        """Raise a ValueError unless `host` holds `table` and can be rewritten: found out before the work."""
+        opened = Host.open(host)
+        opened.table_of(table.n, table.d, table.read, self.tied)
+        opened.run(None if self.inputs is None else Path(self.inputs))
+
+    def rewrite(self, host: Path, payload: Payload, path: Path, recorded_error: float | None) -> HostReport:
+        """Write `host` with `payload` in place of its table to `path`; see `export.rewrite_host`."""
+        inputs = None if self.inputs is None else Path(self.inputs)
+        return rewrite_host(
+            host, payload, path, tied=self.tied, target=self.target, inputs=inputs, recorded_error=recorded_error
+        )
 
     def __call__(self, payload: Payload, path: Path, rng: np.random.Generator) -> Verification:
         """Write `payload` as a model to `path` and verify the file.

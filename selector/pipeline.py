@@ -23,7 +23,7 @@ from rich.console import Console
 from compressors import Compressor, EmbeddingTable, ExactRows, Payload, __version__
 from compressors.exact_rows import exact_nbytes
 from compressors.training import progress
-from export import OnnxDecoder, OnnxExport, Verification, VerificationError, load
+from export import HostReport, OnnxDecoder, OnnxExport, Verification, VerificationError, load
 from selector import report
 from selector.budget import Budget
 from selector.candidates import Room, exact_rows, expand, parameters
@@ -33,6 +33,7 @@ from selector.measures.overlap import EOS_TOLERANCE, eos
 from selector.moments import moments, table_rank
 from selector.output import check_writable, staged, write_id_map, write_manifest
 from selector.selection import Candidate, Selection, rank_key, select
+from selector.sources import format_of_file
 from selector.tracking import ParentRun, Tracker, check_registration, connect
 
 LEFT_OUT_TOLD = 5
@@ -73,9 +74,11 @@ class Job:
         rank: numerical rank of the table.
         budget: bytes.
         compressors: the candidates' methods with the exact bytes of each.
-        left_out: settings that cannot be used on the table, or cannot keep the rows of `exact_rows`, each with why.
+        left_out: settings that cannot be used on the table, or cannot do what the host or `exact_rows` ask for, each
+            with why.
         measures: what is measured.
         export: the target.
+        host: an ONNX model that is handed over with the chosen payload in it, or None.
         out: folder of the hand-over.
         tracker: the tracking store.
     """
@@ -89,6 +92,7 @@ class Job:
     left_out: list[str]
     measures: Measures
     export: OnnxExport
+    host: Path | None
     out: Path
     tracker: Tracker
 
@@ -123,12 +127,14 @@ def prepare(settings: DictConfig) -> Job:
     with progress("reading the table", counted=False) as update:
         table = _instantiate("table", settings.table, progress=update)
     export.check_tokens(table.tokens)
+    host = _host(settings, export, table)
     rows = exact_rows(_plain(settings.exact_rows), table)
     allowed = budget.nbytes(table.n, table.d)
     room = Room(table.n, table.d, allowed - exact_nbytes(len(rows), table.d))
     left_out: list[str] = []
     pool = expand(_plain(settings.candidates.pool), room, largest, left_out.append)
     pool = _with_exact_rows(pool, rows, left_out.append)
+    pool = pool if host is None else _for_host(pool, left_out.append)
     sized = [(compressor, compressor.nbytes(table.n, table.d)) for compressor in pool]
     return Job(
         settings=settings,
@@ -140,9 +146,39 @@ def prepare(settings: DictConfig) -> Job:
         left_out=left_out,
         measures=measures,
         export=export,
+        host=host,
         out=out,
         tracker=connect(settings.tracking.experiment, settings.tracking.register),
     )
+
+
+def _host(settings: DictConfig, export: OnnxExport, table: EmbeddingTable) -> Path | None:
+    """The model that the payload is put into: the one that is named, or that the table was read out of."""
+    read_from = Path(str(settings.table.path))
+    if export.host is None and format_of_file(read_from, settings.table.format) != "onnx":
+        return None
+    host = read_from if export.host is None else Path(export.host)
+    if table.source_n is not None:
+        raise ValueError(
+            f"table.keep leaves {table.n} of {table.source_n} rows, and the model {host} asks for all of them: drop "
+            "table.keep, or write the table out with numpy.save and give the .npy file, without export.host"
+        )
+    export.check_host(host, table)
+    return host
+
+
+def _for_host(pool: list[Compressor], tell: Callable[[str], None]) -> list[Compressor]:
+    """The candidates that a model can hold in place of its table; the others are told of and left out."""
+    for compressor in pool:
+        if not compressor.keeps_dimension:
+            tell(f"{compressor.name}: it decodes to coordinates of its own, which the host does not expect")
+    kept = [compressor for compressor in pool if compressor.keeps_dimension]
+    if not kept:
+        raise ValueError(
+            "the host needs candidates of the table's own dimension, and the pool has none: "
+            "give PCA keep_dimension=true, or add other methods"
+        )
+    return kept
 
 
 def _with_exact_rows(pool: list[Compressor], rows: tuple[int, ...], tell: Callable[[str], None]) -> list[Compressor]:
@@ -296,6 +332,9 @@ def _hand_over(
                 **asdict(words),
                 "use": "tokens (batch,) string -> vectors; its strings are not charged to the budget",
             }
+        rewritten = _rewrite_host(job, payload, folder / "host.onnx", chosen)
+        if rewritten is not None:
+            record["host"] = asdict(rewritten)
         matrix = _method(job, chosen.name).decode_matrix(job.table, np.random.default_rng(job.settings.seed))
         if matrix is not None:
             np.save(folder / "decode_matrix.npy", matrix)
@@ -332,6 +371,8 @@ def _hand_over(
         f"{verification.max_abs_error:.1e}, EOS of the whole exported table {exported:.4f}, "
         f"file {verification.file_bytes:,} bytes, session {verification.session_bytes / 1e6:.0f} MB."
     )
+    if rewritten is not None:
+        console.print(f"host.onnx: {rewritten}", soft_wrap=True)
     console.print(f"{over} of {len(candidates)} candidates are over the budget and were not computed.")
     console.print(f"\nFiles: {job.out}", soft_wrap=True)
     console.print(f"UI:    {job.tracker.address(job.digest)}", soft_wrap=True)
@@ -345,6 +386,12 @@ def _hand_over(
             f"Serve: mlflow models serve -m {shlex.quote(model_uri)} --env-manager local --port 5001",
         ]
         console.print("\n".join(lines), soft_wrap=True, markup=False)
+
+
+def _rewrite_host(job: Job, payload: Payload, path: Path, chosen: Candidate) -> HostReport | None:
+    if job.host is None:
+        return None
+    return job.export.rewrite(job.host, payload, path, chosen.measures.get("reconstruction_error_relative"))
 
 
 def _record(
