@@ -12,6 +12,9 @@ import numpy.typing as npt
 
 Bytes = npt.NDArray[np.uint8]
 
+PLANAR_BYTES = 1 << 25
+"""What the codes that `planar` reorders at a time may take."""
+
 
 def check_bits(bits: int) -> None:
     """Raise a ValueError unless `bits` is an integer in 1..8."""
@@ -62,3 +65,21 @@ def unpack_table(width: int) -> Bytes:
 def unpack(packed: Bytes, width: int, d: int) -> Bytes:
     """The inverse of `pack`: (rows, d) codes."""
     return unpack_table(width)[packed].reshape(len(packed), packed.shape[1] * 8 // width)[:, :d]
+
+
+def planar(packed: Bytes, width: int, d: int) -> Bytes:
+    """The rows of `pack` in another order: byte i has the codes of the columns i, w + i, 2w + i, ... of w bytes.
+
+    All codes at one place of the bytes are then neighbouring columns, so that bytes can be taken apart as a whole.
+    """
+    turned = np.empty_like(packed)
+    rows = max(1, PLANAR_BYTES // (packed.shape[1] * 8 // width))
+    for start in range(0, len(packed), rows):
+        part = packed[start : start + rows]
+        columns = unpack(part, width, packed.shape[1] * 8 // width)
+        columns[:, d:] = 0
+        byte = np.zeros_like(part)
+        for j, codes in enumerate(np.split(columns, 8 // width, axis=1)):
+            byte |= codes << np.uint8(j * width)
+        turned[start : start + rows] = byte
+    return turned

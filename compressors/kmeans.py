@@ -87,5 +87,5 @@ class KMeans(Compressor):
         planes = encode(table, self.bits, codes_of)
         if len(planes) == 1:
             return Packed(planes[0], levels[:, None], table.d)
-        codes = affine(planes, self.bits, table.d, offset=0.0, scale=1.0)
+        codes = affine(planes, self.bits, table.d, zero=0.0, scale=1.0)
         return Coded(codes, levels[None, :, None], summed=False, dim=table.d)

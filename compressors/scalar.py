@@ -38,18 +38,37 @@ def whole_numbers(table: Table, columns: int, bits: int, codes_of: Callable[[sli
             packed[rows] = pack(part, width)
 
     table.over(work)
-    return affine(planes, bits, columns, offset=0.0, scale=1.0)
+    return affine(planes, bits, columns, zero=0.0, scale=1.0)
 
 
-def affine(planes: list[npt.NDArray[np.uint8]], bits: int, dim: int, offset: float, scale: float) -> Payload:
-    """The payload that decodes planes of `bits`-bit codes to `offset + scale * code`."""
+def affine(planes: list[npt.NDArray[np.uint8]], bits: int, dim: int, zero: float, scale: float) -> Payload:
+    """The payload that decodes planes of `bits`-bit codes to `(code - zero) * scale`.
+
+    Args:
+        planes: as `encode` gives them.
+        bits: of a code.
+        dim: columns.
+        zero: code of zero, a multiple of 1/2.
+        scale: of a code.
+    """
     parts: list[Payload] = []
     below = bits
     for packed, width in zip(planes, plane_widths(bits), strict=True):
         below -= width
-        levels = (0.0 if parts else offset) + scale * (np.arange(1 << width) << below)
-        parts.append(Packed(packed, levels.astype(np.float32)[:, None], dim))
+        parts.append(Packed(packed, levels(width, below, 0.0 if parts else zero, np.float32(scale / 2))[:, None], dim))
     return parts[0] if len(parts) == 1 else Sum(tuple(parts))
+
+
+def levels(width: int, below: int, zero: float, half: np.float32) -> npt.NDArray[np.float32]:
+    """(2**width,) float32: (code * 2**below - zero) * 2 * half, each rounded as ONNX's DequantizeLinear rounds it.
+
+    Its zero point is a whole number. For a zero between two 8-bit codes half a step is added afterwards; codes of fewer
+    bits have room in a byte to be shifted, so that their zero is whole. Half a step, because a step may overflow.
+    """
+    twice = np.arange(1 << width, dtype=np.float32) * np.float32(2 << below)
+    if width < 8 or zero == int(zero):
+        return (twice - np.float32(2 * zero)) * half
+    return (twice - np.float32(2 * zero + 1)) * half + half
 
 
 def affine_nbytes(n: int, d: int, bits: int) -> int:

@@ -106,4 +106,4 @@ class Uniform(Compressor):
             return np.asarray(codes, dtype=np.uint8)
 
         planes = encode(table, self.bits, codes_of)
-        return affine(planes, self.bits, table.d, offset=-float(r), scale=2 * float(r) / top)
+        return affine(planes, self.bits, table.d, zero=top / 2, scale=2 * float(r) / top)

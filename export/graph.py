@@ -1,83 +1,131 @@
-"""The ONNX execution of the decode verbs, and the one operator of ours that it uses."""
+"""The ONNX execution of the decode verbs."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+from compressors.bitpack import planar, plane_widths, unpack_table
 from compressors.ops import NO_ROW
 from onnx import helper, numpy_helper
 
-DOMAIN = "eigenselect"
-"""Domain of `DequantizeGather`. A native kernel registered under this name takes precedence over the body below."""
+from export.functions import DOMAIN, MASKS_FROM, dequantize_gather, dequantize_gather_linear, linear_name
 
-# Only verbs that ONNX Runtime has CUDA kernels for: bit shifts and masks have none. The packed table meets nothing but
-# a Gather, so there is nothing that constant folding could expand. Sizes are spelled out instead of -1: an empty batch
-# has no shape to infer from.
-DEQUANTIZE_GATHER = """
-<domain: "{domain}", opset_import: ["" : {opset}]>
-DequantizeGather <dim> (packed, lut, ids) => (vectors)
-{{
-    bytes = Gather <axis = 0> (packed, ids)
-    index = Cast <to = 6> (bytes)
-    values = Gather <axis = 0> (lut, index)
-    batch = Shape (ids)
-    row_bytes = Shape <start = 1> (packed)
-    values_per_byte = Shape <start = 1> (lut)
-    columns = Mul (row_bytes, values_per_byte)
-    shape = Concat <axis = 0> (batch, columns)
-    flat = Reshape (values, shape)
-    zero = Constant <value_ints = [0]> ()
-    last = Constant <value_ints = [-1]> ()
-    dim_scalar = Constant <value_int: int = @dim> ()
-    dim_end = Unsqueeze (dim_scalar, zero)
-    vectors = Slice (flat, zero, dim_end, last)
-}}
-"""
+OPSET = 18
+"""Newest opset whose operators all have CUDA kernels in the supported ONNX Runtime versions."""
+
+OLDEST_OPSET = 13
+
+Target = Literal["portable", "cpu", "cuda"]
+"""What a model is made for. portable and cuda use operators with CUDA kernels only; cpu is the fastest on a CPU."""
+
+TARGETS: tuple[str, ...] = get_args(Target)
 
 
-def dequantize_gather(opset: int) -> onnx.FunctionProto:
-    """`DequantizeGather(packed, lut, ids; dim)` as a model-local function of standard operators.
+class Linear(NamedTuple):
+    """Evenly spaced levels: (code * 2**(8 - bits) - zero_point) * scale + offset."""
 
-    packed: (n, w) uint8; lut: (256, v) float; ids: int of any shape, -n..n-1; dim <= w*v.
-    Gives lut[packed[ids]] with the last two axes flattened and cut to dim columns, in lut's type.
-    """
-    function = onnx.parser.parse_function(DEQUANTIZE_GATHER.format(domain=DOMAIN, opset=opset))
-    function.doc_string = "Rows of a byte-packed embedding table, dequantized by lookup."
-    return function
+    bits: int
+    scale: np.float32
+    zero_point: int
+    offset: np.float32
+
+
+def linear(lut: npt.NDArray[np.float32]) -> Linear | None:
+    """The arithmetic that gives what bytes stand for to the bit, if there is one; lut (256, v)."""
+    if lut.shape[1] not in (1, 2, 4, 8):
+        return None
+    bits = 8 // lut.shape[1]
+    levels = lut[: 1 << bits, 0]
+    codes = np.arange(1 << bits, dtype=np.float32) * np.float32(1 << (8 - bits))
+    step = np.float32((float(levels[-1]) - float(levels[0])) / float(codes[-1]))
+    if not np.array_equal(lut, levels[unpack_table(bits)]) or not np.isfinite(step) or step < np.finfo(np.float32).tiny:
+        return None
+    for scale in (step, np.nextafter(step, np.float32(0)), np.nextafter(step, np.float32(np.inf))):
+        for offset in (np.float32(0), scale / np.float32(2)) if bits == 8 else (np.float32(0),):
+            zero = round((float(offset) - float(levels[0])) / float(scale))
+            if 0 <= zero <= 255 and np.array_equal((codes - np.float32(zero)) * scale + offset, levels):
+                return Linear(bits, scale, zero, offset)
+    return None
+
+
+class _Codes(NamedTuple):
+    """What a node for evenly spaced codes was made of."""
+
+    planes: tuple[str, ...]
+    bits: int
+    scale: np.float32
+    zero_point: int
+    rows: str
+    dim: int
+    padded: bool
+
+
+@dataclass
+class _Graph:
+    """What all scopes of one decode append to."""
+
+    opset: int
+    target: Target
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    padded: set[str] = field(default_factory=set)
+    codes: dict[str, _Codes] = field(default_factory=dict)
+    made: int = 0
 
 
 class OnnxOps:
-    """Appends nodes and initializers; a value is its name in the graph. See `compressors.ops.Ops` for the verbs."""
+    """Appends nodes and initializers; a value is its name in the graph. See `compressors.ops.Ops` for the verbs.
 
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
-        self._halves: set[str] = set()
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        self._prefix = ""
+    Args:
+        prefix: of every name.
+        opset: of the model, from `OLDEST_OPSET` on.
+        target: which operators are used, where there is a choice.
+    """
+
+    def __init__(self, prefix: str = "", *, opset: int = OPSET, target: Target = "portable") -> None:
+        self._graph = _Graph(opset, target)
+        self._prefix = prefix
+
+    @property
+    def nodes(self) -> list[onnx.NodeProto]:
+        """In the order of execution."""
+        return self._graph.nodes
+
+    @property
+    def initializers(self) -> list[onnx.TensorProto]:
+        """The stored arrays."""
+        arrays = self._graph.arrays
+        return [numpy_helper.from_array(np.asarray(array, order="C"), name) for name, array in arrays.items()]
+
+    def functions(self) -> list[onnx.FunctionProto]:
+        """What the nodes of our domain mean."""
+        used = {node.op_type for node in self.nodes if node.domain == DOMAIN}
+        opset, padded = self._graph.opset, self._graph.padded
+        lookup = [dequantize_gather(opset, padded="DequantizeGather" in padded)] if "DequantizeGather" in used else []
+        return lookup + [
+            dequantize_gather_linear(bits, opset, padded=linear_name(bits) in padded)
+            for bits in range(1, 9)
+            if linear_name(bits) in used
+        ]
 
     def scope(self, name: str) -> OnnxOps:  # noqa: D102
-        inner = OnnxOps()
-        inner.nodes, inner.initializers = self.nodes, self.initializers
-        inner._halves, inner._shapes = self._halves, self._shapes
-        inner._prefix = f"{self._prefix}{name}."
+        inner = OnnxOps(f"{self._prefix}{name}.")
+        inner._graph = self._graph
         return inner
 
     def _node(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        output = f"{self._prefix}{op}_{len(self.nodes)}"
+        output = f"{self._prefix}{op}_{self._graph.made}"
+        self._graph.made += 1
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=output, domain=domain, **attributes))
         return output
 
     def param(self, name: str, array: npt.NDArray[Any]) -> str:  # noqa: D102
-        name = self._prefix + name
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-        self._shapes[name] = array.shape
-        if array.dtype == np.float16:
-            self._halves.add(name)
-        return name
+        self._graph.arrays[self._prefix + name] = array
+        return self._prefix + name
 
     def wrap(self, rows: str, n: int) -> str:  # noqa: D102
         ids = self._node("Cast", rows, to=onnx.TensorProto.INT64)
@@ -104,19 +152,69 @@ class OnnxOps:
     def gather(self, table: str, rows: str) -> str:  # noqa: D102
         gathered = self._node("Gather", table, rows, axis=0)
         # The rows are widened, never the table: a Cast before the Gather would be folded into a float32 table.
-        return self._widened(gathered) if table in self._halves else gathered
+        return self._widened(gathered) if self._is_half(table) else gathered
+
+    def _is_half(self, name: str) -> bool:
+        array = self._graph.arrays.get(name)
+        return array is not None and array.dtype == np.float16
 
     def _widened(self, value: str) -> str:
         return self._node("Cast", value, to=onnx.TensorProto.FLOAT)
 
     def dequantize_gather(self, packed: str, lut: str, rows: str, dim: int) -> str:  # noqa: D102
-        return self._node("DequantizeGather", packed, lut, rows, domain=DOMAIN, dim=dim)
+        arrays = self._graph.arrays
+        w, v = arrays[packed].shape[1], arrays[lut].shape[1]
+        found = linear(arrays[lut])
+        if found is None or (found.bits < 8 and self._graph.target != "cpu"):
+            if dim < w * v:
+                self._graph.padded.add("DequantizeGather")
+            return self._node("DequantizeGather", packed, lut, rows, domain=DOMAIN, dim=dim)
+        del arrays[lut]
+        arrays[packed] = planar(arrays[packed], found.bits, dim)
+        codes = _Codes((packed,), found.bits, found.scale, found.zero_point, rows, dim, dim < w * v)
+        value = self._dequantized(codes)
+        return self.add(value, self.param("offset", np.array([found.offset]))) if found.offset else value
+
+    def _dequantized(self, codes: _Codes) -> str:
+        name = linear_name(codes.bits)
+        first = codes.planes[0]
+        arrays = self._graph.arrays
+        scale, zero_point = f"{first}.scale", f"{first}.zero_point"
+        arrays[scale], arrays[zero_point] = np.array(codes.scale), np.array(codes.zero_point, np.uint8)
+        if codes.padded:
+            self._graph.padded.add(name)
+        value = self._node(name, *codes.planes, scale, zero_point, codes.rows, domain=DOMAIN, dim=codes.dim)
+        self._graph.codes[value] = codes
+        return value
+
+    def _joined(self, a: str, b: str) -> str | None:
+        """The sum of two planes of one code as one operator, where they are that: a sum of bytes, not of floats."""
+        high, low = self._graph.codes.get(a), self._graph.codes.get(b)
+        if high is None or low is None or self._graph.opset < MASKS_FROM or [*self._last_two()] != [a, b]:
+            return None
+        bits = high.bits + low.bits
+        if (
+            bits > 8
+            or plane_widths(bits) != [*plane_widths(high.bits), *plane_widths(low.bits)]
+            or (high.rows, high.dim, 0) != (low.rows, low.dim, low.zero_point)
+            or low.scale * np.float32(1 << high.bits) != high.scale
+        ):
+            return None
+        del self.nodes[-2:]
+        for name in (a, b):
+            first = self._graph.codes.pop(name).planes[0]
+            del self._graph.arrays[f"{first}.scale"], self._graph.arrays[f"{first}.zero_point"]
+        padded = high.padded or low.padded
+        return self._dequantized(high._replace(planes=high.planes + low.planes, bits=bits, padded=padded))
+
+    def _last_two(self) -> list[str]:
+        return [node.output[0] for node in self.nodes[-2:]]
 
     def lookup(self, levels: str, codes: str) -> str:  # noqa: D102
         return self._node("Gather", levels, self._node("Cast", codes, to=onnx.TensorProto.INT32), axis=0)
 
     def add(self, a: str, b: str) -> str:  # noqa: D102
-        return self._node("Add", a, b)
+        return self._joined(a, b) or self._node("Add", a, b)
 
     def mul(self, a: str, b: str) -> str:  # noqa: D102
         return self._node("Mul", a, b)
@@ -134,7 +232,8 @@ class OnnxOps:
         return self._node("Concat", last, self._node("Slice", a, self._constants([0]), front, axis), axis=-1)
 
     def reshape(self, a: str, last: int, shape: tuple[int, ...]) -> str:  # noqa: D102
-        batch = self._node("Shape", a, end=-last)
+        whole = self._node("Shape", a)  # not with an end, which comes with opset 15
+        batch = self._node("Slice", whole, self._constants([0]), self._constants([-last]))
         return self._node("Reshape", a, self._node("Concat", batch, self._constants(list(shape)), axis=0))
 
     def cut(self, a: str, dim: int) -> str:  # noqa: D102
@@ -142,7 +241,7 @@ class OnnxOps:
 
     def add_codewords(self, codebooks: str, codes: str, count: int) -> str:  # noqa: D102
         # A product with ones at the codes: it is faster than to gather and add, and never holds count rows for one.
-        size = self._shapes[codebooks][0]
+        size = len(self._graph.arrays[codebooks])
         every = self._node("Constant", value_floats=[float(code) for code in range(size // count)])
         hit = self._node("Equal", self._node("Unsqueeze", codes, self._constants([-1])), every)
         ones = self.reshape(self._node("Cast", hit, to=onnx.TensorProto.FLOAT), 2, (size,))
@@ -170,4 +269,12 @@ class OnnxOps:
         return self._node("Constant", value_ints=values)
 
     def matmul(self, a: str, b: str) -> str:  # noqa: D102
-        return self._node("MatMul", a, self._widened(b) if b in self._halves else b)
+        return self._node("MatMul", a, self._widened(b) if self._is_half(b) else b)
+
+    def as_half(self, value: str) -> str:
+        """The decoded rows as float16: a lookup gives them as such, all else is rounded."""
+        last = self.nodes[-1]
+        if last.op_type == "DequantizeGather":
+            self._graph.arrays[last.input[1]] = self._graph.arrays[last.input[1]].astype(np.float16)
+            return value
+        return self._node("Cast", value, to=onnx.TensorProto.FLOAT16)

@@ -12,26 +12,28 @@ import onnxruntime as ort
 from compressors.payload import Payload
 from onnx import helper
 
-from export.model import IR_VERSION, OPSET, save, to_onnx
+from export.graph import OLDEST_OPSET, OPSET, TARGETS, Target
+from export.model import IR_VERSION, save, to_onnx
 from export.parity import Verification, verify
-
-OLDEST_OPSET = 15
-"""`Shape` with a start, which the function body uses."""
 
 
 @dataclass(frozen=True)
 class OnnxExport:
-    """A target of the export.
+    """How the chosen payload is exported.
 
     Attributes:
+        target: what the model is made for; see `export.graph.Target`.
         opset: of the model.
         providers: execution providers that the model is verified on, all of which must be at hand.
     """
 
+    target: Target = "portable"
     opset: int = OPSET
     providers: Sequence[str] = ("CPUExecutionProvider",)
 
     def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise ValueError(f"export.target = {self.target!r}: must be one of {', '.join(TARGETS)}")
         if self.opset < OLDEST_OPSET or not _loads(self.opset):
             raise ValueError(
                 f"export.opset = {self.opset}: must be at least {OLDEST_OPSET}, and ONNX Runtime {ort.__version__} "
@@ -47,7 +49,7 @@ class OnnxExport:
         Raises:
             VerificationError: the file is not the payload.
         """
-        save(to_onnx(payload, opset=self.opset), path)
+        save(to_onnx(payload, opset=self.opset, target=self.target), path)
         return verify(payload, path, rng, self.providers)
 
 

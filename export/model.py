@@ -9,10 +9,8 @@ from compressors import __version__
 from compressors.payload import Payload
 from onnx import helper
 
-from export.graph import DOMAIN, OnnxOps, dequantize_gather
-
-OPSET = 18
-"""Newest opset whose operators all have CUDA kernels in the supported ONNX Runtime versions."""
+from export.functions import DOMAIN
+from export.graph import OPSET, OnnxOps, Target
 
 IR_VERSION = 9
 """Read by every ONNX Runtime from 1.17."""
@@ -21,18 +19,19 @@ MAX_FILE_BYTES = (1 << 31) - (1 << 20)
 """Protocol buffers end at 2 GiB; the graph itself gets 1 MiB of it."""
 
 
-def to_onnx(payload: Payload, *, opset: int = OPSET) -> onnx.ModelProto:
+def to_onnx(payload: Payload, *, opset: int = OPSET, target: Target = "portable") -> onnx.ModelProto:
     """The model `ids (batch,) int64 -> vectors (batch, k) float32` that decodes `payload`.
 
-    Its initializers are the payload's arrays under the same names (a lookup table in place of a codebook). Ids from
-    -n to -1 count from the end; others outside 0..n-1 are an error of the runtime.
+    Its initializers are the payload's arrays under the same names: of evenly spaced codes a scale and a zero point, and
+    for the cpu target another order of the columns; of others a lookup table in place of a codebook. Ids from -n to -1
+    count from the end; others outside 0..n-1 are an error of the runtime.
 
     Raises:
         ValueError: the payload is too large for one ONNX file.
     """
     if payload.nbytes > MAX_FILE_BYTES:
         raise ValueError(f"a payload of {payload.nbytes} bytes does not fit the {MAX_FILE_BYTES} of one ONNX file")
-    ops = OnnxOps()
+    ops = OnnxOps(opset=opset, target=target)
     decoded = payload.decode("ids", ops)
     ops.nodes[-1].output[0] = "vectors"
     assert ops.nodes[-1].name == decoded, "a decode must end in the node whose value it returns"
@@ -43,15 +42,15 @@ def to_onnx(payload: Payload, *, opset: int = OPSET) -> onnx.ModelProto:
         [helper.make_tensor_value_info("vectors", onnx.TensorProto.FLOAT, ["batch", payload.k])],
         ops.initializers,
     )
-    uses_ours = any(node.domain == DOMAIN for node in ops.nodes)
+    functions = ops.functions()
     model = helper.make_model(
         graph,
         ir_version=IR_VERSION,
         opset_imports=[
             helper.make_opsetid("", opset),
-            *([helper.make_opsetid(DOMAIN, 1)] if uses_ours else []),
+            *([helper.make_opsetid(DOMAIN, 1)] if functions else []),
         ],
-        functions=[dequantize_gather(opset)] if uses_ours else [],
+        functions=functions,
         producer_name="eigenselect",
         producer_version=__version__,
     )
