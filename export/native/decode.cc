@@ -1,13 +1,11 @@
 // The CPU kernels.
 #include <algorithm>
-#include <cstddef>
 #include <cstring>
-#include <utility>
 #include <vector>
 
 #include "dequantize_gather.h"
 
-// One compilation for each level of vector instructions, chosen when the library is loaded.
+// Compiled with and without wide vectors; which one runs is chosen when the library is loaded.
 #if defined(__x86_64__) && defined(__GLIBC__)
 #define FOR_EVERY_CPU __attribute__((target_clones("default", "avx2")))
 #else
@@ -31,107 +29,79 @@ INLINE const uint8_t* row_of(const Call& call, const Plane& plane, const int64_t
   return plane.packed + rows[i] * plane.width;
 }
 
-template <typename T, int kLanes>
-struct Vector {
-  typedef T type __attribute__((vector_size(kLanes * sizeof(T))));
-};
-
-// Columns c..c+kLanes-1 of a row of bytes that each pick kValues values; c is a multiple of kLanes.
-template <int kLanes, int kValues, typename T>
-INLINE typename Vector<T, kLanes>::type columns(const uint8_t* bytes, const T* lut, int64_t c) {
-  typename Vector<T, kLanes>::type vector;
-  if constexpr (kValues >= kLanes) {
-    std::memcpy(&vector, lut + bytes[c / kValues] * kValues + c % kValues, sizeof vector);
-  } else {
-    T found[kLanes];
-    for (int k = 0; k < kLanes; k += kValues) {
-      std::memcpy(found + k, lut + bytes[(c + k) / kValues] * kValues, sizeof(T) * kValues);
-    }
-    std::memcpy(&vector, found, sizeof vector);
-  }
-  return vector;
-}
-
-// Sums, from the first plane on, of planes of kValues... values a byte. Few wide stores rather than many narrow ones:
-// the output is larger than the cache too.
-template <typename T, int... kValues, size_t... kPlanes>
-INLINE void look_up_fixed(const Call& call, const int64_t* rows, int64_t first, int64_t last,
-                    std::index_sequence<kPlanes...>) {
-  constexpr int kLanes = std::max(4, std::min({kValues...}));
-  const T* lut[] = {static_cast<const T*>(call.plane[kPlanes].lut)...};
+// Rows of kValues values a byte. The values of some bytes are written at once: the output is larger than the cache, and
+// many narrow writes wait for it.
+template <typename T, int kValues>
+INLINE void look_up(const Call& call, const int64_t* rows, int64_t first, int64_t last) {
+  constexpr int kBytes = std::max(1, 4 / kValues);
+  typedef T Values __attribute__((vector_size(kBytes * kValues * sizeof(T))));
+  const T* lut = static_cast<const T*>(call.lut);
   T* out = static_cast<T*>(call.out) + first * call.dim;
+  const int64_t whole = call.dim / (kBytes * kValues) * kBytes;  // bytes
   for (int64_t i = first; i < last; ++i, out += call.dim) {
-    const uint8_t* bytes[] = {row_of(call, call.plane[kPlanes], rows, i)...};
-    int64_t c = 0;
-    for (; c + kLanes <= call.dim; c += kLanes) {
-      const auto sum = (... + columns<kLanes, kValues>(bytes[kPlanes], lut[kPlanes], c));
-      std::memcpy(out + c, &sum, sizeof sum);
+    const uint8_t* bytes = row_of(call, call.plane[0], rows, i);
+    for (int64_t byte = 0; byte < whole; byte += kBytes) {
+      Values values;
+      if constexpr (kBytes == 1) {
+        std::memcpy(&values, lut + bytes[byte] * kValues, sizeof values);
+      } else {
+        T found[kBytes * kValues];
+        for (int k = 0; k < kBytes; ++k) {
+          std::memcpy(found + k * kValues, lut + bytes[byte + k] * kValues, sizeof(T) * kValues);
+        }
+        std::memcpy(&values, found, sizeof values);
+      }
+      std::memcpy(out + byte * kValues, &values, sizeof values);
     }
-    for (; c < call.dim; ++c) {
-      out[c] = (... + lut[kPlanes][bytes[kPlanes][c / kValues] * kValues + c % kValues]);
-    }
+    for (int64_t c = whole * kValues; c < call.dim; ++c) out[c] = lut[bytes[c / kValues] * kValues + c % kValues];
   }
 }
 
-template <typename T, int... kValues>
-INLINE void look_up_fixed(const Call& call, const int64_t* rows, int64_t first, int64_t last) {
-  look_up_fixed<T, kValues...>(call, rows, first, last, std::make_index_sequence<sizeof...(kValues)>());
-}
-
-// The same for any number of values a byte.
 template <typename T>
 INLINE void look_up_any(const Call& call, const int64_t* rows, int64_t first, int64_t last) {
+  const int64_t values = call.plane[0].values;
+  const T* lut = static_cast<const T*>(call.lut);
   T* out = static_cast<T*>(call.out) + first * call.dim;
   for (int64_t i = first; i < last; ++i, out += call.dim) {
-    for (int p = 0; p < call.planes; ++p) {
-      const Plane& plane = call.plane[p];
-      const uint8_t* byte = row_of(call, plane, rows, i);
-      for (int64_t c = 0; c < call.dim; c += plane.values, ++byte) {
-        const T* values = static_cast<const T*>(plane.lut) + *byte * plane.values;
-        const int64_t count = std::min(plane.values, call.dim - c);
-        for (int64_t k = 0; k < count; ++k) out[c + k] = p == 0 ? values[k] : out[c + k] + values[k];
-      }
+    const uint8_t* byte = row_of(call, call.plane[0], rows, i);
+    for (int64_t c = 0; c < call.dim; c += values, ++byte) {
+      std::memcpy(out + c, lut + *byte * values, sizeof(T) * std::min(values, call.dim - c));
     }
   }
 }
 
 template <typename T>
 INLINE void look_up(const Call& call, const int64_t* rows, int64_t first, int64_t last) {
-  int64_t digits = 0;  // the values a byte of each plane
-  for (int p = 0; p < call.planes; ++p) digits = digits * 10 + std::min<int64_t>(call.plane[p].values, 9);
-  switch (digits) {
-    case 1: return look_up_fixed<T, 1>(call, rows, first, last);
-    case 2: return look_up_fixed<T, 2>(call, rows, first, last);
-    case 4: return look_up_fixed<T, 4>(call, rows, first, last);
-    case 8: return look_up_fixed<T, 8>(call, rows, first, last);
-    case 48: return look_up_fixed<T, 4, 8>(call, rows, first, last);  // 2 + 1 bits
-    case 28: return look_up_fixed<T, 2, 8>(call, rows, first, last);  // 4 + 1
-    case 24: return look_up_fixed<T, 2, 4>(call, rows, first, last);  // 4 + 2
-    case 248: return look_up_fixed<T, 2, 4, 8>(call, rows, first, last);  // 4 + 2 + 1
+  switch (call.plane[0].values) {
+    case 1: return look_up<T, 1>(call, rows, first, last);
+    case 2: return look_up<T, 2>(call, rows, first, last);
+    case 4: return look_up<T, 4>(call, rows, first, last);
+    case 8: return look_up<T, 8>(call, rows, first, last);
     default: return look_up_any<T>(call, rows, first, last);
   }
 }
 
-// Adds a plane of kWidth-bit codes to the bytes of `codes`, its bits from bit kAt on.
-template <int kWidth, int kAt, bool kFirst>
-INLINE void spread(const uint8_t* __restrict bytes, int64_t width, uint8_t* __restrict codes) {
+// The kWidth-bit values of a row of bytes, moved to the bits from kAt on of a byte for each column; with kAdd added to
+// what is there.
+template <int kWidth, int kAt, bool kAdd>
+INLINE void take_apart(const uint8_t* __restrict bytes, int64_t width, uint8_t* __restrict codes) {
   for (int j = 0; j < 8 / kWidth; ++j, codes += width) {
     for (int64_t i = 0; i < width; ++i) {
-      const int code = (bytes[i] >> (j * kWidth)) & ((1 << kWidth) - 1);
-      codes[i] = static_cast<uint8_t>(code << kAt | (kFirst ? 0 : codes[i]));
+      const int value = (bytes[i] >> (j * kWidth)) & ((1 << kWidth) - 1);
+      codes[i] = static_cast<uint8_t>(value << kAt | (kAdd ? codes[i] : 0));
     }
   }
 }
 
-// Plane `plane`, of the widest power of two in the lowest kLeft bits of kBits, and those after it.
-template <int kBits, int kLeft = kBits>
-INLINE void spread_planes(const Call& call, int plane, const int64_t* rows, int64_t i, uint8_t* codes) {
+// Plane `plane`, which holds the highest one of the lowest kLeft of kBits bits' powers of two, and those after it.
+template <int kBits, int kLeft>
+INLINE void take_planes_apart(const Call& call, int plane, const int64_t* rows, int64_t i, uint8_t* codes) {
   if constexpr (kLeft > 0) {
     constexpr int kWidth = kLeft & 8 ? 8 : kLeft & 4 ? 4 : kLeft & 2 ? 2 : 1;
     constexpr int kBelow = kLeft - kWidth;
     const Plane& from = call.plane[plane];
-    spread<kWidth, 8 - kBits + kBelow, kLeft == kBits>(row_of(call, from, rows, i), from.width, codes);
-    spread_planes<kBits, kBelow>(call, plane + 1, rows, i, codes);
+    take_apart<kWidth, 8 - kBits + kBelow, kLeft != kBits>(row_of(call, from, rows, i), from.width, codes);
+    take_planes_apart<kBits, kBelow>(call, plane + 1, rows, i, codes);
   }
 }
 
@@ -139,14 +109,14 @@ template <int kBits>
 INLINE void dequantize(const Call& call, const int64_t* rows, int64_t first, int64_t last) {
   int64_t columns = 0;
   for (int p = 0; p < call.planes; ++p) columns = std::max(columns, call.plane[p].width * call.plane[p].values);
-  std::vector<uint8_t> codes(columns);
+  std::vector<uint8_t> buffer(columns);
+  uint8_t* codes = buffer.data();
   const int32_t zero_point = *call.zero_point;
   const float scale = *call.scale;
   float* out = static_cast<float*>(call.out) + first * call.dim;
   for (int64_t i = first; i < last; ++i, out += call.dim) {
-    spread_planes<kBits>(call, 0, rows, i, codes.data());
-    const uint8_t* code = codes.data();
-    for (int64_t c = 0; c < call.dim; ++c) out[c] = static_cast<float>(code[c] - zero_point) * scale;
+    take_planes_apart<kBits, kBits>(call, 0, rows, i, codes);
+    for (int64_t c = 0; c < call.dim; ++c) out[c] = static_cast<float>(codes[c] - zero_point) * scale;
   }
 }
 
@@ -154,6 +124,7 @@ INLINE void dequantize(const Call& call, const int64_t* rows, int64_t first, int
 
 FOR_EVERY_CPU void decode(const Call& call, const int64_t* rows, int64_t first, int64_t last) {
   switch (call.bits) {
+    case 0: return call.half ? look_up<uint16_t>(call, rows, first, last) : look_up<float>(call, rows, first, last);
     case 1: return dequantize<1>(call, rows, first, last);
     case 2: return dequantize<2>(call, rows, first, last);
     case 3: return dequantize<3>(call, rows, first, last);
@@ -162,7 +133,6 @@ FOR_EVERY_CPU void decode(const Call& call, const int64_t* rows, int64_t first, 
     case 6: return dequantize<6>(call, rows, first, last);
     case 7: return dequantize<7>(call, rows, first, last);
     case 8: return dequantize<8>(call, rows, first, last);
-    default: return call.half ? look_up<_Float16>(call, rows, first, last) : look_up<float>(call, rows, first, last);
   }
 }
 

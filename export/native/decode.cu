@@ -12,17 +12,14 @@ namespace {
 constexpr int kLanes = 4;
 constexpr int kWarp = 32;
 constexpr int kWarps = 8;            // of a block
-constexpr int kRows = 4;             // at least, of a warp: each block copies the lookup tables first
+constexpr int kRows = 4;             // at least, of a warp: each block copies the lookup table first
 constexpr int64_t kMaxBlocks = 2048;
-constexpr int64_t kMaxShared = 32 << 10;  // bytes of lookup tables; larger ones are read where they are
+constexpr int64_t kMaxShared = 32 << 10;  // bytes of a lookup table; a larger one is read where it is
 
 template <typename T, int kCount>
 struct alignas(kCount * sizeof(T)) Part {
   T value[kCount];
 };
-
-__device__ float sum_of(float a, float b) { return __fadd_rn(a, b); }
-__device__ __half sum_of(__half a, __half b) { return __hadd_rn(a, b); }
 
 // Columns c..c+3 of a row of bytes, c a multiple of 4; those from dim on are 0.
 template <typename T>
@@ -50,35 +47,43 @@ __device__ Part<T, kLanes> looked_up(const uint8_t* bytes, const T* lut, unsigne
   return found;
 }
 
-// The same of codes of `bits` bits, column j * width + i being value j of byte i.
-__device__ Part<float, kLanes> unpacked(const uint8_t* bytes, unsigned width, int bits, int step, int zero_point,
-                                        float scale, unsigned c, unsigned dim) {
-  Part<float, kLanes> found{};
+// Adds the values of `bits` bits in columns c..c+3 of a plane, moved to the bits from `at` on, to `codes`.
+__device__ void take_apart(const uint8_t* bytes, unsigned width, int bits, int at, unsigned c, unsigned dim,
+                           int (&codes)[kLanes]) {
   unsigned j = c / width, byte = c % width;
   for (int k = 0; k < kLanes && c + k < dim; ++k) {
-    const int code = (__ldg(bytes + byte) >> (j * bits)) & ((1 << bits) - 1);
-    found.value[k] = __fmul_rn(static_cast<float>(code * step - zero_point), scale);
+    codes[k] |= ((__ldg(bytes + byte) >> (j * bits)) & ((1 << bits) - 1)) << at;
     if (++byte == width) {
       byte = 0;
       ++j;
     }
   }
+}
+
+__device__ Part<float, kLanes> dequantized(const Call& call, int64_t row, unsigned c, unsigned dim) {
+  int codes[kLanes] = {}, at = 8;
+  for (int p = 0; p < call.planes; ++p) {
+    const Plane& plane = call.plane[p];
+    const int bits = 8 / static_cast<int>(plane.values);
+    at -= bits;
+    take_apart(plane.packed + row * plane.width, static_cast<unsigned>(plane.width), bits, at, c, dim, codes);
+  }
+  const int zero_point = __ldg(call.zero_point);
+  const float scale = __ldg(call.scale);
+  Part<float, kLanes> found;
+  for (int k = 0; k < kLanes; ++k) found.value[k] = __fmul_rn(static_cast<float>(codes[k] - zero_point), scale);
   return found;
 }
 
-template <typename T, bool kUnpack>
+template <typename T, bool kLookup>
 __global__ void decode_kernel(const Call call, bool shared) {
-  extern __shared__ float4 tables[];
-  const T* lut[kMaxPlanes] = {};
-  T* copy = reinterpret_cast<T*>(tables);
-  for (int p = 0; p < call.planes; ++p) {
-    lut[p] = static_cast<const T*>(call.plane[p].lut);
-    if (shared) {
-      const unsigned size = 256 * static_cast<unsigned>(call.plane[p].values);
-      for (unsigned k = threadIdx.x; k < size; k += kWarps * kWarp) copy[k] = lut[p][k];
-      lut[p] = copy;
-      copy += size;
-    }
+  extern __shared__ float4 table[];
+  const T* lut = static_cast<const T*>(call.lut);
+  if (shared) {
+    T* copy = reinterpret_cast<T*>(table);
+    const unsigned size = 256 * static_cast<unsigned>(call.plane[0].values);
+    for (unsigned k = threadIdx.x; k < size; k += kWarps * kWarp) copy[k] = lut[k];
+    lut = copy;
   }
   __syncthreads();
 
@@ -92,18 +97,12 @@ __global__ void decode_kernel(const Call call, bool shared) {
     T* out = static_cast<T*>(call.out) + i * call.dim;
     for (unsigned c = threadIdx.x % kWarp * kLanes; c < dim; c += kWarp * kLanes) {
       Part<T, kLanes> found{};
-      if constexpr (kUnpack) {
-        const Plane& plane = call.plane[0];
-        if (known) {
-          found = unpacked(plane.packed + row * plane.width, static_cast<unsigned>(plane.width), call.bits,
-                           static_cast<int>(call.step), __ldg(call.zero_point), __ldg(call.scale), c, dim);
-        }
-      } else {
-        for (int p = 0; known && p < call.planes; ++p) {
-          const Plane& plane = call.plane[p];
-          const auto more =
-              looked_up(plane.packed + row * plane.width, lut[p], static_cast<unsigned>(plane.values), c, dim);
-          for (int k = 0; k < kLanes; ++k) found.value[k] = p ? sum_of(found.value[k], more.value[k]) : more.value[k];
+      if (known) {
+        if constexpr (kLookup) {
+          const Plane& plane = call.plane[0];
+          found = looked_up(plane.packed + row * plane.width, lut, static_cast<unsigned>(plane.values), c, dim);
+        } else {
+          found = dequantized(call, row, c, dim);
         }
       }
       if (whole) {
@@ -115,14 +114,13 @@ __global__ void decode_kernel(const Call call, bool shared) {
   }
 }
 
-template <typename T, bool kUnpack>
+template <typename T, bool kLookup>
 void launch(const Call& call, cudaStream_t stream) {
   constexpr int64_t rows = kWarps * kRows;
   const auto blocks = static_cast<unsigned>(std::min((call.count + rows - 1) / rows, kMaxBlocks));
-  int64_t bytes = 0;
-  for (int p = 0; p < call.planes; ++p) bytes += 256 * call.plane[p].values * static_cast<int64_t>(sizeof(T));
-  const bool shared = bytes <= kMaxShared;
-  decode_kernel<T, kUnpack><<<blocks, kWarps * kWarp, shared ? bytes : 0, stream>>>(call, shared);
+  const int64_t bytes = kLookup ? 256 * call.plane[0].values * static_cast<int64_t>(sizeof(T)) : 0;
+  const bool shared = kLookup && bytes <= kMaxShared;
+  decode_kernel<T, kLookup><<<blocks, kWarps * kWarp, shared ? bytes : 0, stream>>>(call, shared);
 }
 
 }  // namespace
@@ -130,11 +128,11 @@ void launch(const Call& call, cudaStream_t stream) {
 const char* decode_on_cuda(const Call& call, void* stream) {
   const auto on = static_cast<cudaStream_t>(stream);
   if (call.bits) {
-    launch<float, true>(call, on);
-  } else if (call.half) {
-    launch<__half, false>(call, on);
-  } else {
     launch<float, false>(call, on);
+  } else if (call.half) {
+    launch<__half, true>(call, on);
+  } else {
+    launch<float, true>(call, on);
   }
   const cudaError_t error = cudaGetLastError();
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);

@@ -7,29 +7,28 @@ namespace eigenselect {
 
 constexpr int kMaxPlanes = 3;
 
-// Rows of bytes, each of which picks `values` values of a lookup table.
 struct Plane {
   const uint8_t* packed;  // (n, width)
-  int64_t width;
-  const void* lut;  // (256, values), float32 or float16
-  int64_t values;
+  int64_t width;          // bytes of a row
+  int64_t values;         // that a byte stands for
 };
 
-// Rows `ids` of the table: the sum, in order, of `planes` planes; or, where `bits` is not 0, (code * step - *zero_point)
-// * *scale of codes of `bits` bits, value j of byte i being column j * width + i.
+// DequantizeGather: byte i of a row picks the columns i * values... of `lut`.
+// DequantizeGatherU{bits}: (code * 2**(8 - bits) - *zero_point) * *scale, the bits of a code lying in planes, the most
+// significant ones first; value j of byte i belongs to column j * width + i.
 struct Call {
   Plane plane[kMaxPlanes];
   int planes;
-  int bits;
-  int64_t step;
+  int bits;               // 0: a lookup
+  const void* lut;        // (256, values), float32 or float16
+  bool half;              // lookup table and output are float16
   const float* scale;
   const uint8_t* zero_point;
-  bool half;  // lookup tables and output are float16
   const void* ids;
   bool wide_ids;  // int64 rather than int32
   int64_t count;  // of ids
   int64_t n;      // rows of the table
-  int64_t dim;    // columns of the output
+  int64_t dim;    // columns of the output, at most width * values of any plane
   void* out;      // (count, dim)
 };
 

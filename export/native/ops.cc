@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <climits>
-#include <cstring>
 #include <deque>
 #include <exception>
 #include <stdexcept>
@@ -19,6 +18,12 @@ namespace {
 constexpr uint32_t kApiVersion = 17;
 constexpr const char* kDomain = "eigenselect";
 constexpr int64_t kTaskBytes = 1 << 16;  // of output: what is worth to be handed to another thread
+
+#ifdef EIGENSELECT_CUDA
+constexpr bool kProviders[] = {false, true};  // CPU, CUDA
+#else
+constexpr bool kProviders[] = {false};
+#endif
 
 const OrtApi* api = nullptr;
 
@@ -75,33 +80,33 @@ int64_t product(const std::vector<int64_t>& shape) {
 
 // One op for one type of values, one type of ids and one execution provider.
 struct Op : OrtCustomOp {
-  const char* name;
-  int planes;  // of lookups
-  int bits;    // of affine codes, or 0
+  int bits;  // of evenly spaced codes; 0: a lookup
   ONNXTensorElementDataType value_type;
   ONNXTensorElementDataType id_type;
   bool cuda;
+  std::string name;
+  std::vector<int> widths;  // bits of a value of each plane
 
-  Op(const char* name, int planes, int bits, ONNXTensorElementDataType value_type, ONNXTensorElementDataType id_type,
-     bool cuda);
+  Op(int bits, ONNXTensorElementDataType value_type, ONNXTensorElementDataType id_type, bool cuda);
 
-  size_t inputs() const { return bits ? 4 : 2 * planes + 1; }
+  // planes, then lut or scale and zero_point, then ids
+  size_t planes() const { return widths.size(); }
+  size_t inputs() const { return planes() + (bits ? 3 : 2); }
 
   ONNXTensorElementDataType input_type(size_t index) const {
     if (index + 1 == inputs()) return id_type;
-    if (bits) return index == 1 ? value_type : ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
-    return index % 2 ? value_type : ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+    return index == planes() ? value_type : ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
   }
 };
 
 // The ids as rows from 0 to n-1.
 template <typename Id>
-std::vector<int64_t> checked(const char* op, const Id* ids, int64_t count, int64_t n) {
+std::vector<int64_t> checked(const std::string& op, const Id* ids, int64_t count, int64_t n) {
   std::vector<int64_t> rows(count);
   for (int64_t i = 0; i < count; ++i) {
     const int64_t id = ids[i];
     if (id < -n || id >= n) {
-      throw std::invalid_argument(std::string(op) + ": id " + std::to_string(id) + " is out of range for a table of " +
+      throw std::invalid_argument(op + ": id " + std::to_string(id) + " is out of range for a table of " +
                                   std::to_string(n) + " rows: it must be from " + std::to_string(-n) + " to " +
                                   std::to_string(n - 1));
     }
@@ -112,15 +117,13 @@ std::vector<int64_t> checked(const char* op, const Id* ids, int64_t count, int64
 
 struct Kernel {
   const Op& op;
-  int64_t dim;
-  int64_t step;
+  int64_t dim = 0;
 
-  Kernel(const Op& op, const OrtKernelInfo* info) : op(op), dim(0), step(1) {
+  Kernel(const Op& op, const OrtKernelInfo* info) : op(op) {
     check(api->KernelInfoGetAttribute_int64(info, "dim", &dim));
-    if (op.bits) check(api->KernelInfoGetAttribute_int64(info, "step", &step));
   }
 
-  [[noreturn]] void refuse(const std::string& what) const { throw std::invalid_argument(std::string(op.name) + ": " + what); }
+  [[noreturn]] void refuse(const std::string& what) const { throw std::invalid_argument(op.name + ": " + what); }
 
   void compute(OrtKernelContext* context) const {
     std::vector<Tensor> inputs;
@@ -132,44 +135,40 @@ struct Kernel {
     const Tensor& ids = inputs.back();
 
     Call call{};
-    call.planes = op.planes;
+    call.planes = static_cast<int>(op.planes());
     call.bits = op.bits;
-    call.step = step;
     call.half = op.value_type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
     call.ids = ids.data;
     call.wide_ids = op.id_type == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
     call.count = product(ids.shape);
     call.dim = dim;
-    for (int p = 0; p < std::max(op.planes, 1); ++p) {
-      const Tensor& packed = inputs[2 * p];
-      if (packed.shape.size() != 2) refuse("packed rows of shape " + text(packed.shape) + ": they must be (n, w)");
-      if (p > 0 && packed.shape[0] != call.n) {
-        refuse("planes of " + std::to_string(call.n) + " and " + std::to_string(packed.shape[0]) + " rows");
+    const Tensor& table = inputs[op.planes()];  // lookup table or scale
+    if (op.bits) {
+      call.scale = static_cast<const float*>(table.data);
+      call.zero_point = static_cast<const uint8_t*>(inputs[op.planes() + 1].data);
+      if (product(table.shape) != 1 || product(inputs[op.planes() + 1].shape) != 1) {
+        refuse("scale and zero_point must be one number each");
       }
-      call.n = packed.shape[0];
-      Plane& plane = call.plane[p];
-      plane.packed = static_cast<const uint8_t*>(packed.data);
-      plane.width = packed.shape[1];
-      plane.values = op.bits ? 8 / op.bits : 0;
-      if (op.planes) {
-        const Tensor& lut = inputs[2 * p + 1];
-        if (lut.shape.size() != 2 || lut.shape[0] != 256) {
-          refuse("a lookup table of shape " + text(lut.shape) + ": it must be (256, v)");
-        }
-        plane.lut = lut.data;
-        plane.values = lut.shape[1];
-      }
-      if (dim < 0 || dim > plane.width * plane.values) {
-        refuse("dim = " + std::to_string(dim) + ": it must be from 0 to the " +
-               std::to_string(plane.width * plane.values) + " columns that are stored");
+    } else {
+      call.lut = table.data;
+      if (table.shape.size() != 2 || table.shape[0] != 256) {
+        refuse("a lookup table of shape " + text(table.shape) + ": it must be (256, v)");
       }
     }
-    if (op.bits) {
-      for (const size_t i : {1, 2}) {
-        if (product(inputs[i].shape) != 1) refuse("scale and zero_point must be one number each");
+    for (size_t p = 0; p < op.planes(); ++p) {
+      const std::vector<int64_t>& shape = inputs[p].shape;
+      if (shape.size() != 2) refuse("packed rows of shape " + text(shape) + ": they must be (n, w)");
+      if (p > 0 && shape[0] != call.n) {
+        refuse("planes of " + std::to_string(call.n) + " and " + std::to_string(shape[0]) + " rows");
       }
-      call.scale = static_cast<const float*>(inputs[1].data);
-      call.zero_point = static_cast<const uint8_t*>(inputs[2].data);
+      call.n = shape[0];
+      call.plane[p] = {static_cast<const uint8_t*>(inputs[p].data), shape[1],
+                       op.bits ? 8 / op.widths[p] : table.shape[1]};
+      const int64_t columns = shape[1] * call.plane[p].values;
+      if (dim < 0 || dim > columns) {
+        refuse("dim = " + std::to_string(dim) + ": it must be from 0 to the " + std::to_string(columns) +
+               " columns that are stored");
+      }
     }
 
     std::vector<int64_t> rows;
@@ -211,11 +210,19 @@ struct Kernel {
 
 const Op& of(const OrtCustomOp* op) { return *static_cast<const Op*>(op); }
 
-Op::Op(const char* name, int planes, int bits, ONNXTensorElementDataType value_type, ONNXTensorElementDataType id_type,
-       bool cuda)
-    : OrtCustomOp{}, name(name), planes(planes), bits(bits), value_type(value_type), id_type(id_type), cuda(cuda) {
+Op::Op(int bits, ONNXTensorElementDataType value_type, ONNXTensorElementDataType id_type, bool cuda)
+    : OrtCustomOp{},
+      bits(bits),
+      value_type(value_type),
+      id_type(id_type),
+      cuda(cuda),
+      name(bits ? "DequantizeGatherU" + std::to_string(bits) : "DequantizeGather") {
+  for (const int width : {8, 4, 2, 1}) {
+    if (bits & width) widths.push_back(width);
+  }
+  if (bits == 0) widths.push_back(8);
   version = kApiVersion;
-  GetName = [](const OrtCustomOp* op) { return of(op).name; };
+  GetName = [](const OrtCustomOp* op) { return of(op).name.c_str(); };
   GetExecutionProviderType = [](const OrtCustomOp* op) -> const char* {
     return of(op).cuda ? "CUDAExecutionProvider" : nullptr;
   };
@@ -243,22 +250,10 @@ Op::Op(const char* name, int planes, int bits, ONNXTensorElementDataType value_t
 OrtCustomOpDomain* domain() {
   static std::deque<Op> ops;  // its elements stay where they are
   static OrtCustomOpDomain* const made = [] {
-#ifdef EIGENSELECT_CUDA
-    const std::vector<bool> providers = {false, true};
-#else
-    const std::vector<bool> providers = {false};
-#endif
-    const auto f32 = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, f16 = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
-    for (const bool cuda : providers) {
+    for (const bool cuda : kProviders) {
       for (const auto id : {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64}) {
-        for (const auto value : {f32, f16}) {
-          ops.emplace_back("DequantizeGather", 1, 0, value, id, cuda);
-          ops.emplace_back("DequantizeGatherSum2", 2, 0, value, id, cuda);
-          ops.emplace_back("DequantizeGatherSum3", 3, 0, value, id, cuda);
-        }
-        ops.emplace_back("DequantizeGatherU8", 0, 8, f32, id, cuda);
-        ops.emplace_back("DequantizeGatherU4", 0, 4, f32, id, cuda);
-        ops.emplace_back("DequantizeGatherU2", 0, 2, f32, id, cuda);
+        ops.emplace_back(0, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, id, cuda);
+        for (int bits = 0; bits <= 8; ++bits) ops.emplace_back(bits, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, id, cuda);
       }
     }
     OrtCustomOpDomain* domain = nullptr;
