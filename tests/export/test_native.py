@@ -28,6 +28,8 @@ SOME = [case for case in CASES if not isinstance(case.compressor, (DCCL, LightTo
 
 N = 40
 
+FLOATS = (np.float32, np.float16)
+
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -43,7 +45,14 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def session(model: onnx.ModelProto, library: Path | None, *, threads: int = 1, optimized: Path | None = None):
+def session(
+    model: onnx.ModelProto,
+    library: Path | None,
+    *,
+    threads: int = 1,
+    optimized: Path | None = None,
+    provider: str = "CPUExecutionProvider",
+) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # a failing run also writes to the log
     options.intra_op_num_threads = threads
@@ -51,7 +60,7 @@ def session(model: onnx.ModelProto, library: Path | None, *, threads: int = 1, o
         options.optimized_model_filepath = str(optimized)
     if library is not None:
         options.register_custom_ops_library(str(library))
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(model.SerializeToString(), options, providers=[provider])
 
 
 def node_model(op: str, arrays: list[np.ndarray], ids: np.ndarray, dim: int, out: type) -> onnx.ModelProto:
@@ -127,7 +136,7 @@ def test_the_cases_have_every_kind_of_operator() -> None:
     assert used == {"DequantizeGather", *(f"DequantizeGatherU{bits}" for bits in range(1, 9))}
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("v", [1, 2, 3, 4, 8, 16])
 def test_lookups_of_any_width(v: int, dtype: type, library: Path) -> None:
     for w in (1, 5, 64, 67):
@@ -183,6 +192,26 @@ def test_arrays_that_do_not_fit_are_refused(library: Path) -> None:
     for op, arrays, dim, says in cases:
         with pytest.raises(Exception, match=f"DequantizeGather{op}: {says}"):
             run(library, f"DequantizeGather{op}", arrays, np.array([0]), dim, np.float32)
+
+
+@pytest.mark.gpu
+def test_cuda_kernels_give_the_same_rows(tmp_path: Path) -> None:
+    cuda = "CUDAExecutionProvider"
+    if cuda not in ort.get_available_providers():
+        pytest.skip("this ONNX Runtime has no CUDAExecutionProvider")
+    given = os.environ.get("ORT_INCLUDE")
+    try:
+        build.build(Path(given) if given else None, cuda=True, out=tmp_path / "libeigenselect.so")
+    except ValueError as error:
+        pytest.skip(str(error))
+    ids = np.arange(-N - 1, N + 1)  # the first and the last one are of no row: zeros
+    made = [("DequantizeGather", *lookup(v, w, dtype)) for v in (1, 2, 3, 4, 8) for w in (5, 64) for dtype in FLOATS]
+    made += [(f"DequantizeGatherU{bits}", *evenly_spaced(bits, dim)) for bits in range(1, 9) for dim in (7, 300)]
+    for op, arrays, rows in made:
+        model = node_model(op, arrays, ids, rows.shape[1], rows.dtype.type)
+        (found,) = session(model, tmp_path / "libeigenselect.so", provider=cuda).run(None, {"ids": ids})
+        np.testing.assert_array_equal(found[1:-1], rows[ids[1:-1]], strict=True)
+        assert not found[[0, -1]].any()
 
 
 def test_a_session_takes_the_library_by_register(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
