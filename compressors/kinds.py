@@ -18,6 +18,9 @@ Float32s = npt.NDArray[np.float32]
 EXACT = 1 << 24
 """Whole numbers up to this are exact in float32: codes are decoded as such."""
 
+LOOKUP = 1 << 20
+"""Values that a table may have which is made of stored levels to look several values up at once: 4 MiB."""
+
 
 @dataclass(frozen=True)
 class Dense(Payload):
@@ -196,19 +199,42 @@ class Trellis(Payload):
     def width(self) -> int:  # noqa: D102
         return 2 * int(self.packed.shape[1]) * 8 // self.bits  # a window is an int64: it takes two values' room
 
+    @property
+    def at_once(self) -> int:
+        """Values of a byte that one lookup gives: as many as `LOOKUP` has room for."""
+        window = len(self.levels).bit_length() - 1
+        counts = [8 // self.bits >> halvings for halvings in range(4) if 8 // self.bits >> halvings]
+        return next((count for count in counts if count << (window + self.bits * (count - 1)) <= LOOKUP), 1)
+
+    @property
+    def lookup_bytes(self) -> int:  # noqa: D102
+        return 4 * self.at_once * len(self.levels) << (self.bits * (self.at_once - 1))
+
     def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
-        w = self.packed.shape[1]
+        w, count = self.packed.shape[1], self.at_once
+        window = len(self.levels).bit_length() - 1
         every = np.arange(256, dtype=np.float32)[:, None]
-        last = ops.dequantize_gather(ops.param("packed", self.packed), ops.param("byte", every), rows, w)
-        # Three bytes, the last one lowest: exact in float32.
-        shift = ops.param("shift", np.array([256], np.float32))
-        higher = ops.add(ops.roll(last, 1, w), ops.mul(ops.roll(last, 2, w), shift))
-        three = ops.add(last, ops.mul(higher, shift))
-        below = 1 << np.arange(8 - self.bits, -1, -self.bits, dtype=np.int64)
-        windows = ops.digit(ops.reshape(three, 1, (w, 1)), ops.param("below", below), len(self.levels))
-        values = ops.lookup(ops.param("levels", self.levels), windows)
-        flat = ops.reshape(values, 2, (w * len(below),))
-        return flat if w * len(below) == self.dim else ops.cut(flat, self.dim)
+        byte = ops.dequantize_gather(ops.param("packed", self.packed), ops.param("byte", every), rows, w)
+        # At most three bytes, the last one lowest: exact in float32.
+        back = -(-(window - self.bits) // 8)
+        number = byte
+        if back:
+            shift = ops.param("shift", np.array([256], np.float32))
+            higher = ops.roll(byte, 1, w)
+            if back > 1:
+                higher = ops.add(higher, ops.mul(ops.roll(byte, 2, w), shift))
+            number = ops.add(byte, ops.mul(higher, shift))
+        taken, groups = window + self.bits * (count - 1), 8 // (self.bits * count)
+        axes = 1 + (count > 1)
+        if groups > 1 or taken < 8 * (1 + back):
+            starts = [8 - self.bits * count * (group + 1) for group in range(groups)]
+            number = ops.bits(ops.reshape(number, 1, (w, 1)), starts, taken)
+            axes += 1
+        flat = ops.lookup(ops.successive(ops.param("levels", self.levels), window, self.bits, count), number)
+        columns = w * groups * count
+        if axes > 1:
+            flat = ops.reshape(flat, axes, (columns,))
+        return flat if columns == self.dim else ops.cut(flat, self.dim)
 
 
 @dataclass(frozen=True)

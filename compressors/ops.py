@@ -6,6 +6,7 @@ that what is scored, what is run in torch and what is shipped are one procedure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -13,6 +14,11 @@ import numpy.typing as npt
 
 NO_ROW = 1 << 40
 """What an id outside of the table becomes where ids are reckoned with: looking it up is still an error."""
+
+
+def spreads(bits: int, count: int) -> list[tuple[int, int]]:
+    """For each of `count` successive windows, how many numbers the bits before and after it make."""
+    return [(1 << bits * i, 1 << bits * (count - 1 - i)) for i in range(count)]
 
 
 class Ops(Protocol):
@@ -56,6 +62,15 @@ class Ops(Protocol):
 
     def repeat(self, a: Any, columns: int, count: int, dim: int) -> Any:
         """Each of the `columns` columns `count` times in a row, cut to `dim` columns."""
+
+    def bits(self, a: Any, starts: Sequence[int], count: int) -> Any:
+        """Bits [start, start + count) of whole numbers below 2**24, (..., 1) floats, for each start side by side."""
+
+    def successive(self, levels: Any, window: int, bits: int, count: int) -> Any:
+        """What `count` windows pick from the (2**window,) levels, each `bits` bits after the one before.
+
+        (2**(window + bits * (count - 1)), count) by the bits of them all, the first ones most significant.
+        """
 
     def roll(self, a: Any, count: int, columns: int) -> Any:
         """The `columns` columns moved to the right by `count`, the last ones to the front."""
@@ -122,6 +137,13 @@ class NumpyOps:
     def repeat(self, a: Any, columns: int, count: int, dim: int) -> Any:  # noqa: D102
         return np.repeat(a, count, axis=-1)[..., :dim]
 
+    def bits(self, a: Any, starts: Sequence[int], count: int) -> Any:  # noqa: D102
+        return np.floor(a * np.array([2.0**-start for start in starts], np.float32)) % np.float32(1 << count)
+
+    def successive(self, levels: Any, window: int, bits: int, count: int) -> Any:  # noqa: D102
+        columns = [np.tile(levels.repeat(after), before) for before, after in spreads(bits, count)]
+        return np.stack(columns, axis=1) if count > 1 else levels
+
     def roll(self, a: Any, count: int, columns: int) -> Any:  # noqa: D102
         return np.roll(a, count, axis=-1)
 
@@ -147,26 +169,19 @@ class NumpyOps:
 
 
 class TorchOps:
-    """Execution in torch on `device`. One instance serves one payload: its arrays move to the device once."""
+    """Execution in torch. Stored arrays are put on `device`; where that is the CPU they are not copied."""
 
     def __init__(self, device: str = "cpu") -> None:
         import torch  # here, because choosing and exporting a table needs no torch
 
         self._torch = torch
         self._device = device
-        self._params: dict[str, Any] = {}
-        self._prefix = ""
 
-    def scope(self, name: str) -> TorchOps:  # noqa: D102
-        inner = TorchOps(self._device)
-        inner._params, inner._prefix = self._params, f"{self._prefix}{name}."
-        return inner
+    def scope(self, name: str) -> Self:  # noqa: D102
+        return self
 
     def param(self, name: str, array: npt.NDArray[Any]) -> Any:  # noqa: D102
-        key = self._prefix + name
-        if key not in self._params:
-            self._params[key] = self._torch.as_tensor(np.ascontiguousarray(array), device=self._device)
-        return self._params[key]
+        return self._torch.as_tensor(np.ascontiguousarray(array), device=self._device)
 
     def wrap(self, rows: Any, n: int) -> Any:  # noqa: D102
         ids = rows.long()
@@ -200,6 +215,14 @@ class TorchOps:
 
     def repeat(self, a: Any, columns: int, count: int, dim: int) -> Any:  # noqa: D102
         return a.repeat_interleave(count, dim=-1)[..., :dim]
+
+    def bits(self, a: Any, starts: Sequence[int], count: int) -> Any:  # noqa: D102
+        scales = self._torch.tensor([2.0**-start for start in starts], device=a.device)
+        return self._torch.floor(a * scales) % float(1 << count)
+
+    def successive(self, levels: Any, window: int, bits: int, count: int) -> Any:  # noqa: D102
+        columns = [levels.repeat_interleave(after).tile(before) for before, after in spreads(bits, count)]
+        return self._torch.stack(columns, 1) if count > 1 else levels
 
     def roll(self, a: Any, count: int, columns: int) -> Any:  # noqa: D102
         return a.roll(count, -1)

@@ -1,7 +1,43 @@
-"""Compressed tables as ONNX models, and the proof that such a model is right."""
+"""Compressed tables as ONNX models and as torch modules, and the proof that such a model is right."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from export.handover import OnnxExport
-from export.model import save, to_onnx
-from export.parity import OnnxDecoder, Verification, VerificationError, verify
+from export.model import load, save, to_onnx
+from export.parity import OnnxDecoder, Verification, VerificationError, available_providers, verify
+from export.words import verify_words
 
-__all__ = ["OnnxDecoder", "OnnxExport", "Verification", "VerificationError", "save", "to_onnx", "verify"]
+if TYPE_CHECKING:
+    from export.torch_module import CompressedEmbedding
+    from export.torch_onnx import torch_to_onnx
+    from export.torch_replace import replace_embeddings
+
+__all__ = [
+    "CompressedEmbedding",
+    "OnnxDecoder",
+    "OnnxExport",
+    "Verification",
+    "VerificationError",
+    "available_providers",
+    "load",
+    "replace_embeddings",
+    "save",
+    "to_onnx",
+    "torch_to_onnx",
+    "verify",
+    "verify_words",
+]
+
+_TORCH = {
+    "CompressedEmbedding": "export.torch_module",
+    "replace_embeddings": "export.torch_replace",
+    "torch_to_onnx": "export.torch_onnx",
+}
+"""What needs torch, which takes seconds to import: only who asks for it waits."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_TORCH[name]), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from compressors.bitpack import planar, plane_widths, unpack_table
-from compressors.ops import NO_ROW
+from compressors.ops import NO_ROW, spreads
 from onnx import helper, numpy_helper
 
 from export.functions import DOMAIN, MASKS_FROM, dequantize_gather, dequantize_gather_linear, linear_name
@@ -18,6 +19,9 @@ OPSET = 18
 """Newest opset whose operators all have CUDA kernels in the supported ONNX Runtime versions."""
 
 OLDEST_OPSET = 13
+
+ONE_HOT = 16
+"""Codewords of a codebook up to which a product with ones adds them up faster than lookups."""
 
 Target = Literal["portable", "cpu", "cuda"]
 """What a model is made for. portable and cuda use operators with CUDA kernels only; cpu is the fastest on a CPU."""
@@ -68,12 +72,14 @@ class _Codes(NamedTuple):
 class _Graph:
     """What all scopes of one decode append to."""
 
+    prefix: str
     opset: int
     target: Target
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     padded: set[str] = field(default_factory=set)
     codes: dict[str, _Codes] = field(default_factory=dict)
+    literals: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
     made: int = 0
 
 
@@ -87,7 +93,7 @@ class OnnxOps:
     """
 
     def __init__(self, prefix: str = "", *, opset: int = OPSET, target: Target = "portable") -> None:
-        self._graph = _Graph(opset, target)
+        self._graph = _Graph(prefix, opset, target)
         self._prefix = prefix
 
     @property
@@ -224,6 +230,23 @@ class OnnxOps:
         flat = self.reshape(blocks, 2, (columns * count,))
         return flat if columns * count == dim else self.cut(flat, dim)
 
+    def bits(self, a: str, starts: Sequence[int], count: int) -> str:  # noqa: D102
+        if any(starts):
+            a = self._node("Floor", self._node("Mul", a, self._floats([2.0**-start for start in starts])))
+        above = self._node("Floor", self._node("Mul", a, self._floats([2.0**-count])))
+        return self._node("Sub", a, self._node("Mul", above, self._floats([2.0**count])))
+
+    def successive(self, levels: str, window: int, bits: int, count: int) -> str:  # noqa: D102
+        if count == 1:
+            return levels
+        # Nothing but constants: made when the model is loaded, and not stored.
+        size, columns = 1 << window, []
+        middle = self._node("Reshape", levels, self._constants([1, size, 1]))
+        for before, after in spreads(bits, count):
+            spread = self._node("Expand", middle, self._constants([before, size, after]))
+            columns.append(self._node("Reshape", spread, self._constants([-1, 1])))
+        return self._node("Concat", *columns, axis=1)
+
     def roll(self, a: str, count: int, columns: int) -> str:  # noqa: D102
         count %= columns
         axis = self._constants([-1])
@@ -240,11 +263,19 @@ class OnnxOps:
         return self._node("Slice", a, self._constants([0]), self._constants([dim]), self._constants([-1]))
 
     def add_codewords(self, codebooks: str, codes: str, count: int) -> str:  # noqa: D102
-        # A product with ones at the codes: it is faster than to gather and add, and never holds count rows for one.
-        size = len(self._graph.arrays[codebooks])
-        every = self._node("Constant", value_floats=[float(code) for code in range(size // count)])
+        size = len(self._graph.arrays[codebooks]) // count
+        if size > ONE_HOT:
+            index, total = self._node("Cast", codes, to=onnx.TensorProto.INT32), ""
+            for j in range(count):
+                column = self._node("Gather", index, self._constant(j), axis=-1)
+                first = self._literal(np.array(j * size, np.int32))
+                picked = self._node("Gather", codebooks, self._node("Add", column, first), axis=0)
+                total = self._node("Add", total, picked) if total else picked
+            return total
+        # A product with ones at the codes: faster than to gather and add many, and it never holds count rows for one.
+        every = self._floats([float(code) for code in range(size)])
         hit = self._node("Equal", self._node("Unsqueeze", codes, self._constants([-1])), every)
-        ones = self.reshape(self._node("Cast", hit, to=onnx.TensorProto.FLOAT), 2, (size,))
+        ones = self.reshape(self._node("Cast", hit, to=onnx.TensorProto.FLOAT), 2, (size * count,))
         return self._node("MatMul", ones, codebooks)
 
     def from_row(self, ids: str, start: int, a: str, b: str) -> str:  # noqa: D102
@@ -263,10 +294,22 @@ class OnnxOps:
         return self._node("Where", column, self.gather(table, place), a)
 
     def _constant(self, value: int) -> str:
-        return self._node("Constant", value_int=value)
+        return self._literal(np.array(value, np.int64))
+
+    def _floats(self, values: list[float]) -> str:
+        return self._literal(np.array(values, np.float32))
 
     def _constants(self, values: list[int]) -> str:
-        return self._node("Constant", value_ints=values)
+        return self._literal(np.array(values, np.int64))
+
+    def _literal(self, array: npt.NDArray[Any]) -> str:
+        """A small constant, one for all places that need it: stored, so that it is there in every graph of a model."""
+        key = (array.dtype.str, array.shape, array.tobytes())
+        literals = self._graph.literals
+        if key not in literals:
+            literals[key] = f"{self._graph.prefix}constant_{len(literals)}"
+            self._graph.arrays[literals[key]] = array
+        return literals[key]
 
     def matmul(self, a: str, b: str) -> str:  # noqa: D102
         return self._node("MatMul", a, self._widened(b) if self._is_half(b) else b)

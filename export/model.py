@@ -61,3 +61,8 @@ def to_onnx(payload: Payload, *, opset: int = OPSET, target: Target = "portable"
 def save(model: onnx.ModelProto, path: Path) -> None:
     """Write `model` to `path`."""
     onnx.save_model(model, path)
+
+
+def load(path: Path) -> onnx.ModelProto:
+    """The model of a file that `save` wrote."""
+    return onnx.load_model(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,20 +23,17 @@ from rich.console import Console
 from compressors import Compressor, EmbeddingTable, ExactRows, Payload, __version__
 from compressors.exact_rows import exact_nbytes
 from compressors.training import progress
-from export import OnnxDecoder, OnnxExport, Verification, VerificationError
+from export import OnnxDecoder, OnnxExport, Verification, VerificationError, load
 from selector import report
 from selector.budget import Budget
 from selector.candidates import Room, exact_rows, expand, parameters
 from selector.digest import candidate_key, table_digest
 from selector.measures import Measures
-from selector.measures.overlap import eos
+from selector.measures.overlap import EOS_TOLERANCE, eos
 from selector.moments import moments, table_rank
-from selector.output import check_writable, staged, write_id_map
+from selector.output import check_writable, staged, write_id_map, write_manifest
 from selector.selection import Candidate, Selection, rank_key, select
-from selector.tracking import ParentRun, Tracker, connect
-
-EOS_TOLERANCE = 1e-6
-"""How far the EOS of the exported model's own output may be from the one that was chosen by."""
+from selector.tracking import ParentRun, Tracker, check_registration, connect
 
 LEFT_OUT_TOLD = 5
 """Settings that were left out of which the reason is printed."""
@@ -55,7 +53,7 @@ SETTINGS = {
 }
 """Every setting. What Hydra lets a user add with a + beside them would be ignored, so it is refused."""
 
-TRACKING = {"experiment", "resume"}
+TRACKING = {"experiment", "resume", "register", "alias"}
 
 VERSIONS = ("numpy", "scipy", "onnx", "onnxruntime", "mlflow", "hydra-core")
 
@@ -121,8 +119,10 @@ def prepare(settings: DictConfig) -> Job:
         raise ValueError(f"allowed_failures = {settings.allowed_failures}: must be a share from 0 to 1")
     out = Path(str(settings.out))
     check_writable(out)
+    check_registration(settings.tracking.register, settings.tracking.alias)
     with progress("reading the table", counted=False) as update:
         table = _instantiate("table", settings.table, progress=update)
+    export.check_tokens(table.tokens)
     rows = exact_rows(_plain(settings.exact_rows), table)
     allowed = budget.nbytes(table.n, table.d)
     room = Room(table.n, table.d, allowed - exact_nbytes(len(rows), table.d))
@@ -141,7 +141,7 @@ def prepare(settings: DictConfig) -> Job:
         measures=measures,
         export=export,
         out=out,
-        tracker=connect(settings.tracking.experiment),
+        tracker=connect(settings.tracking.experiment, settings.tracking.register),
     )
 
 
@@ -288,6 +288,14 @@ def _hand_over(
             if job.table.source_rows is not None:
                 write_id_map(folder / "id_map.csv", job.table.source_rows, job.table.tokens)
         record = _record(job, parent, selection, verification, exported)
+        if job.export.words and job.table.tokens is not None:
+            words = job.export.write_words(
+                model, folder / "words.onnx", job.table.tokens, np.random.default_rng(job.settings.seed)
+            )
+            record["words"] = {
+                **asdict(words),
+                "use": "tokens (batch,) string -> vectors; its strings are not charged to the budget",
+            }
         matrix = _method(job, chosen.name).decode_matrix(job.table, np.random.default_rng(job.settings.seed))
         if matrix is not None:
             np.save(folder / "decode_matrix.npy", matrix)
@@ -301,12 +309,14 @@ def _hand_over(
         report.write_csv(folder / "candidates.csv", candidates, job.measures.keys)
         report.write_picture(folder / "pareto.png", selection, candidates)
         report.write_page(folder / "report.html", selection, candidates, record)
+        write_manifest(folder, record)
         parent.log_choice(
             metrics={"bytes": chosen.nbytes, "megabytes": chosen.nbytes / 1e6, **chosen.measures},
             tags={"chosen": chosen.name, "table_digest": job.digest},
             description=f"**{chosen.name}**\n\n{report.why(selection)}",
             files=folder,
         )
+        model_id = parent.log_model(load(model), record)
     if job.rank < job.table.d:
         console.print(f"The table's rank is {job.rank} of {job.table.d} columns.")
     report.print_ranking(console, selection, 4 * job.table.n * job.table.d)
@@ -325,6 +335,16 @@ def _hand_over(
     console.print(f"{over} of {len(candidates)} candidates are over the budget and were not computed.")
     console.print(f"\nFiles: {job.out}", soft_wrap=True)
     console.print(f"UI:    {job.tracker.address(job.digest)}", soft_wrap=True)
+    if (name := job.settings.tracking.register) is not None:
+        alias = job.settings.tracking.alias
+        number = parent.register(model_id, name, alias, record, report.why(selection))
+        model_uri = f"models:/{name}@{alias}"
+        lines = [
+            f"\nRegistered: version {number} of {name}, which {alias} now points to",
+            f"Load:  mlflow.pyfunc.load_model({model_uri!r}).predict({{'ids': ids}})",
+            f"Serve: mlflow models serve -m {shlex.quote(model_uri)} --env-manager local --port 5001",
+        ]
+        console.print("\n".join(lines), soft_wrap=True, markup=False)
 
 
 def _record(
@@ -347,7 +367,12 @@ def _record(
         "rejected": [{"name": candidate.name, "reason": reason} for candidate, reason in selection.rejected],
         "budget_bytes": job.budget,
         "criterion": selection.criterion,
-        "table": {"path": str(job.settings.table.path), **_profile(job), "digest": job.digest},
+        "table": {
+            "path": str(job.settings.table.path),
+            **_profile(job),
+            "digest": job.digest,
+            "settings": {k: v for k, v in _plain(job.settings.table).items() if k not in ("_target_", "path")},
+        },
         "verification": {**asdict(verification), "eos_from_onnx": exported_eos},
         "seed": job.settings.seed,
         "versions": {

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from selector.tracking import SERVED_WITH
+
 ROOT = Path(__file__).parent.parent
 ROOMS = ("compressors", "export", "selector")
 OURS = {*ROOMS, "conf", "tests", "benchmarks"}
@@ -21,10 +23,13 @@ ALLOWED = {
 }
 """Room -> what of ours it may import."""
 
+SHIPPED = "selector/serving.py"
+"""The file that travels inside a logged model, and runs where only what the model is pinned to is installed."""
+
 ONLY_IN = {
-    "mlflow": {"selector/tracking.py"},
+    "mlflow": {"selector/tracking.py", SHIPPED},
     "onnx": {"export/"},
-    "onnxruntime": {"export/"},
+    "onnxruntime": {"export/", SHIPPED},
     "hydra": {"selector/"},
     "omegaconf": {"selector/"},
 }
@@ -68,6 +73,13 @@ def test_packages_are_spoken_to_in_one_place(package: str) -> None:
     assert {user for user in users if not any(user.startswith(place) for place in ONLY_IN[package])} == set()
     if package != "omegaconf":
         assert users
+
+
+def test_the_shipped_file_needs_what_the_model_is_pinned_to() -> None:
+    other = set(imported(ROOT / SHIPPED)) - sys.stdlib_module_names
+    assert other == {"mlflow", "numpy", "onnxruntime"} < set(SERVED_WITH)
+    importers = [path for room in ROOMS for path in sources(room) if "selector.serving" in path.read_text()]
+    assert importers == [], "it is copied, not imported"
 
 
 def lint(planted: str, line: str) -> subprocess.CompletedProcess[str]:
@@ -118,6 +130,7 @@ def test_the_linter_flags_a_planted_import(planted: str, line: str) -> None:
         ("export/planted.py", "import onnx, onnxruntime, compressors"),
         ("selector/planted.py", "import export, compressors, hydra"),
         ("selector/tracking.py", "import mlflow"),
+        (SHIPPED, "import mlflow, onnxruntime"),
     ],
 )
 def test_the_linter_allows_what_is_allowed(planted: str, line: str) -> None:

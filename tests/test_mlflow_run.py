@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
+from compressors import load
 from selector.output import FILES
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -58,6 +59,7 @@ def test_with_overrides(table, tmp_path):
         "tokens.txt",
         "id_map.csv",
         "decode_matrix.npy",
+        "words.onnx",
     }
     record = json.loads((tmp_path / "o" / "selection.json").read_text())
     parent = only_parent(MlflowClient(store))
@@ -104,7 +106,13 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 def test_on_a_tracking_server(server, table, tmp_path):
-    settings = [f"table.path='{table}'", "budget=12.5%", f"out={tmp_path}/o", "candidates.bits=[2]"]
+    settings = [
+        f"table.path='{table}'",
+        "budget=12.5%",
+        f"out={tmp_path}/o",
+        "candidates.bits=[2]",
+        "tracking.register=small",
+    ]
     run = subprocess.run(
         [sys.executable, "-m", "selector", *settings],
         env=environment(server),
@@ -120,5 +128,24 @@ def test_on_a_tracking_server(server, table, tmp_path):
     experiment = client.get_experiment_by_name("eigenselect").experiment_id
     record = json.loads((tmp_path / "o" / "selection.json").read_text())
     names = {item.path for item in client.list_artifacts(record["run_id"])}
-    assert names == {*FILES, "config.yaml"} - {"tokens.txt", "id_map.csv", "decode_matrix.npy"}
+    assert names == {*FILES, "config.yaml"} - {"tokens.txt", "id_map.csv", "decode_matrix.npy", "words.onnx"}
     assert len(children(client, record["run_id"], experiment)) == len(record["rejected"]) + 1
+
+    # The registry of the server gives the model back, rows and decision.
+    version = client.get_model_version_by_alias("small", "champion")
+    assert version.version == "1" and version.tags["chosen"] == record["chosen"]["name"]
+    lookup = (
+        "import mlflow, numpy\n"
+        "print(mlflow.pyfunc.load_model('models:/small@champion').predict({'ids': numpy.arange(400)}).tolist())"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", lookup],
+        env=environment(server),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert loaded.returncode == 0, loaded.stderr
+    rows = load(tmp_path / "o" / "payload.safetensors").read(slice(0, 400))
+    assert np.array_equal(np.array(json.loads(loaded.stdout), np.float32), rows)

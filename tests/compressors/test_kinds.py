@@ -102,6 +102,8 @@ EXAMPLES: dict[str, Callable[[], Example]] = {
         # Rows of one byte, where the window wraps round on itself, of two, of several, and with bits to spare.
         for dim in (8 // bits, 16 // bits, 13, 40)
     },
+    "trellis-1-14": lambda: trellis(1, 14, 40),
+    "trellis-2-13": lambda: trellis(2, 13, 13),
     "trellis-narrow": lambda: trellis(4, 4, 13),
     "trellis-one-value": lambda: trellis(2, 9, 1),
     "trellis-widest": lambda: trellis(4, 20, 13),
@@ -168,7 +170,8 @@ def test_width_is_what_the_widest_step_takes(name: str) -> None:
                 sizes.append(made.nbytes)
                 return made
 
-            return {"scope": lambda _: self, "param": run}.get(verb, watched)
+            # What is made of stored levels is of one size, whatever the rows.
+            return {"scope": lambda _: self, "param": run, "successive": run}.get(verb, watched)
 
     payload.decode(np.arange(payload.n), Watched())
     assert max(sizes) <= 4 * payload.width * payload.n

@@ -56,9 +56,9 @@ def test_a_real_export_passes(case: Case, tmp_path: Path, monkeypatch: pytest.Mo
     assert report.rows > 290
     assert report.payload_bytes == payload.nbytes
     assert report.file_bytes == (tmp_path / "model.onnx").stat().st_size
-    codebooks = sum(array.nbytes for name, array in payload.arrays().items() if name.endswith("codebook"))
+    codebooks = sum(array.nbytes for name, array in payload.arrays().items() if name.endswith(("codebook", "levels")))
     least, most = payload.nbytes - codebooks, payload.nbytes + parity.OVERHEAD_BYTES * payload.bands
-    assert least <= report.constant_bytes <= most
+    assert least + payload.lookup_bytes <= report.constant_bytes <= most + payload.lookup_bytes
     assert least < report.file_bytes <= most
     assert report.providers == ["CPUExecutionProvider"]
     if case.parity == "bit":

@@ -23,7 +23,20 @@ from tests.cases import CASES, Case, compress, gaussian, payload_of
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 
 ON_CUDA = {
-    *("Add", "ArgMax", "Cast", "Concat", "Constant", "DequantizeLinear", "Div", "Equal", "Expand", "Gather", "Less"),
+    *(
+        "Add",
+        "ArgMax",
+        "Cast",
+        "Concat",
+        "Constant",
+        "DequantizeLinear",
+        "Div",
+        "Equal",
+        "Expand",
+        "Floor",
+        "Gather",
+        "Less",
+    ),
     *("MatMul", "Max", "Min", "Mul", "Reshape", "Shape", "Slice", "Sub", "Unsqueeze", "Where"),
 }
 """Operators that ONNX Runtime's docs/OperatorKernels.md lists kernels of for the CUDAExecutionProvider."""
