@@ -42,7 +42,7 @@ def match(host: Path, tables: Sequence[HostTable], n: int, k: int, read: Read) -
     for table in tables:
         if (table.n, table.d) != (n, k):
             differ.append(f"{table.description} has another shape")
-        elif (share := _nearer_share(table, read)) < NEARER_SHARE:
+        elif (share := nearer_share(n, table.read, read)) < NEARER_SHARE:
             differ.append(
                 f"{table.description} has other values, {share:.0%} of its rows are nearer to their own decoded row "
                 f"than to another where {NEARER_SHARE:.0%} are needed"
@@ -58,17 +58,22 @@ def match(host: Path, tables: Sequence[HostTable], n: int, k: int, read: Read) -
     return matching[0]
 
 
-def _nearer_share(table: HostTable, read: Read) -> float:
-    """Share of sampled rows that are nearer, in cosine, to their own decoded row than to a random other one."""
-    ids = np.random.default_rng(0).permutation(table.n)[:SAMPLED_ROWS]
-    decoded = np.concatenate(
-        [read(ids[at : at + SAMPLED_AT_ONCE]) for at in range(0, len(ids), SAMPLED_AT_ONCE)]
-    ).astype(np.float64)
-    decoded /= np.maximum(np.linalg.norm(decoded, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    rows = table.read(ids).astype(np.float64)
-    own = np.einsum("ij,ij->i", rows, decoded)
-    other = np.einsum("ij,ij->i", rows, np.roll(decoded, 1, axis=0))
-    return float(np.mean((own > other) + 0.5 * (own == other)))
+def nearer_share(n: int, read: Read, decoded: Read) -> float:
+    """Share of sampled rows that are nearer, in cosine, to their own decoded row than to a random other one.
+
+    Args:
+        n: rows of both.
+        read: ids -> rows of a table.
+        decoded: ids -> what may be the same rows, compressed.
+    """
+    ids = np.random.default_rng(0).permutation(n)[:SAMPLED_ROWS]
+    own = np.concatenate([decoded(ids[at : at + SAMPLED_AT_ONCE]) for at in range(0, len(ids), SAMPLED_AT_ONCE)])
+    own = own.astype(np.float64)
+    own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    rows = read(ids).astype(np.float64)
+    to_own = np.einsum("ij,ij->i", rows, own)
+    to_other = np.einsum("ij,ij->i", rows, np.roll(own, 1, axis=0))
+    return float(np.mean((to_own > to_other) + 0.5 * (to_own == to_other)))
 
 
 def reconstruction_error(table: HostTable, payload: Payload) -> float:
