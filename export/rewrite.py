@@ -19,6 +19,7 @@ from export import match
 from export.external import PAGE_BYTES, data_file, write
 from export.graph import TARGETS, OnnxOps, Target
 from export.host import TIED, Host, Tied
+from export.model import check_runtime
 from export.proof import Proof, prove
 from export.scopes import tensors
 from export.splice import Splice, add, free_prefix, opset_of, replace_lookups
@@ -125,6 +126,7 @@ def rewrite_host(
     if recorded_error is not None:
         match.check_error(host, table, error, recorded_error)
     feeds, before = opened.run(inputs)
+    check_runtime(opset_of(opened.model), target)
     host_bytes, stored = opened.nbytes, sum(map(nbytes, tensors(opened.model)))
     with tempfile.TemporaryDirectory(prefix=".eigenselect-", dir=out.parent) as folder:
         written = Path(folder) / out.name

@@ -312,7 +312,7 @@ def _hand_over(
     with staged(job.out) as folder:
         model = folder / "model.onnx"
         verification = job.export(payload, model, np.random.default_rng(job.settings.seed))
-        exported = eos(moments(job.table, OnnxDecoder(model, job.export.providers).read))
+        exported = eos(moments(job.table, OnnxDecoder(model, job.export.verified_on[-1]).read))
         if not abs(exported - chosen.measures["eos"]) <= EOS_TOLERANCE:
             raise VerificationError(
                 f"the exported model's EOS is {exported:.9f}, that of {chosen.name} was {chosen.measures['eos']:.9f}: "
@@ -366,6 +366,8 @@ def _hand_over(
             f"It decodes to coordinates of its own: decode_matrix.npy, {matrix.shape[0]} x {matrix.shape[1]} and not "
             "charged to its bytes, is for the layer that takes the vectors."
         )
+    if job.export.target == "cuda" and "CUDAExecutionProvider" not in verification.providers:
+        console.print("The model is made for CUDA and was verified on the CPU alone: there is no CUDA provider here.")
     console.print(
         f"Verified in ONNX Runtime: {verification.rows:,} rows differ from numpy by at most "
         f"{verification.max_abs_error:.1e}, EOS of the whole exported table {exported:.4f}, "

@@ -16,7 +16,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from compressors import PCA, EmbeddingTable, Identity, KMeans, Payload, Uniform
 from compressors.kinds import Dense
-from export import HostReport, VerificationError, proof, rewrite, rewrite_host
+from export import HostReport, VerificationError, model, proof, rewrite, rewrite_host
 from export.graph import TARGETS, Target
 from export.parity import OVERHEAD_BYTES
 from export.scopes import Model, tensors
@@ -104,6 +104,15 @@ def test_newer_opsets(opset: int, tmp_path: Path) -> None:
         return
     rewrite_host(path, uniform(), tmp_path / "new.onnx")
     check_rows(tmp_path / "new.onnx", uniform(), feeds(), opset=opset)
+
+
+def test_a_runtime_too_old_for_the_target_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_host(make_host(TABLE, opset=18), tmp_path / "host.onnx")
+    monkeypatch.setattr(model, "runs", lambda opset, target: (opset, target) != (18, "cpu"))
+    refused(
+        path, uniform(), r"^target = cpu at opset 18: ONNX Runtime .* does not run it; cpu needs 1\.21", target="cpu"
+    )
+    rewrite_host(path, uniform(), tmp_path / "new.onnx")
 
 
 @pytest.mark.parametrize("target", TARGETS)
