@@ -169,26 +169,19 @@ class NumpyOps:
 
 
 class TorchOps:
-    """Execution in torch on `device`. One instance serves one payload: its arrays move to the device once."""
+    """Execution in torch. Stored arrays are put on `device`; where that is the CPU they are not copied."""
 
     def __init__(self, device: str = "cpu") -> None:
         import torch  # here, because choosing and exporting a table needs no torch
 
         self._torch = torch
         self._device = device
-        self._params: dict[str, Any] = {}
-        self._prefix = ""
 
-    def scope(self, name: str) -> TorchOps:  # noqa: D102
-        inner = TorchOps(self._device)
-        inner._params, inner._prefix = self._params, f"{self._prefix}{name}."
-        return inner
+    def scope(self, name: str) -> Self:  # noqa: D102
+        return self
 
     def param(self, name: str, array: npt.NDArray[Any]) -> Any:  # noqa: D102
-        key = self._prefix + name
-        if key not in self._params:
-            self._params[key] = self._torch.as_tensor(np.ascontiguousarray(array), device=self._device)
-        return self._params[key]
+        return self._torch.as_tensor(np.ascontiguousarray(array), device=self._device)
 
     def wrap(self, rows: Any, n: int) -> Any:  # noqa: D102
         ids = rows.long()

@@ -16,8 +16,9 @@ from onnx import helper
 from export.graph import OLDEST_OPSET, OPSET, TARGETS, Target
 from export.host import TIED, Host, Tied
 from export.model import IR_VERSION, save, to_onnx
-from export.parity import Verification, verify
+from export.parity import Verification, available_providers, verify
 from export.rewrite import HostReport, rewrite_host
+from export.words import Words, check_vocabulary, write_words
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class OnnxExport:
         target: what the model is made for; see `export.graph.Target`.
         opset: of the model.
         providers: execution providers that the model is verified on, all of which must be at hand.
+        words: whether a second model is written, which takes tokens.
+        oov: of that one, for a token that is not in the vocabulary: `error`, `zeros`, or the token whose row it gets.
         host: an ONNX model that the payload is put into as well; None takes the one that the table was read out of.
         tied: what to do if the host uses its table otherwise too; see `export.rewrite_host`.
         inputs: a .npz file of inputs to compare the host on; None makes some.
@@ -36,6 +39,8 @@ class OnnxExport:
     target: Target = "portable"
     opset: int = OPSET
     providers: Sequence[str] = ("CPUExecutionProvider",)
+    words: bool = False
+    oov: str = "error"
     host: str | None = None
     tied: Tied = "refuse"
     inputs: str | None = None
@@ -50,9 +55,20 @@ class OnnxExport:
                 f"export.opset = {self.opset}: must be at least {OLDEST_OPSET}, and ONNX Runtime {ort.__version__} "
                 f"must load it; {OPSET} runs everywhere"
             )
-        here = ort.get_available_providers()
+        here = available_providers()
         if missing := [provider for provider in self.providers if provider not in here]:
             raise ValueError(f"export.providers names {missing}; this ONNX Runtime has {here}")
+        if not isinstance(self.words, bool):
+            raise ValueError(f"export.words = {self.words!r}: must be true or false")
+        if not isinstance(self.oov, str):
+            raise ValueError(f"export.oov = {self.oov!r}: must be error, zeros or a token, in quotes")
+        if self.oov != "error" and not self.words:
+            raise ValueError(f"export.oov = {self.oov!r} is for tokens, and no model takes them: add export.words=true")
+
+    def check_tokens(self, tokens: Sequence[str] | None) -> None:
+        """Raise a ValueError, before any work, unless what is asked for can be made of a table with these tokens."""
+        if self.words:
+            check_vocabulary(tokens, self.oov)
 
     def check_host(self, host: Path, table: Table) -> None:
         """Raise a ValueError unless `host` holds `table` and can be rewritten: found out before the work."""
@@ -75,6 +91,15 @@ class OnnxExport:
         """
         save(to_onnx(payload, opset=self.opset, target=self.target), path)
         return verify(payload, path, rng, self.providers)
+
+    def write_words(self, model: Path, path: Path, tokens: Sequence[str], rng: np.random.Generator) -> Words:
+        """Write the model that takes tokens, of the verified one that takes ids, to `path` and verify it.
+
+        Raises:
+            ValueError: the tokens do not fit one file.
+            VerificationError: it does not give the rows of `model`.
+        """
+        return write_words(model, path, tokens, self.oov, rng, self.providers)
 
 
 def _loads(opset: int) -> bool:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +59,11 @@ class Verification:
     providers: list[str]
 
 
+def available_providers() -> list[str]:
+    """Execution providers of this machine's ONNX Runtime."""
+    return list(ort.get_available_providers())
+
+
 class OnnxDecoder:
     """An exported model, read by rows as a payload is."""
 
@@ -65,20 +71,32 @@ class OnnxDecoder:
         """Open the file; `optimized` is where to write the graph that the session runs.
 
         Raises:
-            VerificationError: a provider that was asked for is not used: ONNX Runtime would fall back in silence.
+            VerificationError: ONNX Runtime cannot load the file, or a provider that was asked for is not used: it would
+                fall back in silence.
         """
+        self._name = path.name
         options = ort.SessionOptions()
         options.log_severity_level = 3
         if optimized is not None:
             options.optimized_model_filepath = str(optimized)
-        self._session = ort.InferenceSession(path, options, providers=list(providers))
+        try:
+            self._session = ort.InferenceSession(path, options, providers=list(providers))
+        except Exception as error:  # ONNX Runtime has an exception class of its own for each reason
+            raise VerificationError(f"{path.name} cannot be loaded by ONNX Runtime: {error}") from error
         self.providers: list[str] = self._session.get_providers()
         if missing := [name for name in providers if name not in self.providers]:
             raise VerificationError(f"ONNX Runtime did not use {missing}, only {self.providers}: install that provider")
 
-    def decode(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Rows `ids`, (batch, k)."""
-        vectors: npt.NDArray[np.float32] = self._session.run(None, {"ids": ids})[0]
+    def decode(self, ids: npt.NDArray[Any], name: str = "ids") -> npt.NDArray[np.float32]:
+        """Rows `ids`, (batch, k); `name` is the input that takes them.
+
+        Raises:
+            VerificationError: the model does not take them.
+        """
+        try:
+            vectors: npt.NDArray[np.float32] = self._session.run(None, {name: ids})[0]
+        except Exception as error:  # as above
+            raise VerificationError(f"{self._name} gives no rows: {error}") from error
         return vectors
 
     def read(self, rows: slice) -> npt.NDArray[np.float32]:

@@ -16,6 +16,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
+import compressors
 from compressors import Compressor, EmbeddingTable
 from selector.digest import table_digest
 
@@ -198,3 +199,24 @@ def parameters(compressor: Compressor) -> dict[str, Any]:
         else:
             flat[field.name] = value
     return flat
+
+
+def rebuilt(compressor: str, settings: Mapping[str, Any]) -> Compressor:
+    """The compressor of class `compressor` whose `parameters` are `settings`, which may come from JSON.
+
+    Raises:
+        ValueError: no method of that name takes these settings, or they hold a table, of which only the digest is kept.
+    """
+    given: dict[str, Any] = {}
+    for name, value in settings.items():
+        if "." in name:
+            continue
+        inner = {key.removeprefix(f"{name}."): each for key, each in settings.items() if key.startswith(f"{name}.")}
+        given[name] = rebuilt(value, inner) if inner else value
+    kind = getattr(compressors, compressor, None)
+    if not isinstance(kind, type) or not issubclass(kind, Compressor):
+        raise ValueError(f"{compressor} is no method of this program")
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise ValueError(f"{compressor} does not take these settings: {error}") from error

@@ -29,15 +29,12 @@ from selector.budget import Budget
 from selector.candidates import Room, exact_rows, expand, parameters
 from selector.digest import candidate_key, table_digest
 from selector.measures import Measures
-from selector.measures.overlap import eos
+from selector.measures.overlap import EOS_TOLERANCE, eos
 from selector.moments import moments, table_rank
-from selector.output import check_writable, staged, write_id_map
+from selector.output import check_writable, staged, write_id_map, write_manifest
 from selector.selection import Candidate, Selection, rank_key, select
 from selector.sources import format_of_file
 from selector.tracking import ParentRun, Tracker, check_registration, connect
-
-EOS_TOLERANCE = 1e-6
-"""How far the EOS of the exported model's own output may be from the one that was chosen by."""
 
 LEFT_OUT_TOLD = 5
 """Settings that were left out of which the reason is printed."""
@@ -129,6 +126,7 @@ def prepare(settings: DictConfig) -> Job:
     check_registration(settings.tracking.register, settings.tracking.alias)
     with progress("reading the table", counted=False) as update:
         table = _instantiate("table", settings.table, progress=update)
+    export.check_tokens(table.tokens)
     host = _host(settings, export, table)
     rows = exact_rows(_plain(settings.exact_rows), table)
     allowed = budget.nbytes(table.n, table.d)
@@ -326,6 +324,14 @@ def _hand_over(
             if job.table.source_rows is not None:
                 write_id_map(folder / "id_map.csv", job.table.source_rows, job.table.tokens)
         record = _record(job, parent, selection, verification, exported)
+        if job.export.words and job.table.tokens is not None:
+            words = job.export.write_words(
+                model, folder / "words.onnx", job.table.tokens, np.random.default_rng(job.settings.seed)
+            )
+            record["words"] = {
+                **asdict(words),
+                "use": "tokens (batch,) string -> vectors; its strings are not charged to the budget",
+            }
         rewritten = _rewrite_host(job, payload, folder / "host.onnx", chosen)
         if rewritten is not None:
             record["host"] = asdict(rewritten)
@@ -342,6 +348,7 @@ def _hand_over(
         report.write_csv(folder / "candidates.csv", candidates, job.measures.keys)
         report.write_picture(folder / "pareto.png", selection, candidates)
         report.write_page(folder / "report.html", selection, candidates, record)
+        write_manifest(folder, record)
         parent.log_choice(
             metrics={"bytes": chosen.nbytes, "megabytes": chosen.nbytes / 1e6, **chosen.measures},
             tags={"chosen": chosen.name, "table_digest": job.digest},
@@ -407,7 +414,12 @@ def _record(
         "rejected": [{"name": candidate.name, "reason": reason} for candidate, reason in selection.rejected],
         "budget_bytes": job.budget,
         "criterion": selection.criterion,
-        "table": {"path": str(job.settings.table.path), **_profile(job), "digest": job.digest},
+        "table": {
+            "path": str(job.settings.table.path),
+            **_profile(job),
+            "digest": job.digest,
+            "settings": {k: v for k, v in _plain(job.settings.table).items() if k not in ("_target_", "path")},
+        },
         "verification": {**asdict(verification), "eos_from_onnx": exported_eos},
         "seed": job.settings.seed,
         "versions": {

@@ -59,6 +59,7 @@ def test_with_overrides(table, tmp_path):
         "tokens.txt",
         "id_map.csv",
         "decode_matrix.npy",
+        "words.onnx",
     }
     record = json.loads((tmp_path / "o" / "selection.json").read_text())
     parent = only_parent(MlflowClient(store))
@@ -127,7 +128,7 @@ def test_on_a_tracking_server(server, table, tmp_path):
     experiment = client.get_experiment_by_name("eigenselect").experiment_id
     record = json.loads((tmp_path / "o" / "selection.json").read_text())
     names = {item.path for item in client.list_artifacts(record["run_id"])}
-    assert names == {*FILES, "config.yaml"} - {"tokens.txt", "id_map.csv", "decode_matrix.npy"}
+    assert names == {*FILES, "config.yaml"} - {"tokens.txt", "id_map.csv", "decode_matrix.npy", "words.onnx"}
     assert len(children(client, record["run_id"], experiment)) == len(record["rejected"]) + 1
 
     # The registry of the server gives the model back, rows and decision.

@@ -6,6 +6,9 @@ import numpy as np
 
 from selector.moments import Moments
 
+EOS_TOLERANCE = 1e-6
+"""How far the EOS of an exported model's own output may be from that of its payload: sums in another order."""
+
 
 def eos(m: Moments) -> float:
     """Eigenspace overlap score ‖UᵀU~‖²_F / max(rank X, rank X~), in [0, 1] (May et al. 2019, Definition 1).

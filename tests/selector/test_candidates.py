@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
-from compressors import PCA, TTSVD, EmbeddingTable, ExactRows, Identity, KMeans, ProductQuantization, Spectral, Uniform
-from selector.candidates import Room, _alternatives, exact_rows, expand, parameters
+from compressors import (
+    PCA,
+    TTSVD,
+    EmbeddingTable,
+    ExactRows,
+    Given,
+    Identity,
+    KMeans,
+    ProductQuantization,
+    Spectral,
+    Uniform,
+)
+from selector.candidates import Room, _alternatives, exact_rows, expand, parameters, rebuilt
+from tests.cases import CASES
 
 UNIFORM = {"_target_": "compressors.Uniform"}
 KMEANS = {"_target_": "compressors.KMeans"}
@@ -212,3 +226,21 @@ def test_settings_that_cannot_be_used_are_told_unless_they_are_the_only_ones():
     assert told == ["pca-k21: PCA dim = 21: must be at most the table's dimension d = 20"]
     with pytest.raises(ValueError, match=r"dim = 21"):
         expand({"a": {**PRINCIPAL, "dim": 21}}, ROOM)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_a_compressor_is_built_again_from_its_recorded_parameters(case):
+    recorded = json.loads(json.dumps(parameters(case.compressor)))
+    assert rebuilt(type(case.compressor).__name__, recorded) == case.compressor
+
+
+def test_what_cannot_be_built_again():
+    given = Given("small", EmbeddingTable(np.eye(3, dtype=np.float32), ["a", "b", "c"]))
+    with pytest.raises(ValueError, match=r"^Given small: table is a str"):
+        rebuilt("Given", parameters(given))
+    with pytest.raises(ValueError, match=r"^Mine is no method of this program$"):
+        rebuilt("Mine", {})
+    with pytest.raises(ValueError, match=r"^load is no method of this program$"):
+        rebuilt("load", {"path": "x"})
+    with pytest.raises(ValueError, match=r"^Uniform does not take these settings: .*'colour'"):
+        rebuilt("Uniform", {"bits": 2, "colour": 1})

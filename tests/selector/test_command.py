@@ -19,9 +19,10 @@ from compressors import PCA, KMeans, Uniform, load
 from compressors.ops import NumpyOps
 from export import VerificationError
 from selector.__main__ import main, overrides
+from selector.check import Examination
 from selector.digest import table_digest
 from selector.measures import score
-from selector.output import FILES
+from selector.output import FILES, MANIFEST, write_manifest
 from selector.sources import read_table
 
 N, D = 500, 12
@@ -87,7 +88,7 @@ def test_hand_over_is_complete_and_true(client, table, name, tmp_path, capsys):
     assert errors == "", "quiet when not a terminal"
     assert "Files: o" in printed and "/#/experiments/" in printed
     out = tmp_path / "o"
-    assert {path.name for path in out.iterdir()} == {*FILES} - {"id_map.csv", "decode_matrix.npy"}
+    assert {path.name for path in out.iterdir()} == {*FILES} - {"id_map.csv", "decode_matrix.npy", "words.onnx"}
 
     record = json.loads((out / "selection.json").read_text())
     assert {*record} == {
@@ -97,6 +98,11 @@ def test_hand_over_is_complete_and_true(client, table, name, tmp_path, capsys):
     assert record["budget_bytes"] == 2000 and record["criterion"] == "eos" and record["seed"] == 0
     assert record["table"] | {"path": "", "digest": ""} == {
         **{"path": "", "digest": "", "n": N, "d": D, "rank": D, "dtype": "float32"},
+        "settings": {
+            "tokens": str(tmp_path / "t.txt"),
+            **dict.fromkeys(("format", "tensor", "keep", "counts", "sha256")),
+            "duplicates": "error",
+        },
     }
     rows = candidates(tmp_path)
     assert len(rows) == len(record["rejected"]) + 1
@@ -131,7 +137,7 @@ def test_runs_hold_what_a_person_compares(client, table, name, tmp_path):
     (dataset,) = parent.inputs.dataset_inputs
     assert record["table"]["digest"].startswith(dataset.dataset.digest) and len(dataset.dataset.digest) == 32
     artifacts = {item.path for item in client.list_artifacts(parent.info.run_id)}
-    assert artifacts == {*FILES, "config.yaml"} - {"id_map.csv", "decode_matrix.npy"}
+    assert artifacts == {*FILES, "config.yaml"} - {"id_map.csv", "decode_matrix.npy", "words.onnx"}
     config = Path(client.download_artifacts(parent.info.run_id, "config.yaml", str(tmp_path))).read_text()
     assert "budget: 2kB" in config and "${" not in config and "bits:" in config
 
@@ -157,11 +163,13 @@ def test_a_pruned_table_is_handed_over_with_its_id_map(client, table, tmp_path):
     counts.write_text("\n".join(f"{token} {i}" for i, token in enumerate(TOKENS)))
     settings = [*table, "budget=1x", "out=o", "candidates.bits=[8]", "candidates.rates=[3]"]
     assert command(*settings, f"table.keep={keep}", f"table.counts={counts}") == 0
-    assert {path.name for path in out.iterdir()} == {*FILES} - {"decode_matrix.npy"}
+    assert {path.name for path in out.iterdir()} == {*FILES} - {"decode_matrix.npy", "words.onnx"}
     record = json.loads((out / "selection.json").read_text())["table"]
     assert (record["n"], record["pruned_from"]) == (len(rows), N)
     source = read_table(tmp_path / "t.npy", tokens=tmp_path / "t.txt", keep=keep, counts=counts)
     assert record["digest"] == table_digest(source)
+    again = Examination(out)
+    assert {check.name: check.status for check in again.checks}["eos"] == "passed", "read again with keep and counts"
     assert (out / "tokens.txt").read_text().split("\n")[:-1] == names
 
     # The row of the whole table that is nearest to each decoded one is the row that the map names.
@@ -211,6 +219,10 @@ BAD_INPUT = {
     "exact rows": (["exact_rows=[500]"], "exact_rows holds 500"),
     "exact token": (['exact_rows=["[PAD]"]'], "'[PAD]'"),
     "nothing to hold exact rows": (["exact_rows=[0]", "candidates=seeds", *ONLY_PCA], "the pool has none: give PCA"),
+    "words without tokens": (["export.words=true", "table.tokens=null"], "export.words=true needs the tokens"),
+    "words of an unknown token": (["export.words=true", 'export.oov="[UNK]"'], "export.oov = '[UNK]' is neither"),
+    "words of a token without quotes": (["export.words=true", "export.oov=[UNK]"], "must be error, zeros or a token"),
+    "policy without words": (["export.oov=zeros"], "add export.words=true"),
     "seed": (["seed=-1"], "seed = -1"),
     "share": (["allowed_failures=2"], "allowed_failures = 2"),
     "missing table": (["table.path=nowhere.npy"], "nowhere.npy"),
@@ -548,3 +560,34 @@ def test_auto_proposes_what_comes_nearest_to_the_budget(client, table, tmp_path)
     dim = int(name.split("-")[1][1:])
     fits = [PCA(dim=k, keep_dimension=True, then=KMeans(4)).nbytes(N, D) <= 3000 for k in (dim, dim + 1)]
     assert dim < D and fits == [True, False]
+
+
+@pytest.mark.parametrize("oov", ["error", "zeros", "token7"])
+def test_a_model_that_takes_tokens(oov, client, table, name, tmp_path):
+    assert command(*table, "budget=2kB", "out=o", *POOL, "export.words=true", f"export.oov={oov}") == 0
+    out = tmp_path / "o"
+    record = json.loads((out / "selection.json").read_text())
+    path = out / "words.onnx"
+    assert record["words"] == {
+        **{"file": "words.onnx", "file_bytes": path.stat().st_size, "oov": oov, "rows": record["words"]["rows"]},
+        "use": "tokens (batch,) string -> vectors; its strings are not charged to the budget",
+    }
+    assert record["chosen"]["nbytes"] <= 2000 < path.stat().st_size
+    (parent,) = runs(client, name, "selection")
+    assert "words.onnx" in {item.path for item in client.list_artifacts(parent.info.run_id)}
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    got = session.run(None, {"tokens": np.array(TOKENS[::-1], dtype=object)})[0]
+    assert np.array_equal(got[::-1], load(out / "payload.safetensors").read(slice(0, N)))
+
+    checked = {check.name: check for check in Examination(out).checks}
+    assert checked["words"].status == "passed" and checked["words"].says.endswith(f"; an unknown one: {oov}")
+    if oov == "error":
+        path.write_bytes(path.read_bytes().replace(b"token7", b"token_"))
+        (out / MANIFEST).unlink()
+        write_manifest(out, record)
+        checked = {check.name: check for check in Examination(out).checks}
+        assert checked["files"].status == "passed" and checked["words"].status == "failed"
+        assert checked["words"].says.startswith("words.onnx")
+    # Gone with the next hand-over that has none.
+    assert command(*table, "budget=2kB", "out=o", *POOL) == 0
+    assert not path.exists() and "words" not in json.loads((out / "selection.json").read_text())

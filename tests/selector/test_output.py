@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import tempfile
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from selector.output import FILES, check_writable, staged, write_id_map
+from selector.output import FILES, MANIFEST, check_writable, staged, write_id_map, write_manifest
 
 
 def tree(root):
@@ -133,3 +135,42 @@ def test_the_id_map_reads_back(tokens, tmp_path):
     with (tmp_path / "id_map.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     assert rows == [["id", "source_id", "token"], *([str(i), str(source[i]), t] for i, t in enumerate(tokens))]
+
+
+RECORD = {
+    "chosen": {"name": "uniform-b2", "nbytes": 7},
+    "table": {"digest": "abc", "path": "t.npy"},
+    "run_id": "r",
+    "versions": {"numpy": "2"},
+    "seed": 0,
+}
+
+
+def test_the_manifest_lists_every_file_of_the_folder_but_itself(tmp_path):
+    contents = {"model.onnx": b"\0" * 70_000, "words.onnx": b"", "a name.bin": bytes(range(256))}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    for _ in range(2):
+        write_manifest(tmp_path, RECORD)
+        assert json.loads((tmp_path / MANIFEST).read_text()) == {
+            "version": 1,
+            "chosen": "uniform-b2",
+            "table_digest": "abc",
+            "run_id": "r",
+            "versions": {"numpy": "2"},
+            "files": {
+                name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+                for name, content in contents.items()
+            },
+        }
+        (tmp_path / MANIFEST).unlink()
+
+
+def test_a_move_that_is_cut_short_is_not_described_by_the_new_manifest(tmp_path, monkeypatch):
+    """Of the new hand-over the manifest comes last: with it, all is there."""
+    out, moved = tmp_path / "out", []
+    hand_over(out, text="old")
+    real = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, to: (moved.append(Path(to).name), real(self, to))[1])
+    hand_over(out)
+    assert moved[-1] == MANIFEST and {*moved} == {*FILES}
