@@ -252,6 +252,13 @@ def test_a_scale_that_others_use_stays(tmp_path: Path) -> None:
 # --- external data ----------------------------------------------------------------------------------------------------
 
 
+def test_what_is_told_of_a_value_goes_with_it(tmp_path: Path) -> None:
+    model = make_host(TABLE, "int8")
+    model.graph.value_info.append(helper.make_tensor_value_info("table", TensorProto.FLOAT, TABLE.shape))
+    rewrite_host(save_host(model, tmp_path / "host.onnx"), uniform(entries("int8", TABLE)), tmp_path / "new.onnx")
+    assert [value.name for value in onnx.load(tmp_path / "new.onnx").graph.value_info] == ["z", "rows"]
+
+
 def test_external_data_are_moved_and_the_table_is_left_out(tmp_path: Path) -> None:
     big = np.random.default_rng(0).standard_normal((D, 5000)).astype(np.float32)
     model = make_host(TABLE, extra=[NODE("MatMul", ["x", "big"], ["h"])], outputs=["h"])
@@ -481,6 +488,7 @@ def test_made_inputs_are_valid_and_fit_together() -> None:
             info("attention_mask", TensorProto.INT64, ["batch", "past + sequence"]),
             info("state", TensorProto.FLOAT16, ["batch", 3, "past", 4]),
             info("flag", TensorProto.BOOL, []),
+            info("turned", TensorProto.FLOAT, ["sequence", "batch"]),
             info("free", TensorProto.FLOAT, [None, None]),
         ]
     )
@@ -492,7 +500,7 @@ def test_made_inputs_are_valid_and_fit_together() -> None:
     assert made["state"].shape == (batch, 3, past, 4) and made["state"].dtype == np.float16
     assert made["attention_mask"].shape == (batch, past + sequence) and (made["attention_mask"] == 1).all()
     assert made["flag"].shape == () and not made["flag"] and made["free"].shape == (batch, sequence)
-    assert made["state"].std() > 0.5
+    assert made["state"].std() > 0.5 and made["turned"].shape == (sequence, batch)
 
 
 # --- verification -----------------------------------------------------------------------------------------------------

@@ -118,6 +118,27 @@ def test_integer_rows_that_are_not_dequantized_are_no_table() -> None:
     assert [t.name for t in tables_of(model)] == ["types.weight"]
 
 
+def test_rows_dequantized_by_columns_are_no_table() -> None:
+    """An axis of the rows is another one of the table."""
+    model = make_host(TABLE, "quantizer")
+    for name, array_ in (("scale", np.full(6, 0.5, np.float32)), ("zero", np.zeros(6, np.uint8))):
+        next(t for t in model.graph.initializer if t.name == name).CopyFrom(stored(array_, name))
+    model.graph.node[1].attribute.append(helper.make_attribute("axis", 2))
+    assert [t.name for t in tables_of(model)] == ["types.weight"]
+
+
+@pytest.mark.parametrize("op", ["Where", "Concat"])
+def test_ids_are_traced_through_a_choice(op: str) -> None:
+    model = make_host(TABLE)
+    model.graph.node[0].input[1] = "chosen"
+    given = ["which", "none", "ids"] if op == "Where" else ["none", "ids"]
+    model.graph.node.insert(0, NODE(op, given, ["chosen"], **({} if op == "Where" else {"axis": 0})))
+    model.graph.input.append(helper.make_tensor_value_info("which", TensorProto.BOOL, []))
+    model.graph.initializer.append(stored(np.zeros((1, 1), np.int64), "none"))
+    place = the_table(model).places[0]
+    assert graph_input(place.scope, place.ids) == "ids"
+
+
 def test_external_data_are_mapped_and_not_loaded(tmp_path: Path) -> None:
     path = save_host(make_host(TABLE), tmp_path / "host.onnx", external=True)
     model = onnx.load(path, load_external_data=False)
