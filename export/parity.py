@@ -45,7 +45,7 @@ class Verification:
         file_bytes: size of the file.
         payload_bytes: the payload's `nbytes`.
         constant_bytes: initializers of the graph as the session optimised it: an expanded table would show here.
-        session_bytes: resident memory that loading the file and looking a batch up took, in a fresh process.
+        session_bytes: resident memory that the loaded file holds after a batch was looked up, in a fresh process.
         providers: execution providers that the session really used.
     """
 

@@ -51,7 +51,7 @@ class Proof:
         relative_error: largest ‖rewritten − float‖_F / ‖float‖_F of any output, where float is the host with F put in.
         file_bytes: size of the rewritten model, with its data file.
         constant_bytes: constants of the graph as the session optimised it.
-        session_bytes: resident memory that loading it took, in a fresh process.
+        session_bytes: resident memory that it holds when it is loaded, in a fresh process.
         host_session_bytes: the same of the host: ONNX Runtime expands weights that are stored as integers.
     """
 

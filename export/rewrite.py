@@ -67,7 +67,7 @@ class HostReport:
             f"{self.table} of {self.host} is now the payload, which is looked up {_times(self.lookups)}",
             f"size: {self.host_bytes:,} bytes before, {self.file_bytes:,} after "
             f"({self.removed_bytes:,} of the table out, {self.payload_bytes:,} of the payload in)",
-            f"memory to load it: {self.proof.host_session_bytes / 1e6:.0f} MB before, "
+            f"memory when loaded: {self.proof.host_session_bytes / 1e6:.0f} MB before, "
             f"{self.proof.session_bytes / 1e6:.0f} MB after",
             f"error of the table: {self.reconstruction_error:.4f} of its norm",
             *(
