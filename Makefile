@@ -46,7 +46,7 @@ check: $(VENV)/.installed-test  ## lint and types
 	$(BIN)/mypy
 
 test: check  ## lint, types and tests
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 clean:  ## remove what make made, runs included
 	rm -rf $(VENV) out mlruns mlartifacts mlflow.db multirun build export/native/*.so *.egg-info .*_cache .hypothesis

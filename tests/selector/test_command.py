@@ -29,6 +29,9 @@ N, D = 500, 12
 TOKENS = [f"token{i}" for i in range(N)]
 POOL = ["candidates.bits=[1,2,4]", "candidates.rates=[3]"]
 
+ASKED_FOR = {"words.onnx", "host.onnx", "host.onnx.data"}
+"""Files of a hand-over that are only there on request."""
+
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -88,7 +91,7 @@ def test_hand_over_is_complete_and_true(client, table, name, tmp_path, capsys):
     assert errors == "", "quiet when not a terminal"
     assert "Files: o" in printed and "/#/experiments/" in printed
     out = tmp_path / "o"
-    assert {path.name for path in out.iterdir()} == {*FILES} - {"id_map.csv", "decode_matrix.npy", "words.onnx"}
+    assert {path.name for path in out.iterdir()} == {*FILES} - ASKED_FOR - {"id_map.csv", "decode_matrix.npy"}
 
     record = json.loads((out / "selection.json").read_text())
     assert {*record} == {
@@ -137,7 +140,7 @@ def test_runs_hold_what_a_person_compares(client, table, name, tmp_path):
     (dataset,) = parent.inputs.dataset_inputs
     assert record["table"]["digest"].startswith(dataset.dataset.digest) and len(dataset.dataset.digest) == 32
     artifacts = {item.path for item in client.list_artifacts(parent.info.run_id)}
-    assert artifacts == {*FILES, "config.yaml"} - {"id_map.csv", "decode_matrix.npy", "words.onnx"}
+    assert artifacts == {*FILES, "config.yaml"} - ASKED_FOR - {"id_map.csv", "decode_matrix.npy"}
     config = Path(client.download_artifacts(parent.info.run_id, "config.yaml", str(tmp_path))).read_text()
     assert "budget: 2kB" in config and "${" not in config and "bits:" in config
 
@@ -163,7 +166,7 @@ def test_a_pruned_table_is_handed_over_with_its_id_map(client, table, tmp_path):
     counts.write_text("\n".join(f"{token} {i}" for i, token in enumerate(TOKENS)))
     settings = [*table, "budget=1x", "out=o", "candidates.bits=[8]", "candidates.rates=[3]"]
     assert command(*settings, f"table.keep={keep}", f"table.counts={counts}") == 0
-    assert {path.name for path in out.iterdir()} == {*FILES} - {"decode_matrix.npy", "words.onnx"}
+    assert {path.name for path in out.iterdir()} == {*FILES} - ASKED_FOR - {"decode_matrix.npy"}
     record = json.loads((out / "selection.json").read_text())["table"]
     assert (record["n"], record["pruned_from"]) == (len(rows), N)
     source = read_table(tmp_path / "t.npy", tokens=tmp_path / "t.txt", keep=keep, counts=counts)
