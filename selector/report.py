@@ -19,8 +19,8 @@ import plotly.graph_objects as go
 from rich.console import Console
 from rich.table import Table as Grid
 
-from selector.measures import HIGHER_IS_BETTER
-from selector.selection import Candidate, Selection, rank_key
+from selector.measures import WEIGHTED, higher_is_better
+from selector.selection import Candidate, Selection, margin, rank_key, tied
 
 SHOWN = {
     "eos": ("EOS", "{:.4f}"),
@@ -53,7 +53,7 @@ def _points(candidates: Sequence[Candidate], criterion: str) -> tuple[list[float
 
 def pareto_front(candidates: Sequence[Candidate], criterion: str) -> list[Candidate]:
     """Candidates that no smaller one equals or beats, by increasing bytes."""
-    sign = 1 if criterion in HIGHER_IS_BETTER else -1
+    sign = 1 if higher_is_better(criterion) else -1
     front: list[Candidate] = []
     scored = [c for c in candidates if criterion in c.measures]
     for candidate in sorted(scored, key=lambda c: (c.nbytes, -sign * c.measures[criterion], c.name)):
@@ -64,7 +64,8 @@ def pareto_front(candidates: Sequence[Candidate], criterion: str) -> list[Candid
 
 def print_ranking(console: Console, selection: Selection, float32_bytes: int) -> None:
     """The ranked candidates that fit, best first."""
-    keys = {selection.criterion: (selection.criterion, "{:.4g}"), **SHOWN}
+    weighted = {key: (f"EOS {key.rpartition('_')[2]}", "{:.4f}") for key in selection.chosen.measures if _weighted(key)}
+    keys = {selection.criterion: (selection.criterion, "{:.4g}"), "eos": SHOWN["eos"], **weighted, **SHOWN}
     grid = Grid(box=None, pad_edge=False)
     grid.add_column("#", justify="right")
     grid.add_column("candidate", no_wrap=True)
@@ -82,18 +83,29 @@ def print_ranking(console: Console, selection: Selection, float32_bytes: int) ->
     console.print(grid)
 
 
+def _weighted(key: str) -> bool:
+    return key.startswith(WEIGHTED)
+
+
 def _megabytes(candidate: Candidate) -> str:
     megabytes = candidate.nbytes / 1e6
     return f"{megabytes:,.2f}" if megabytes >= 1 else f"{megabytes:.3g}"
 
 
 def write_csv(path: Path, candidates: Sequence[Candidate], keys: Sequence[str]) -> None:
-    """One row a candidate: name, compressor, parameters (JSON), nbytes, status, every measure, reason, run_id."""
+    """One row a candidate: name, compressor, parameters (JSON), nbytes, status, measures, reason, run_id.
+
+    Args:
+        path: the file.
+        candidates: the rows, in their order.
+        keys: of measures and of their standard errors, the columns.
+    """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["name", "compressor", "parameters", "nbytes", "status", *keys, "reason", "run_id"])
         for c in candidates:
-            scores = [repr(c.measures[key]) if key in c.measures else "" for key in keys]
+            known = c.measures | c.standard_errors
+            scores = [repr(known[key]) if key in known else "" for key in keys]
             settings = json.dumps(c.parameters)
             writer.writerow([c.name, c.compressor, settings, c.nbytes, c.status, *scores, c.reason, c.run_id])
 
@@ -186,7 +198,7 @@ def write_page(path: Path, selection: Selection, candidates: Sequence[Candidate]
 
 
 def why(selection: Selection) -> str:
-    """The choice in one sentence."""
+    """The choice in a few sentences: what it is, how far it is to be trusted."""
     chosen, criterion = selection.chosen, selection.criterion
     fits = len(selection.ranking)
     text = (
@@ -200,4 +212,16 @@ def why(selection: Selection) -> str:
         else:
             gap = abs(chosen.measures[criterion] - second)
             text += f" The runner-up, {runner.name}, has {second:.4f} ({gap:.2g} away) at {runner.nbytes:,}."
+            if tied(chosen, runner, criterion):
+                text += (
+                    f" That is a tie: between tables of other rows, as many and alike, the difference would vary by "
+                    f"{margin(chosen, runner, criterion):.2g} either way."
+                )
+    if others := selection.disagreeing:
+        told = ", ".join(
+            f"{a.best.name} by {a.criterion} ({a.best.measures[a.criterion]:.4f}, the chosen one has "
+            f"{chosen.measures[a.criterion]:.4f} and place {a.rank} of {a.ranked})"
+            for a in others
+        )
+        text += f" The choice is sensitive to the criterion: it would be {told}."
     return text

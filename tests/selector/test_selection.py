@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from selector.measures import HIGHER_IS_BETTER
+from selector.measures import Measures, higher_is_better
 from selector.selection import Candidate, NothingFitsError, NothingMeasuredError, select
 
 CRITERIA = ["eos", "mean_cosine", "pip_loss", "reconstruction_error", "delta_max"]
@@ -101,7 +101,8 @@ def test_eos_decides_unless_told_otherwise():
 def test_the_direction_of_each_criterion(criterion):
     pool = [measured("low", 10, **{criterion: 0.1}), measured("high", 10, **{criterion: 0.9})]
     assert select(pool, 10, criterion).chosen.name == ("high" if criterion in ("eos", "mean_cosine") else "low")
-    assert frozenset({"eos", "mean_cosine"}) == HIGHER_IS_BETTER
+    more = {key for key in Measures().keys if higher_is_better(key)}
+    assert more == {"eos", "mean_cosine", "weighted_eos_p1", "weighted_eos_p2"}
 
 
 def test_the_budget_is_inclusive():
