@@ -218,9 +218,9 @@ def why(selection: Selection) -> str:
                     f"{margin(chosen, runner, criterion):.2g} either way."
                 )
     if others := selection.disagreeing:
-        told = ", ".join(
-            f"{a.best.name} by {a.criterion} ({a.best.measures[a.criterion]:.4f}, the chosen one has "
-            f"{chosen.measures[a.criterion]:.4f} and place {a.rank} of {a.ranked})"
+        told = " and ".join(
+            f"{a.best.name} by {a.criterion} ({a.best.measures[a.criterion]:.6g}, the chosen one has "
+            f"{chosen.measures[a.criterion]:.6g} and place {a.rank} of {a.ranked})"
             for a in others
         )
         text += f" The choice is sensitive to the criterion: it would be {told}."

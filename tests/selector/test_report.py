@@ -183,7 +183,7 @@ def test_doubts_are_told(tmp_path):
     assert re.search(r"That is a tie: .* rows, as many and alike, the difference would vary by 0\.2\d either", text)
     assert text.endswith(
         f"The choice is sensitive to the criterion: it would be {NASTY} by weighted_eos_p1 "
-        "(0.6000, the chosen one has 0.5000 and place 2 of 2)."
+        "(0.6, the chosen one has 0.5 and place 2 of 2)."
     )
     report.write_page(tmp_path / "report.html", selection, doubtful(), {})
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import numpy as np
@@ -165,6 +166,18 @@ def test_alternatives_are_what_select_chooses_by_them(pool):
 
 def best(selection):
     return selection.chosen.measures[selection.criterion]
+
+
+def test_alternatives_come_in_one_order():
+    """Those of the chosen one's measures first, in their order, then what only others have, by name."""
+    pool = [
+        spread("a", 10, eos=0.9, pip_loss=1.0, delta=1.0),
+        spread("b", 10, eos=0.8, mean_cosine=1.0),
+        spread("c", 10, eos=0.7, delta2=1.0),
+    ]
+    for order in itertools.permutations(pool):
+        found = [a.criterion for a in select(order, 10).alternatives]
+        assert found == ["pip_loss", "delta", "delta2", "mean_cosine"]
 
 
 def test_only_overlap_scores_make_a_choice_doubtful():
