@@ -19,7 +19,7 @@ import plotly.graph_objects as go
 from rich.console import Console
 from rich.table import Table as Grid
 
-from selector.measures import WEIGHTED, higher_is_better
+from selector.measures import WEIGHTED, higher_is_better, is_overlap
 from selector.selection import Candidate, Selection, margin, rank_key, tied
 
 SHOWN = {
@@ -177,24 +177,42 @@ def write_page(path: Path, selection: Selection, candidates: Sequence[Candidate]
     figure.add_scatter(x=x, y=y, mode="markers", marker=ring, name="chosen", hoverinfo="skip")
     figure.add_vline(x=selection.budget / 1e6, line_dash="dash", annotation_text="budget")
     figure.update_layout(xaxis_title="payload, MB", yaxis_title=criterion, template="plotly_white", height=520)
+    keys = list(dict.fromkeys([criterion, *filter(is_overlap, selection.chosen.measures)]))
     rows = "".join(
-        f"<tr><td>{html.escape(c.name)}<td>{c.nbytes:,}<td>"
-        + (f"{c.measures[criterion]:.6g}" if criterion in c.measures else "")
+        f"<tr><td>{html.escape(c.name)}<td class=n>{c.nbytes:,}"
+        + "".join(f"<td class=n>{_with_error(c, key)}" for key in keys)
         + f"<td>{html.escape(reason)}"
         for c, reason in [(selection.chosen, "chosen"), *selection.rejected]
+    )
+    others = "".join(
+        f"<tr><td>{a.criterion}<td>{html.escape(a.best.name)}<td class=n>{_with_error(a.best, a.criterion)}"
+        f"<td class=n>{_with_error(selection.chosen, a.criterion)}"
+        f"<td class=n>{a.rank or '-'} of {a.ranked}{', a tie' if a.tie and a.rank != 1 else ''}"
+        for a in selection.alternatives
     )
     chart = figure.to_html(full_html=False, include_plotlyjs=True)
     path.write_text(
         "<!doctype html><html lang=en><meta charset=utf-8><title>eigenselect: "
         f"{html.escape(selection.chosen.name)}</title>"
         "<style>body{font:15px sans-serif;margin:2em auto;max-width:70em}"
-        "td,th{padding:.2em .8em;text-align:left}td:nth-child(2),td:nth-child(3){text-align:right}"
+        "td,th{padding:.2em .8em;text-align:left}td.n{text-align:right}"
         "pre{background:#f6f6f6;padding:1em;overflow:auto}</style>"
         f"<h1>{html.escape(selection.chosen.name)}</h1><p>{html.escape(why(selection))}</p>{chart}"
-        f"<h2>Candidates</h2><table><tr><th>name<th>bytes<th>{criterion}<th>why{rows}</table>"
+        f"<h2>Candidates</h2><table><tr><th>name<th>bytes<th>{'<th>'.join(keys)}<th>why{rows}</table>"
+        "<p>After ±: the standard error, between tables of other rows, as many and alike.</p>"
+        "<h2>What other criteria would choose</h2><table><tr><th>criterion<th>best by it<th>of the best"
+        f"<th>of the chosen one<th>place of the chosen one{others}</table>"
         f"<h2>Record</h2><pre>{html.escape(json.dumps(record, indent=2))}</pre></html>",
         encoding="utf-8",
     )
+
+
+def _with_error(candidate: Candidate, key: str) -> str:
+    """A score with its standard error, as far as there are any."""
+    if key not in candidate.measures:
+        return ""
+    error = candidate.standard_errors.get(f"{key}_stderr")
+    return f"{candidate.measures[key]:.6g}" + ("" if error is None else f" ± {error:.1g}")
 
 
 def why(selection: Selection) -> str:

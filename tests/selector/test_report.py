@@ -187,6 +187,9 @@ def test_doubts_are_told(tmp_path):
     )
     report.write_page(tmp_path / "report.html", selection, doubtful(), {})
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    error = selection.chosen.standard_errors["eos_stderr"]
+    assert f"0.30001 ± {error:.1g}0.5chosen" in page.text  # a row of the candidates
+    assert f"weighted_eos_p1{NASTY}0.60.52 of 2Record" in page.text  # and one of the criteria
     assert text in page.text and {tag for tag, _ in page.tags}.isdisjoint({"img", "b"})
     sure = report.why(select(pool(), 2_000_000))
     assert "tie" not in sure and "sensitive" not in sure
