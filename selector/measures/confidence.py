@@ -75,14 +75,17 @@ def _divided_differences(t: Doubles, p: float) -> Doubles:
 def replicates(m: Moments, exponents: Sequence[float]) -> list[tuple[float, ...]]:
     """For each score of `influences`: up to `GROUPS` independent deviations, whose mean has the score's own spread.
 
-    Sampled row j belongs to group j mod `GROUPS`; a replicate is its mean influence, times √(n · sampled rows).
+    The sampled rows are dealt to the groups at random, the same way for every candidate: groups that each held all
+    parts of a table sorted by frequency would be more alike than draws are. A replicate is its group's mean influence,
+    times √(n · sampled rows).
     """
     groups = min(GROUPS, len(m.x_rows))
     if groups < 2:
         return []
+    dealt = np.random.default_rng(0).permutation(len(m.x_rows))
     scale = math.sqrt(m.n * len(m.x_rows))
     return [
-        tuple(float(f"{scale * found[group::groups].mean():.{DIGITS}g}") for group in range(groups))
+        tuple(float(f"{scale * found[dealt[group::groups]].mean():.{DIGITS}g}") for group in range(groups))
         for found in influences(m, exponents)
     ]
 

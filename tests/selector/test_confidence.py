@@ -118,6 +118,18 @@ def test_intervals_cover_what_tables_of_other_rows_have(n):
     assert np.mean(widths, axis=0)[2] < 0.8 * np.hypot(*2 * [np.mean(widths, axis=0)[0]])
 
 
+def test_the_spread_of_a_sorted_table_is_that_of_its_rows():
+    """Half of the rows kept, then half of them noisy: what differs between the halves is part of the spread too."""
+    rng = np.random.default_rng(0)
+    x, _ = pair(rng, 2000, 5, 5)
+    noise = np.where(np.arange(2000) < 1000, 0, 0.5)[:, None] * rng.standard_normal((2000, 5))
+    found = moments_of(x, x + noise)
+    for given, values in zip(influences(found, [1]), replicates(found, [1]), strict=True):
+        assert given[:500].mean() > given[500:].mean() + 0.5 * given.std()
+        by_rows = np.sqrt((given**2).sum() * 2000 / len(given))
+        assert standard_error(values) == pytest.approx(by_rows, rel=0.15)
+
+
 def test_replicates_are_short_and_read_back_as_written():
     x, y = pair(np.random.default_rng(0), 3000, 5, 4)
     found = Measures(exponents=[2]).replicates(moments_of(x, y))
