@@ -32,7 +32,7 @@ from selector.measures import Measures
 from selector.measures.overlap import EOS_TOLERANCE, eos
 from selector.moments import moments, table_rank
 from selector.output import check_writable, staged, write_id_map, write_manifest
-from selector.selection import Candidate, Selection, rank_key, select
+from selector.selection import Candidate, Selection, margin, rank_key, select, tied
 from selector.sources import format_of_file
 from selector.tracking import ParentRun, Tracker, check_registration, connect
 
@@ -115,8 +115,7 @@ def prepare(settings: DictConfig) -> Job:
         raise ValueError(f"candidates.largest = {largest!r}: must be an integer of at least 1, or null for all")
     measures: Measures = _instantiate("measures", settings.measures)
     export: OnnxExport = _instantiate("export", settings.export)
-    if settings.criterion not in measures.keys:
-        raise ValueError(f"criterion = {settings.criterion!r} is no measure; there are {', '.join(measures.keys)}")
+    settings.criterion = measures.criterion(settings.criterion)
     if not isinstance(settings.seed, int) or settings.seed < 0:
         raise ValueError(f"seed = {settings.seed!r}: must be an integer of at least 0")
     if not 0 <= settings.allowed_failures <= 1:
@@ -256,15 +255,22 @@ def _sweep(job: Job, parent: ParentRun) -> tuple[list[Candidate], tuple[str, Pay
             update(done, len(job.compressors))
             settings = parameters(compressor)
             candidate = Candidate(compressor.name, type(compressor).__name__, settings, nbytes, "over_budget")
+            measured = job.settings.measures
             key = candidate_key(
-                candidate.compressor, settings, job.digest, job.settings.seed, job.settings.measures.lambdas
+                candidate.compressor,
+                settings,
+                job.digest,
+                job.settings.seed,
+                [measured.lambdas, measured.exponents],
             )
-            run_id, metrics = earlier.get(key, (None, {}))
+            run_id, metrics, replicates = earlier.get(key, (None, {}, {}))
             known = {name: metrics[name] for name in job.measures.keys if name in metrics}
             fits = nbytes <= job.budget
             if fits and known:
                 reused += 1
-                candidate = dataclasses.replace(candidate, status="measured", measures=known, run_id=run_id)
+                candidate = dataclasses.replace(
+                    candidate, status="measured", measures=known, replicates=replicates, run_id=run_id
+                )
             elif run_id is not None and not fits:
                 candidate = dataclasses.replace(candidate, run_id=run_id)
             else:
@@ -284,10 +290,11 @@ def _measure(job: Job, compressor: Compressor, candidate: Candidate) -> tuple[Ca
     """Compress and score; whatever goes wrong is that candidate's failure, not the sweep's."""
     try:
         payload = compressor.compress(job.table, np.random.default_rng(job.settings.seed))
-        scores = job.measures(moments(job.table, payload.read, aligned=payload.aligned))
+        found = moments(job.table, payload.read, aligned=payload.aligned)
+        scores, replicates = job.measures(found), job.measures.replicates(found)
     except Exception as error:
         return dataclasses.replace(candidate, status="failed", reason=f"{type(error).__name__}: {error}"), None
-    return dataclasses.replace(candidate, status="measured", measures=scores), payload
+    return dataclasses.replace(candidate, status="measured", measures=scores, replicates=replicates), payload
 
 
 def _method(job: Job, name: str) -> Compressor:
@@ -345,12 +352,17 @@ def _hand_over(
                 "use": "vectors @ matrix is the table; none of its bytes are charged",
             }
         (folder / "selection.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        report.write_csv(folder / "candidates.csv", candidates, job.measures.keys)
+        report.write_csv(folder / "candidates.csv", candidates, [*job.measures.keys, *chosen.standard_errors])
         report.write_picture(folder / "pareto.png", selection, candidates)
         report.write_page(folder / "report.html", selection, candidates, record)
         write_manifest(folder, record)
         parent.log_choice(
-            metrics={"bytes": chosen.nbytes, "megabytes": chosen.nbytes / 1e6, **chosen.measures},
+            metrics={
+                "bytes": chosen.nbytes,
+                "megabytes": chosen.nbytes / 1e6,
+                **chosen.measures,
+                **chosen.standard_errors,
+            },
             tags={"chosen": chosen.name, "table_digest": job.digest},
             description=f"**{chosen.name}**\n\n{report.why(selection)}",
             files=folder,
@@ -407,15 +419,34 @@ def _record(
             "compressor": candidate.compressor,
             "parameters": candidate.parameters,
             "nbytes": candidate.nbytes,
-            "measures": candidate.measures,
+            "measures": candidate.measures | candidate.standard_errors,
         }
 
+    chosen, runner_up, criterion = selection.chosen, selection.runner_up, selection.criterion
+
     return {
-        "chosen": told(selection.chosen),
-        "runner_up": told(selection.runner_up) if selection.runner_up else None,
+        "chosen": told(chosen),
+        "runner_up": runner_up
+        and {
+            **told(runner_up),
+            "tie": tied(chosen, runner_up, criterion),
+            "margin": margin(chosen, runner_up, criterion),
+        },
         "rejected": [{"name": candidate.name, "reason": reason} for candidate, reason in selection.rejected],
         "budget_bytes": job.budget,
-        "criterion": selection.criterion,
+        "criterion": criterion,
+        "criteria": {
+            a.criterion: {
+                "chosen": a.best.name,
+                "value": a.best.measures[a.criterion],
+                "value_of_choice": chosen.measures.get(a.criterion),
+                "rank_of_choice": a.rank,
+                "ranked": a.ranked,
+                "tie": a.tie,
+            }
+            for a in selection.alternatives
+        },
+        "sensitive_to": [a.criterion for a in selection.disagreeing],
         "table": {
             "path": str(job.settings.table.path),
             **_profile(job),
