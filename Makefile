@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PORT ?= 5000
 
-.PHONY: help demo ui test check clean
+.PHONY: help demo ui native test check clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -37,13 +37,16 @@ ui: $(VENV)/.installed  ## look at the runs
 	@PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_DISABLE_TELEMETRY=true \
 	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --port $(PORT)
 
+native: $(VENV)/.installed  ## build faster kernels for ONNX Runtime, with its C headers (ORT_INCLUDE=...), for GPUs too with CUDA=1
+	@$(BIN)/python -m export.native.build $(if $(ORT_INCLUDE),"include=$(ORT_INCLUDE)") $(if $(CUDA),"cuda=$(CUDA)")
+
 check: $(VENV)/.installed-test  ## lint and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 test: check  ## lint, types and tests
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 clean:  ## remove what make made, runs included
-	rm -rf $(VENV) out mlruns mlartifacts mlflow.db multirun build *.egg-info .*_cache .hypothesis
+	rm -rf $(VENV) out mlruns mlartifacts mlflow.db multirun build export/native/*.so *.egg-info .*_cache .hypothesis

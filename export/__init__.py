@@ -1,11 +1,14 @@
-"""Compressed tables as ONNX models and as torch modules, and the proof that such a model is right."""
+"""Compressed tables as ONNX models, put into existing ones, and as torch modules, with the proof that each is right."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from export.handover import OnnxExport
+from export.host import Host
 from export.model import load, save, to_onnx
 from export.parity import OnnxDecoder, Verification, VerificationError, available_providers, verify
+from export.reader import embedding_table
+from export.rewrite import HostReport, rewrite_host
 from export.words import verify_words
 
 if TYPE_CHECKING:
@@ -15,13 +18,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompressedEmbedding",
+    "Host",
+    "HostReport",
     "OnnxDecoder",
     "OnnxExport",
     "Verification",
     "VerificationError",
     "available_providers",
+    "embedding_table",
     "load",
     "replace_embeddings",
+    "rewrite_host",
     "save",
     "to_onnx",
     "torch_to_onnx",

@@ -29,6 +29,13 @@ def _function(name: str, inputs: list[str], body: str, opset: int) -> onnx.Funct
     return onnx.parser.parse_function(text)
 
 
+def operator(name: str, opset: int, *, padded: bool) -> onnx.FunctionProto:
+    """The operator of that name."""
+    if name == "DequantizeGather":
+        return dequantize_gather(opset, padded=padded)
+    return dequantize_gather_linear(int(name.removeprefix(linear_name(0)[:-1])), opset, padded=padded)
+
+
 def dequantize_gather(opset: int, *, padded: bool) -> onnx.FunctionProto:
     """`DequantizeGather(packed, lut, ids; dim)`: bytes through a table.
 

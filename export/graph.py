@@ -13,7 +13,7 @@ from compressors.bitpack import planar, plane_widths, unpack_table
 from compressors.ops import NO_ROW, spreads
 from onnx import helper, numpy_helper
 
-from export.functions import DOMAIN, MASKS_FROM, dequantize_gather, dequantize_gather_linear, linear_name
+from export.functions import DOMAIN, MASKS_FROM, linear_name, operator
 
 OPSET = 18
 """Newest opset whose operators all have CUDA kernels in the supported ONNX Runtime versions."""
@@ -110,13 +110,7 @@ class OnnxOps:
     def functions(self) -> list[onnx.FunctionProto]:
         """What the nodes of our domain mean."""
         used = {node.op_type for node in self.nodes if node.domain == DOMAIN}
-        opset, padded = self._graph.opset, self._graph.padded
-        lookup = [dequantize_gather(opset, padded="DequantizeGather" in padded)] if "DequantizeGather" in used else []
-        return lookup + [
-            dequantize_gather_linear(bits, opset, padded=linear_name(bits) in padded)
-            for bits in range(1, 9)
-            if linear_name(bits) in used
-        ]
+        return [operator(name, self._graph.opset, padded=name in self._graph.padded) for name in sorted(used)]
 
     def scope(self, name: str) -> OnnxOps:  # noqa: D102
         inner = OnnxOps(f"{self._prefix}{name}.")

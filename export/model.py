@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnxruntime as ort
 from compressors import __version__
 from compressors.payload import Payload
+from compressors.scalar import affine
 from onnx import helper
 
 from export.functions import DOMAIN
@@ -56,6 +59,28 @@ def to_onnx(payload: Payload, *, opset: int = OPSET, target: Target = "portable"
     )
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def runs(opset: int, target: Target) -> bool:
+    """Whether this ONNX Runtime loads a model of `opset` for `target`: found out before the work, not after it."""
+    planes = [np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.uint8)]
+    try:
+        model = to_onnx(affine(planes, 3, 1, zero=3.5, scale=1.0), opset=opset, target=target)
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception:  # ONNX, and ONNX Runtime for each reason, have exception classes of their own
+        return False
+    return True
+
+
+def check_runtime(opset: int, target: Target) -> None:
+    """Raise a ValueError unless this ONNX Runtime has the operators of `target` at `opset`."""
+    if not runs(opset, target):
+        raise ValueError(
+            f"target = {target} at opset {opset}: ONNX Runtime {ort.__version__} does not run it; cpu needs 1.21 or "
+            "later from opset 18 on, portable runs from 1.17.3 on"
+        )
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:

@@ -45,7 +45,7 @@ class Verification:
         file_bytes: size of the file.
         payload_bytes: the payload's `nbytes`.
         constant_bytes: initializers of the graph as the session optimised it: an expanded table would show here.
-        session_bytes: resident memory that loading the file and looking a batch up took, in a fresh process.
+        session_bytes: resident memory that the loaded file holds after a batch was looked up, in a fresh process.
         providers: execution providers that the session really used.
     """
 
@@ -136,17 +136,14 @@ def verify(
         file_bytes=path.stat().st_size,
         payload_bytes=payload.nbytes,
         constant_bytes=constants,
-        session_bytes=_session_bytes(path, min(payload.n, 1024)),
+        session_bytes=session_bytes(path, min(payload.n, 1024)),
         providers=decoder.providers,
     )
-    # A float16 matrix meets float32 activations: the session may keep it widened. Rows in float16 it may not.
-    matrices = (array for name, array in payload.arrays().items() if name.rpartition(".")[2] == "matrix")
-    widened = sum(array.nbytes for array in matrices if array.dtype == np.float16)
     overhead = OVERHEAD_BYTES * payload.bands
     limits = {
         "relative_error": RELATIVE_ERROR,
         "file_bytes": payload.nbytes + overhead,
-        "constant_bytes": payload.nbytes + widened + payload.lookup_bytes + overhead,
+        "constant_bytes": payload.nbytes + added_bytes(payload) + overhead,
         "session_bytes": 2 * payload.nbytes + MEMORY_SLACK,
     }
     for name, limit in limits.items():
@@ -156,9 +153,19 @@ def verify(
     return report
 
 
-def _session_bytes(path: Path, ids: int) -> int:
+def added_bytes(payload: Payload) -> int:
+    """What a session may add to a payload: the tables of its decode, and what widens a float16 matrix.
+
+    A matrix meets float32 activations. Rows in float16 may not be widened.
+    """
+    matrices = (array for name, array in payload.arrays().items() if name.rpartition(".")[2] == "matrix")
+    return payload.lookup_bytes + sum(array.nbytes for array in matrices if array.dtype == np.float16)
+
+
+def session_bytes(path: Path, ids: int | None = None) -> int:
+    """Resident memory that loading the model at `path` takes, and looking so many ids up, in a fresh process."""
     run = subprocess.run(
-        [sys.executable, "-m", "export.memory", str(path), str(ids)],
+        [sys.executable, "-m", "export.memory", str(path), *([] if ids is None else [str(ids)])],
         capture_output=True,
         text=True,
         check=False,

@@ -16,12 +16,8 @@ from compressors.table import EmbeddingTable
 from compressors.uniform import Uniform
 from torch import nn
 
+from export.match import NEARER_SHARE, nearer_share
 from export.torch_module import CompressedEmbedding
-
-SAMPLED_ROWS = 256
-
-SHARE = 0.75
-"""Of the sampled rows, those that must be nearer to their own decoded row than to another one."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +120,10 @@ def _difference(weight: torch.Tensor, payload: Payload) -> str | None:
         return f"is {tuple(weight.shape)}"
     if weight.is_meta:
         return "is on the meta device, without values"
-    rng = np.random.default_rng(0)
-    rows = rng.choice(payload.n, min(payload.n, SAMPLED_ROWS), replace=False)
-    others = (rows + rng.integers(1, max(2, payload.n), len(rows))) % payload.n
-    exact = _rows(weight, rows).astype(np.float64)  # squares of 1e30 overflow float32
-    own, other = (np.linalg.norm(exact - payload.decode(ids, NumpyOps()), axis=1) for ids in (rows, others))
-    share = float(np.mean(own < other))
-    if share >= SHARE:
+    share = nearer_share(payload.n, lambda ids: _rows(weight, ids), lambda ids: payload.decode(ids, NumpyOps()))
+    if share >= NEARER_SHARE:
         return None
-    return f"has {share:.0%} of its rows nearer to their own decoded row than to another, not {SHARE:.0%}"
+    return f"has {share:.0%} of its rows nearer to their own decoded row than to another, not {NEARER_SHARE:.0%}"
 
 
 def _obstacle(module: nn.Module, names: list[str], model: nn.Module) -> str | None:

@@ -40,7 +40,7 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def candidate_key(compressor: str, parameters: dict[str, Any], table: str, seed: int, lambdas: Any) -> str:
-    """What a finished candidate is found again by: its settings, the table, the seed and the code."""
-    identity = [compressor, parameters, table, seed, [str(value) for value in lambdas], code_digest()]
+def candidate_key(compressor: str, parameters: dict[str, Any], table: str, seed: int, measures: Any) -> str:
+    """What a finished candidate is found again by: its settings, the table, the seed, what is measured, the code."""
+    identity = [compressor, parameters, table, seed, [str(value) for value in measures], code_digest()]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

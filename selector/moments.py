@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,10 +15,14 @@ from compressors.table import Table
 
 Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-Read = Callable[[slice], npt.NDArray[np.floating]]
+Rows = npt.NDArray[np.floating]
+Read = Callable[[slice], Rows]
 
 CONDITION_LIMIT = 1e3
 """A Gram matrix squares the condition number: up to this one its measures keep about nine digits. Beyond it, QR."""
+
+SAMPLED = 1024
+"""About how many rows are kept as they are, for what depends on single rows."""
 
 
 def rank_cut(columns: int, eps: float) -> float:
@@ -71,6 +75,8 @@ class Moments:
         error: (m, k) float64, y - x without the cancellation; None when y's columns are not x's.
         mean_cosine: mean over rows of cos(x_i, x~_i), where a zero row agrees with a zero row only; None as above.
         eps: rounding unit of the entries: a direction smaller than `rank_cut` of it does not count.
+        x_rows: (r, d) every (n / `SAMPLED`)th row of the table, rounded up; as read.
+        y_rows: (r, k) the same rows of the candidate.
     """
 
     n: int
@@ -79,6 +85,8 @@ class Moments:
     error: Doubles | None
     mean_cosine: float | None
     eps: float
+    x_rows: Rows = field(default_factory=lambda: np.zeros((0, 0)))
+    y_rows: Rows = field(default_factory=lambda: np.zeros((0, 0)))
 
     @cached_property
     def x_basis(self) -> Doubles:
@@ -121,8 +129,13 @@ def moments(table: Table, read: Read, *, aligned: bool = True) -> Moments:
     wide = first.dtype == np.float64 and table.read(slice(0, 1)).dtype == np.float64
     eps = float(np.finfo(np.float64 if wide else np.float32).eps)
 
-    def sums(rows: slice) -> tuple[Doubles, Doubles, Doubles, float]:
-        x, y = table.read(rows).astype(np.float64), read(rows).astype(np.float64)
+    step = -(-table.n // SAMPLED)
+
+    def sums(rows: slice) -> tuple[Doubles, Doubles, Doubles, float, tuple[Rows, Rows]]:
+        given, decoded = table.read(rows), read(rows)
+        # Copies: a view would keep its block.
+        sample = (given[-rows.start % step :: step].copy(), decoded[-rows.start % step :: step].copy())
+        x, y = given.astype(np.float64), decoded.astype(np.float64)
         squares, cosines = np.einsum("ij,ij->j", y, y), 0.0
         if same:
             dots = np.einsum("ij,ij->i", x, y)
@@ -131,14 +144,17 @@ def moments(table: Table, read: Read, *, aligned: bool = True) -> Moments:
             np.divide(dots, lengths, out=cosine, where=lengths > 0)
             cosines = float(cosine.sum())
             y -= x  # the error: sums of it do not cancel when the candidate is close
-        return x.T @ y, y.T @ y, squares, cosines
+        return x.T @ y, y.T @ y, squares, cosines, sample
 
     cross, square, squares, cosines = np.zeros((table.d, k)), np.zeros((k, k)), np.zeros(k), 0.0
+    samples = []
     for block in table.each(sums):
         cross += block[0]
         square += block[1]
         squares += block[2]
         cosines += block[3]
+        samples.append(block[4])
+    x_rows, y_rows = (np.concatenate(parts) for parts in zip(*samples, strict=True))
     mean_cosine = cosines / table.n if same else None
 
     # Where y is short beside what the sums hold, y = x + error would be the rounding of longer columns.
@@ -146,7 +162,7 @@ def moments(table: Table, read: Read, *, aligned: bool = True) -> Moments:
     if carried.max() <= CONDITION_LIMIT * own_lengths.min():
         found = _from_sums(table.n, table.gram, cross, square, mean_cosine, eps)
         if found is not None and found.well_conditioned:
-            return found
+            return replace(found, x_rows=x_rows, y_rows=y_rows)
     # QR is exact to the length of each column: take of each pair the shorter one, and nothing cancels in the other.
     own = own_lengths < carried
 
@@ -155,7 +171,8 @@ def moments(table: Table, read: Read, *, aligned: bool = True) -> Moments:
         return np.concatenate([x, np.where(own, y, y - x) if same else y], axis=1)
 
     triangle = _tsqr(map(columns, table.spans()))
-    return _assemble(table.n, triangle[:, : table.d], triangle[:, table.d :], mean_cosine, eps, own)
+    found = _assemble(table.n, triangle[:, : table.d], triangle[:, table.d :], mean_cosine, eps, own)
+    return replace(found, x_rows=x_rows, y_rows=y_rows)
 
 
 def _assemble(

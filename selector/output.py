@@ -24,6 +24,8 @@ FILES = (
     "candidates.csv",
     "model.onnx",
     "words.onnx",
+    "host.onnx",
+    "host.onnx.data",
     "payload.safetensors",
     "tokens.txt",
     "id_map.csv",

@@ -23,7 +23,7 @@ from rich.console import Console
 from compressors import Compressor, EmbeddingTable, ExactRows, Payload, __version__
 from compressors.exact_rows import exact_nbytes
 from compressors.training import progress
-from export import OnnxDecoder, OnnxExport, Verification, VerificationError, load
+from export import HostReport, OnnxDecoder, OnnxExport, Verification, VerificationError, load
 from selector import report
 from selector.budget import Budget
 from selector.candidates import Room, exact_rows, expand, parameters
@@ -32,7 +32,8 @@ from selector.measures import Measures
 from selector.measures.overlap import EOS_TOLERANCE, eos
 from selector.moments import moments, table_rank
 from selector.output import check_writable, staged, write_id_map, write_manifest
-from selector.selection import Candidate, Selection, rank_key, select
+from selector.selection import Candidate, Selection, margin, rank_key, select, tied
+from selector.sources import format_of_file
 from selector.tracking import ParentRun, Tracker, check_registration, connect
 
 LEFT_OUT_TOLD = 5
@@ -73,9 +74,11 @@ class Job:
         rank: numerical rank of the table.
         budget: bytes.
         compressors: the candidates' methods with the exact bytes of each.
-        left_out: settings that cannot be used on the table, or cannot keep the rows of `exact_rows`, each with why.
+        left_out: settings that cannot be used on the table, or cannot do what the host or `exact_rows` ask for, each
+            with why.
         measures: what is measured.
         export: the target.
+        host: an ONNX model that is handed over with the chosen payload in it, or None.
         out: folder of the hand-over.
         tracker: the tracking store.
     """
@@ -89,6 +92,7 @@ class Job:
     left_out: list[str]
     measures: Measures
     export: OnnxExport
+    host: Path | None
     out: Path
     tracker: Tracker
 
@@ -111,8 +115,7 @@ def prepare(settings: DictConfig) -> Job:
         raise ValueError(f"candidates.largest = {largest!r}: must be an integer of at least 1, or null for all")
     measures: Measures = _instantiate("measures", settings.measures)
     export: OnnxExport = _instantiate("export", settings.export)
-    if settings.criterion not in measures.keys:
-        raise ValueError(f"criterion = {settings.criterion!r} is no measure; there are {', '.join(measures.keys)}")
+    settings.criterion = measures.criterion(settings.criterion)
     if not isinstance(settings.seed, int) or settings.seed < 0:
         raise ValueError(f"seed = {settings.seed!r}: must be an integer of at least 0")
     if not 0 <= settings.allowed_failures <= 1:
@@ -123,12 +126,14 @@ def prepare(settings: DictConfig) -> Job:
     with progress("reading the table", counted=False) as update:
         table = _instantiate("table", settings.table, progress=update)
     export.check_tokens(table.tokens)
+    host = _host(settings, export, table)
     rows = exact_rows(_plain(settings.exact_rows), table)
     allowed = budget.nbytes(table.n, table.d)
     room = Room(table.n, table.d, allowed - exact_nbytes(len(rows), table.d))
     left_out: list[str] = []
     pool = expand(_plain(settings.candidates.pool), room, largest, left_out.append)
     pool = _with_exact_rows(pool, rows, left_out.append)
+    pool = pool if host is None else _for_host(pool, left_out.append)
     sized = [(compressor, compressor.nbytes(table.n, table.d)) for compressor in pool]
     return Job(
         settings=settings,
@@ -140,9 +145,39 @@ def prepare(settings: DictConfig) -> Job:
         left_out=left_out,
         measures=measures,
         export=export,
+        host=host,
         out=out,
         tracker=connect(settings.tracking.experiment, settings.tracking.register),
     )
+
+
+def _host(settings: DictConfig, export: OnnxExport, table: EmbeddingTable) -> Path | None:
+    """The model that the payload is put into: the one that is named, or that the table was read out of."""
+    read_from = Path(str(settings.table.path))
+    if export.host is None and format_of_file(read_from, settings.table.format) != "onnx":
+        return None
+    host = read_from if export.host is None else Path(export.host)
+    if table.source_n is not None:
+        raise ValueError(
+            f"table.keep leaves {table.n} of {table.source_n} rows, and the model {host} asks for all of them: drop "
+            "table.keep, or write the table out with numpy.save and give the .npy file, without export.host"
+        )
+    export.check_host(host, table)
+    return host
+
+
+def _for_host(pool: list[Compressor], tell: Callable[[str], None]) -> list[Compressor]:
+    """The candidates that a model can hold in place of its table; the others are told of and left out."""
+    for compressor in pool:
+        if not compressor.keeps_dimension:
+            tell(f"{compressor.name}: it decodes to coordinates of its own, which the host does not expect")
+    kept = [compressor for compressor in pool if compressor.keeps_dimension]
+    if not kept:
+        raise ValueError(
+            "the host needs candidates of the table's own dimension, and the pool has none: "
+            "give PCA keep_dimension=true, or add other methods"
+        )
+    return kept
 
 
 def _with_exact_rows(pool: list[Compressor], rows: tuple[int, ...], tell: Callable[[str], None]) -> list[Compressor]:
@@ -219,12 +254,14 @@ def _sweep(job: Job, parent: ParentRun) -> tuple[list[Candidate], tuple[str, Pay
         for done, (compressor, nbytes) in enumerate(job.compressors):
             update(done, len(job.compressors))
             candidate, key = identify(job, compressor, nbytes, job.settings.seed)
-            run_id, metrics = earlier.get(key, (None, {}))
+            run_id, metrics, replicates = earlier.get(key, (None, {}, {}))
             known = {name: metrics[name] for name in job.measures.keys if name in metrics}
             fits = nbytes <= job.budget
             if fits and known:
                 reused += 1
-                candidate = dataclasses.replace(candidate, status="measured", measures=known, run_id=run_id)
+                candidate = dataclasses.replace(
+                    candidate, status="measured", measures=known, replicates=replicates, run_id=run_id
+                )
             elif run_id is not None and not fits:
                 candidate = dataclasses.replace(candidate, run_id=run_id)
             else:
@@ -244,17 +281,20 @@ def identify(job: Job, compressor: Compressor, nbytes: int, seed: int) -> tuple[
     """A candidate before any work, and the key under which its results are found again."""
     settings = parameters(compressor)
     candidate = Candidate(compressor.name, type(compressor).__name__, settings, nbytes, "over_budget")
-    return candidate, candidate_key(candidate.compressor, settings, job.digest, seed, job.settings.measures.lambdas)
+    measured = job.settings.measures
+    key = candidate_key(candidate.compressor, settings, job.digest, seed, [measured.lambdas, measured.exponents])
+    return candidate, key
 
 
 def measure(job: Job, compressor: Compressor, candidate: Candidate, seed: int) -> tuple[Candidate, Payload | None]:
     """Compress and score; whatever goes wrong is that candidate's failure, not the sweep's."""
     try:
         payload = compressor.compress(job.table, np.random.default_rng(seed))
-        scores = job.measures(moments(job.table, payload.read, aligned=payload.aligned))
+        found = moments(job.table, payload.read, aligned=payload.aligned)
+        scores, replicates = job.measures(found), job.measures.replicates(found)
     except Exception as error:
         return dataclasses.replace(candidate, status="failed", reason=f"{type(error).__name__}: {error}"), None
-    return dataclasses.replace(candidate, status="measured", measures=scores), payload
+    return dataclasses.replace(candidate, status="measured", measures=scores, replicates=replicates), payload
 
 
 def _method(job: Job, name: str) -> Compressor:
@@ -279,7 +319,7 @@ def _hand_over(
     with staged(job.out) as folder:
         model = folder / "model.onnx"
         verification = job.export(payload, model, np.random.default_rng(job.settings.seed))
-        exported = eos(moments(job.table, OnnxDecoder(model, job.export.providers).read))
+        exported = eos(moments(job.table, OnnxDecoder(model, job.export.verified_on[-1]).read))
         if not abs(exported - chosen.measures["eos"]) <= EOS_TOLERANCE:
             raise VerificationError(
                 f"the exported model's EOS is {exported:.9f}, that of {chosen.name} was {chosen.measures['eos']:.9f}: "
@@ -299,6 +339,9 @@ def _hand_over(
                 **asdict(words),
                 "use": "tokens (batch,) string -> vectors; its strings are not charged to the budget",
             }
+        rewritten = _rewrite_host(job, payload, folder / "host.onnx", chosen)
+        if rewritten is not None:
+            record["host"] = asdict(rewritten)
         matrix = _method(job, chosen.name).decode_matrix(job.table, np.random.default_rng(job.settings.seed))
         if matrix is not None:
             np.save(folder / "decode_matrix.npy", matrix)
@@ -309,12 +352,17 @@ def _hand_over(
                 "use": "vectors @ matrix is the table; none of its bytes are charged",
             }
         (folder / "selection.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        report.write_csv(folder / "candidates.csv", candidates, job.measures.keys)
+        report.write_csv(folder / "candidates.csv", candidates, [*job.measures.keys, *chosen.standard_errors])
         report.write_picture(folder / "pareto.png", selection, candidates)
         report.write_page(folder / "report.html", selection, candidates, record)
         write_manifest(folder, record)
         parent.log_choice(
-            metrics={"bytes": chosen.nbytes, "megabytes": chosen.nbytes / 1e6, **chosen.measures},
+            metrics={
+                "bytes": chosen.nbytes,
+                "megabytes": chosen.nbytes / 1e6,
+                **chosen.measures,
+                **chosen.standard_errors,
+            },
             tags={"chosen": chosen.name, "table_digest": job.digest},
             description=f"**{chosen.name}**\n\n{report.why(selection)}",
             files=folder,
@@ -330,11 +378,15 @@ def _hand_over(
             f"It decodes to coordinates of its own: decode_matrix.npy, {matrix.shape[0]} x {matrix.shape[1]} and not "
             "charged to its bytes, is for the layer that takes the vectors."
         )
+    if job.export.target == "cuda" and "CUDAExecutionProvider" not in verification.providers:
+        console.print("The model is made for CUDA and was verified on the CPU alone: there is no CUDA provider here.")
     console.print(
         f"Verified in ONNX Runtime: {verification.rows:,} rows differ from numpy by at most "
         f"{verification.max_abs_error:.1e}, EOS of the whole exported table {exported:.4f}, "
         f"file {verification.file_bytes:,} bytes, session {verification.session_bytes / 1e6:.0f} MB."
     )
+    if rewritten is not None:
+        console.print(f"host.onnx: {rewritten}", soft_wrap=True)
     console.print(f"{over} of {len(candidates)} candidates are over the budget and were not computed.")
     console.print(f"\nFiles: {job.out}", soft_wrap=True)
     console.print(f"UI:    {job.tracker.address(job.digest)}", soft_wrap=True)
@@ -350,6 +402,12 @@ def _hand_over(
         console.print("\n".join(lines), soft_wrap=True, markup=False)
 
 
+def _rewrite_host(job: Job, payload: Payload, path: Path, chosen: Candidate) -> HostReport | None:
+    if job.host is None:
+        return None
+    return job.export.rewrite(job.host, payload, path, chosen.measures.get("reconstruction_error_relative"))
+
+
 def _record(
     job: Job, parent: ParentRun, selection: Selection, verification: Verification, exported_eos: float
 ) -> dict[str, Any]:
@@ -361,15 +419,34 @@ def _record(
             "compressor": candidate.compressor,
             "parameters": candidate.parameters,
             "nbytes": candidate.nbytes,
-            "measures": candidate.measures,
+            "measures": candidate.measures | candidate.standard_errors,
         }
 
+    chosen, runner_up, criterion = selection.chosen, selection.runner_up, selection.criterion
+
     return {
-        "chosen": told(selection.chosen),
-        "runner_up": told(selection.runner_up) if selection.runner_up else None,
+        "chosen": told(chosen),
+        "runner_up": runner_up
+        and {
+            **told(runner_up),
+            "tie": tied(chosen, runner_up, criterion),
+            "margin": margin(chosen, runner_up, criterion),
+        },
         "rejected": [{"name": candidate.name, "reason": reason} for candidate, reason in selection.rejected],
         "budget_bytes": job.budget,
-        "criterion": selection.criterion,
+        "criterion": criterion,
+        "criteria": {
+            a.criterion: {
+                "chosen": a.best.name,
+                "value": a.best.measures[a.criterion],
+                "value_of_choice": chosen.measures.get(a.criterion),
+                "rank_of_choice": a.rank,
+                "ranked": a.ranked,
+                "tie": a.tie,
+            }
+            for a in selection.alternatives
+        },
+        "sensitive_to": [a.criterion for a in selection.disagreeing],
         "table": {
             "path": str(job.settings.table.path),
             **profile(job),

@@ -19,8 +19,8 @@ import plotly.graph_objects as go
 from rich.console import Console
 from rich.table import Table as Grid
 
-from selector.measures import HIGHER_IS_BETTER
-from selector.selection import Candidate, Selection, rank_key
+from selector.measures import WEIGHTED, higher_is_better, is_overlap
+from selector.selection import Candidate, Selection, margin, rank_key, tied
 
 SHOWN = {
     "eos": ("EOS", "{:.4f}"),
@@ -53,7 +53,7 @@ def _points(candidates: Sequence[Candidate], criterion: str) -> tuple[list[float
 
 def pareto_front(candidates: Sequence[Candidate], criterion: str) -> list[Candidate]:
     """Candidates that no smaller one equals or beats, by increasing bytes."""
-    sign = 1 if criterion in HIGHER_IS_BETTER else -1
+    sign = 1 if higher_is_better(criterion) else -1
     front: list[Candidate] = []
     scored = [c for c in candidates if criterion in c.measures]
     for candidate in sorted(scored, key=lambda c: (c.nbytes, -sign * c.measures[criterion], c.name)):
@@ -64,7 +64,8 @@ def pareto_front(candidates: Sequence[Candidate], criterion: str) -> list[Candid
 
 def print_ranking(console: Console, selection: Selection, float32_bytes: int) -> None:
     """The ranked candidates that fit, best first."""
-    keys = {selection.criterion: (selection.criterion, "{:.4g}"), **SHOWN}
+    weighted = {key: (f"EOS {key.rpartition('_')[2]}", "{:.4f}") for key in selection.chosen.measures if _weighted(key)}
+    keys = {selection.criterion: (selection.criterion, "{:.4g}"), "eos": SHOWN["eos"], **weighted, **SHOWN}
     grid = Grid(box=None, pad_edge=False)
     grid.add_column("#", justify="right")
     grid.add_column("candidate", no_wrap=True)
@@ -82,18 +83,29 @@ def print_ranking(console: Console, selection: Selection, float32_bytes: int) ->
     console.print(grid)
 
 
+def _weighted(key: str) -> bool:
+    return key.startswith(WEIGHTED)
+
+
 def _megabytes(candidate: Candidate) -> str:
     megabytes = candidate.nbytes / 1e6
     return f"{megabytes:,.2f}" if megabytes >= 1 else f"{megabytes:.3g}"
 
 
 def write_csv(path: Path, candidates: Sequence[Candidate], keys: Sequence[str]) -> None:
-    """One row a candidate: name, compressor, parameters (JSON), nbytes, status, every measure, reason, run_id."""
+    """One row a candidate: name, compressor, parameters (JSON), nbytes, status, measures, reason, run_id.
+
+    Args:
+        path: the file.
+        candidates: the rows, in their order.
+        keys: of measures and of their standard errors, the columns.
+    """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["name", "compressor", "parameters", "nbytes", "status", *keys, "reason", "run_id"])
         for c in candidates:
-            scores = [repr(c.measures[key]) if key in c.measures else "" for key in keys]
+            known = c.measures | c.standard_errors
+            scores = [repr(known[key]) if key in known else "" for key in keys]
             settings = json.dumps(c.parameters)
             writer.writerow([c.name, c.compressor, settings, c.nbytes, c.status, *scores, c.reason, c.run_id])
 
@@ -165,28 +177,46 @@ def write_page(path: Path, selection: Selection, candidates: Sequence[Candidate]
     figure.add_scatter(x=x, y=y, mode="markers", marker=ring, name="chosen", hoverinfo="skip")
     figure.add_vline(x=selection.budget / 1e6, line_dash="dash", annotation_text="budget")
     figure.update_layout(xaxis_title="payload, MB", yaxis_title=criterion, template="plotly_white", height=520)
+    keys = list(dict.fromkeys([criterion, *filter(is_overlap, selection.chosen.measures)]))
     rows = "".join(
-        f"<tr><td>{html.escape(c.name)}<td>{c.nbytes:,}<td>"
-        + (f"{c.measures[criterion]:.6g}" if criterion in c.measures else "")
+        f"<tr><td>{html.escape(c.name)}<td class=n>{c.nbytes:,}"
+        + "".join(f"<td class=n>{_with_error(c, key)}" for key in keys)
         + f"<td>{html.escape(reason)}"
         for c, reason in [(selection.chosen, "chosen"), *selection.rejected]
+    )
+    others = "".join(
+        f"<tr><td>{a.criterion}<td>{html.escape(a.best.name)}<td class=n>{_with_error(a.best, a.criterion)}"
+        f"<td class=n>{_with_error(selection.chosen, a.criterion)}"
+        f"<td class=n>{a.rank or '-'} of {a.ranked}{', a tie' if a.tie and a.rank != 1 else ''}"
+        for a in selection.alternatives
     )
     chart = figure.to_html(full_html=False, include_plotlyjs=True)
     path.write_text(
         "<!doctype html><html lang=en><meta charset=utf-8><title>eigenselect: "
         f"{html.escape(selection.chosen.name)}</title>"
         "<style>body{font:15px sans-serif;margin:2em auto;max-width:70em}"
-        "td,th{padding:.2em .8em;text-align:left}td:nth-child(2),td:nth-child(3){text-align:right}"
+        "td,th{padding:.2em .8em;text-align:left}td.n{text-align:right}"
         "pre{background:#f6f6f6;padding:1em;overflow:auto}</style>"
         f"<h1>{html.escape(selection.chosen.name)}</h1><p>{html.escape(why(selection))}</p>{chart}"
-        f"<h2>Candidates</h2><table><tr><th>name<th>bytes<th>{criterion}<th>why{rows}</table>"
+        f"<h2>Candidates</h2><table><tr><th>name<th>bytes<th>{'<th>'.join(keys)}<th>why{rows}</table>"
+        "<p>After ±: the standard error, between tables of other rows, as many and alike.</p>"
+        "<h2>What other criteria would choose</h2><table><tr><th>criterion<th>best by it<th>of the best"
+        f"<th>of the chosen one<th>place of the chosen one{others}</table>"
         f"<h2>Record</h2><pre>{html.escape(json.dumps(record, indent=2))}</pre></html>",
         encoding="utf-8",
     )
 
 
+def _with_error(candidate: Candidate, key: str) -> str:
+    """A score with its standard error, as far as there are any."""
+    if key not in candidate.measures:
+        return ""
+    error = candidate.standard_errors.get(f"{key}_stderr")
+    return f"{candidate.measures[key]:.6g}" + ("" if error is None else f" ± {error:.1g}")
+
+
 def why(selection: Selection) -> str:
-    """The choice in one sentence."""
+    """The choice in a few sentences: what it is, how far it is to be trusted."""
     chosen, criterion = selection.chosen, selection.criterion
     fits = len(selection.ranking)
     text = (
@@ -200,4 +230,16 @@ def why(selection: Selection) -> str:
         else:
             gap = abs(chosen.measures[criterion] - second)
             text += f" The runner-up, {runner.name}, has {second:.4f} ({gap:.2g} away) at {runner.nbytes:,}."
+            if tied(chosen, runner, criterion):
+                text += (
+                    f" That is a tie: between tables of other rows, as many and alike, the difference would vary by "
+                    f"{margin(chosen, runner, criterion):.2g} either way."
+                )
+    if others := selection.disagreeing:
+        told = " and ".join(
+            f"{a.best.name} by {a.criterion} ({a.best.measures[a.criterion]:.6g}, the chosen one has "
+            f"{chosen.measures[a.criterion]:.6g} and place {a.rank} of {a.ranked})"
+            for a in others
+        )
+        text += f" The choice is sensitive to the criterion: it would be {told}."
     return text

@@ -56,6 +56,9 @@ SERVING_MODULE = "eigenselect_serving"
 SERVED_WITH = ("mlflow", "numpy", "onnx", "onnxruntime")
 """What the logged model needs where it is served; it is pinned as installed here."""
 
+REPLICATES = "replicates."
+"""Start of the tags that hold a candidate's replicates."""
+
 LONGEST_TEXT = 5_000
 """Characters that the columns of a store take."""
 
@@ -179,9 +182,9 @@ class Tracker:
             raise
         self.client.set_terminated(run_id)
 
-    def finished(self, table_digest: str) -> dict[str, tuple[str, dict[str, float]]]:
-        """Candidates of a table that some run has finished: candidate key -> (run id, metrics)."""
-        found: dict[str, tuple[str, dict[str, float]]] = {}
+    def finished(self, table_digest: str) -> dict[str, tuple[str, dict[str, float], dict[str, tuple[float, ...]]]]:
+        """Candidates of a table that some run has finished: candidate key -> (run id, metrics, replicates)."""
+        found: dict[str, tuple[str, dict[str, float], dict[str, tuple[float, ...]]]] = {}
         wanted = f"attributes.status = 'FINISHED' and tags.role = 'candidate' and tags.table_digest = '{table_digest}'"
         token = None
         while True:
@@ -190,7 +193,7 @@ class Tracker:
                 key, metrics = run.data.tags["candidate_key"], dict(run.data.metrics)
                 # Over one budget and measured under a later one, a candidate has two runs: the measured one counts.
                 if key not in found or len(metrics) > len(found[key][1]):
-                    found[key] = (run.info.run_id, metrics)
+                    found[key] = (run.info.run_id, metrics, _replicates(run.data.tags))
             token = page.token
             if not token:
                 return found
@@ -261,12 +264,13 @@ class ParentRun:
             "table_digest": table_digest,
             "seed": str(seed),
             **({"reason": candidate.reason[:5000]} if candidate.reason else {}),
+            **{REPLICATES + key: json.dumps(found) for key, found in candidate.replicates.items()},
         }
         sizes = {"bytes": candidate.nbytes, "megabytes": candidate.nbytes / 1e6}
         self._batch(
             run.info.run_id,
             params={"compressor": candidate.compressor, **candidate.parameters},
-            metrics={**sizes, **candidate.measures},
+            metrics={**sizes, **candidate.measures, **candidate.standard_errors},
             tags=tags,
         )
         client.set_terminated(run.info.run_id, "FAILED" if candidate.status == "failed" else "FINISHED")
@@ -381,6 +385,15 @@ class ParentRun:
             params=[Param(key, str(value)) for key, value in (params or {}).items()],
             tags=[RunTag(key, value) for key, value in (tags or {}).items()],
         )
+
+
+def _replicates(tags: Mapping[str, str]) -> dict[str, tuple[float, ...]]:
+    """Metric key -> replicates, as `log_candidate` wrote them."""
+    return {
+        tag.removeprefix(REPLICATES): tuple(json.loads(value))
+        for tag, value in tags.items()
+        if tag.startswith(REPLICATES)
+    }
 
 
 def _decision_tags(record: Mapping[str, Any]) -> dict[str, str]:

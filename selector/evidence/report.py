@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from selector.evidence.statistics import CONFIDENCE, RESAMPLES, SAME_SIZE, STATISTICS, foretells
-from selector.measures import HIGHER_IS_BETTER
+from selector.measures import higher_is_better
 
 if TYPE_CHECKING:
     from selector.evidence.run import Result
@@ -58,7 +58,7 @@ def statistics(task: str, results: Sequence[Result], measures: Sequence[str]) ->
     nbytes = {result.candidate.name: result.candidate.nbytes for result in results}
     found: dict[str, Any] = {}
     for key in measures:
-        sign = 1 if key in HIGHER_IS_BETTER else -1
+        sign = 1 if higher_is_better(key) else -1
         values: dict[str, list[float]] = {}
         for result in results:
             if task in result.scores and key in result.candidate.measures:

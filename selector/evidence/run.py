@@ -277,13 +277,13 @@ def _candidate(
     plan: Plan,
     parent: ParentRun,
     trial: Trial,
-    earlier: Mapping[str, tuple[str, dict[str, float]]],
+    earlier: Mapping[str, tuple[str, dict[str, float], dict[str, tuple[float, ...]]]],
     digests: Mapping[str, str],
 ) -> tuple[Candidate, Payload | None, dict[str, float]]:
     """A candidate with its measures and its run, the payload if it was made now, and the scores that it has already."""
     job = plan.job
     candidate, key = identify(job, trial.compressor, trial.nbytes, trial.seed)
-    run_id, metrics = earlier.get(key, (None, {}))
+    run_id, metrics, _ = earlier.get(key, (None, {}, {}))
     known = {name: metrics[name] for name in job.measures.keys if name in metrics}
     if run_id is not None and known:
         names = {task.name for task in trial.tasks}

@@ -23,6 +23,26 @@ def eos(m: Moments) -> float:
     return min(1.0, overlap * overlap / rank)
 
 
+def weighted_eos(m: Moments, p: float) -> float | None:
+    """Σᵢ σᵢᵖ ‖U~ᵀuᵢ‖² / Σᵢ σᵢᵖ over the table's singular values σᵢ and left singular vectors uᵢ, in [0, 1].
+
+    The share of labels that are spread over the table's directions by σᵢᵖ: p = 0 counts every direction alike, which
+    is EOS unless the candidate has the higher rank (which EOS divides by and this does not), and p = 2 is
+    1 − `projected_reconstruction_error` / ‖X‖²_F. Undefined for an all-zero table.
+
+    Args:
+        m: the moments.
+        p: exponent, at least 0.
+    """
+    u, s = m.x_svd
+    if not s.size:
+        return None
+    # Relative to the largest: no power of it overflows.
+    weights = (s / s[0]) ** p
+    shares = (u[:, : s.size].T @ m.y_basis) ** 2
+    return min(1.0, float(weights @ shares.sum(axis=1) / weights.sum()))
+
+
 def projected_reconstruction_error(m: Moments) -> float:
     """min_P ‖X~P − X‖²_F = ‖X − U~U~ᵀX‖²_F (May et al. 2019, App. B.4)."""
     return float(np.linalg.norm(m.x - m.y_basis @ (m.y_basis.T @ m.x)) ** 2)

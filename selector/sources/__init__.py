@@ -10,13 +10,13 @@ from typing import Literal
 import numpy as np
 
 from compressors.table import EmbeddingTable, Floats
-from selector.sources import glove, npy, safetensors, word2vec_binary, word2vec_text
+from selector.sources import glove, npy, onnx, safetensors, word2vec_binary, word2vec_text
 from selector.sources.counts import Counts, counts_of_rows, read_counts
 from selector.sources.detect import format_of, head_of, refusal
 from selector.sources.stream import Progress
 from selector.sources.tokens import duplicates_message, read_tokens, repeated, rows_of, without_rows
 
-__all__ = ["FORMATS", "read_table"]
+__all__ = ["FORMATS", "format_of_file", "read_table"]
 
 Read = Callable[[Path, str | None, Progress | None], tuple[Floats, Sequence[str] | None]]
 
@@ -26,11 +26,15 @@ FORMATS: dict[str, Read] = {
     "word2vec-text": lambda path, tensor, progress: word2vec_text.read(path, progress),
     "word2vec-binary": lambda path, tensor, progress: word2vec_binary.read(path, progress),
     "safetensors": lambda path, tensor, progress: (safetensors.read(path, tensor), None),
+    "onnx": lambda path, tensor, progress: (onnx.read(path, tensor), None),
 }
 """(path, tensor, progress) -> (vectors, tokens or None), by format name."""
 
-MAPPED = ("npy", "safetensors")
+MAPPED = ("npy", "safetensors", "onnx")
 """Formats that are memory-mapped and hold no tokens."""
+
+NAMED = ("safetensors", "onnx")
+"""Formats whose tensors have names."""
 
 
 def read_table(
@@ -47,14 +51,15 @@ def read_table(
 ) -> EmbeddingTable:
     """Read an embedding table.
 
-    `.npy` and safetensors tables are memory-mapped. Text and word2vec binary tables, which may be gzipped, are
-    streamed into memory, at a constant number of blocks above the table itself.
+    `.npy` and safetensors tables, and those in data files of ONNX models, are memory-mapped. Text and word2vec binary
+    tables, which may be gzipped, are streamed into memory, at a constant number of blocks above the table itself.
 
     Args:
         path: the file.
         format: a key of `FORMATS`; None finds it from the content, then the extension.
         tokens: a .txt or .parquet token list, in row order, for a format that holds none.
-        tensor: name of the tensor of a safetensors file; None takes the only 2-D float tensor.
+        tensor: name of the tensor of a safetensors file; None takes the only 2-D float tensor. Of an ONNX model, the
+            name of a stored table; None takes the only one that ids of its input look up.
         duplicates: what to do when a token occurs twice: refuse, or keep each token's first row.
         keep: a .txt or .parquet token list: only the rows of its tokens are taken, in its order.
         counts: how often each token occurs, one number a line for each row of the file, or a token and its number
@@ -79,9 +84,11 @@ def read_table(
     try:
         if sha256 is not None:
             _check_digest(path, sha256)
-        name = _checked_format(path, format)
-        if tensor is not None and name != "safetensors":
-            raise ValueError(f"{path}: tensor {tensor!r} is given for format {name}: only safetensors names tensors")
+        name = format_of_file(path, format)
+        if tensor is not None and name not in NAMED:
+            raise ValueError(
+                f"{path}: tensor {tensor!r} is given for format {name}: only {' and '.join(NAMED)} name tensors"
+            )
         if tokens is not None and name not in MAPPED:
             raise ValueError(f"{path}: a token list is given for format {name}, which holds its own tokens: drop it")
         kept = None if keep is None else read_tokens(_checked_file(keep))
@@ -145,7 +152,12 @@ def _check_digest(path: Path, expected: str) -> None:
         raise ValueError(f"{path}: SHA-256 is {digest}, {expected} is expected: fetch the file again or correct it")
 
 
-def _checked_format(path: Path, given: str | None) -> str:
+def format_of_file(path: Path, given: str | None = None) -> str:
+    """Name of the format of a file, unless it is `given`.
+
+    Raises:
+        ValueError: no format that is read.
+    """
     head, zipped = head_of(path)
     if reason := refusal(path, head):
         raise ValueError(f"{path}: {reason}")

@@ -64,8 +64,6 @@ def refusal(path: Path, head: bytes) -> str | None:
             return reason
     if _is_old_fasttext(head):
         return FASTTEXT
-    if path.suffix == ".onnx" or (head[:1] == b"\x08" and 1 <= head[1] <= 32 and head[2:3] in ONNX_NEXT):
-        return "an ONNX model: write its table out with numpy.save and give the .npy file"
     return None
 
 
@@ -80,6 +78,8 @@ def _is_old_fasttext(head: bytes) -> bool:
 
 def format_of(path: Path, head: bytes) -> str | None:
     """Name of the format of a file that starts with `head`; None if no format fits."""
+    if path.suffix == ".onnx" or (head[:1] == b"\x08" and 1 <= head[1] <= 32 and head[2:3] in ONNX_NEXT):
+        return "onnx"
     if head.startswith(npy.MAGIC):
         return "npy"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:

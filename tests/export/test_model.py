@@ -11,7 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from compressors import Identity, Payload, Uniform
-from export import OnnxExport, model, save, to_onnx, verify
+from export import OnnxExport, handover, model, save, to_onnx, verify
 from export.functions import DOMAIN, dequantize_gather
 from tests.cases import CASES, Case, decode, payload_of
 
@@ -147,6 +147,34 @@ def test_export_refuses_opsets_it_cannot_write(opset: int) -> None:
 def test_export_refuses_unknown_targets() -> None:
     with pytest.raises(ValueError, match=r"^export\.target = 'tpu': must be one of portable, cpu, cuda$"):
         OnnxExport(target="tpu")  # type: ignore[arg-type]
+
+
+def test_a_runtime_that_lacks_operators_of_a_target_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = model.runs
+
+    def old(opset: int, target: model.Target) -> bool:
+        return runs(opset, target) and (target, opset) != ("cpu", 18)
+
+    monkeypatch.setattr(model, "runs", old)
+    OnnxExport(target="cpu", opset=17)
+    OnnxExport()
+    with pytest.raises(
+        ValueError, match=r"^target = cpu at opset 18: ONNX Runtime .* does not run it; cpu needs 1\.21"
+    ):
+        OnnxExport(target="cpu")
+
+
+def test_a_model_is_verified_on_cuda_where_that_is_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, cuda = "CPUExecutionProvider", "CUDAExecutionProvider"
+    for here, target, wanted in (
+        ([cpu], "cuda", [[cpu]]),
+        ([cuda, cpu], "portable", [[cpu], [cuda, cpu]]),
+        ([cuda, cpu], "cuda", [[cpu], [cuda, cpu]]),
+        ([cuda, cpu], "cpu", [[cpu]]),
+    ):
+        monkeypatch.setattr(handover, "available_providers", lambda here=here: here)
+        assert OnnxExport(target=target).verified_on == wanted  # type: ignore[arg-type]
+        assert OnnxExport(target=target, providers=(cpu,)).verified_on == [[cpu]]  # type: ignore[arg-type]
 
 
 def test_export_refuses_providers_that_are_not_there() -> None:

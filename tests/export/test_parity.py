@@ -49,7 +49,7 @@ def refused(payload: Payload, model: onnx.ModelProto, folder: Path, message: str
 
 @every_case
 def test_a_real_export_passes(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parity, "_session_bytes", lambda path, ids: 0)  # a process each; the next tests start it
+    monkeypatch.setattr(parity, "session_bytes", lambda path, ids: 0)  # a process each; the next tests start it
     payload = payload_of(case, "gaussian")
     save(to_onnx(payload), tmp_path / "model.onnx")
     report = verify(payload, tmp_path / "model.onnx", rng())
@@ -148,7 +148,7 @@ def test_a_provider_that_is_not_used_is_seen(tmp_path: Path) -> None:
 def test_a_model_that_cannot_be_loaded_alone_is_seen(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
     with pytest.raises(VerificationError, match=r"^model\.onnx could not be loaded in a process of its own: .*"):
-        parity._session_bytes(tmp_path / "model.onnx", 1)
+        parity.session_bytes(tmp_path / "model.onnx", 1)
 
 
 def of_bytes(n: int) -> Packed:

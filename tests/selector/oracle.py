@@ -43,6 +43,13 @@ def on_span(x, y, *others):
     return [q.T @ other for other in others]
 
 
+def weighted_share(x, basis, rank, p):
+    """What of the matrix power (XXᵀ)^(p/2) the span of `basis` holds, by trace."""
+    u, s = spectrum(x, rank)
+    power = u * s**p @ u.T
+    return np.trace(basis.T @ power @ basis) / np.trace(power)
+
+
 def measures(x, y, rank_x, rank_y, *, large=False, aligned=True):
     """Metric key -> value, for tables of known rank."""
     u, s = spectrum(x, rank_x)
@@ -60,6 +67,7 @@ def measures(x, y, rank_x, rank_y, *, large=False, aligned=True):
         "pip_loss": np.linalg.norm(difference),
         "pip_loss_relative": np.linalg.norm(difference) / np.linalg.norm(x.T @ x),
         "projected_reconstruction_error": np.linalg.norm(x - other @ (other.T @ x)) ** 2,
+        **{f"weighted_eos_p{p}": weighted_share(x, other, rank_x, p) for p in (1, 2)},
         "delta1": delta1,
         "delta2": delta2,
         "delta": max(delta1, delta2),

@@ -60,7 +60,7 @@ def handed_over(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def out(handed_over: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the hand-over. What a session takes is a process each: `test_a_true_folder_passes` starts it."""
-    monkeypatch.setattr(parity, "_session_bytes", lambda path, ids: 0)
+    monkeypatch.setattr(parity, "session_bytes", lambda path, ids: 0)
     return Path(shutil.copytree(handed_over / "out", tmp_path / "out"))
 
 

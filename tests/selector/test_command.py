@@ -21,13 +21,16 @@ from export import VerificationError
 from selector.__main__ import main, overrides
 from selector.check import Examination
 from selector.digest import table_digest
-from selector.measures import score
+from selector.measures import Measures, higher_is_better, score
 from selector.output import FILES, MANIFEST, write_manifest
 from selector.sources import read_table
 
 N, D = 500, 12
 TOKENS = [f"token{i}" for i in range(N)]
 POOL = ["candidates.bits=[1,2,4]", "candidates.rates=[3]"]
+
+ASKED_FOR = {"words.onnx", "host.onnx", "host.onnx.data"}
+"""Files of a hand-over that are only there on request."""
 
 
 @pytest.fixture(scope="session")
@@ -88,11 +91,11 @@ def test_hand_over_is_complete_and_true(client, table, name, tmp_path, capsys):
     assert errors == "", "quiet when not a terminal"
     assert "Files: o" in printed and "/#/experiments/" in printed
     out = tmp_path / "o"
-    assert {path.name for path in out.iterdir()} == {*FILES} - {"id_map.csv", "decode_matrix.npy", "words.onnx"}
+    assert {path.name for path in out.iterdir()} == {*FILES} - ASKED_FOR - {"id_map.csv", "decode_matrix.npy"}
 
     record = json.loads((out / "selection.json").read_text())
     assert {*record} == {
-        *("chosen", "runner_up", "rejected", "budget_bytes", "criterion", "table"),
+        *("chosen", "runner_up", "rejected", "budget_bytes", "criterion", "criteria", "sensitive_to", "table"),
         *("verification", "seed", "versions", "run_id"),
     }
     assert record["budget_bytes"] == 2000 and record["criterion"] == "eos" and record["seed"] == 0
@@ -137,7 +140,7 @@ def test_runs_hold_what_a_person_compares(client, table, name, tmp_path):
     (dataset,) = parent.inputs.dataset_inputs
     assert record["table"]["digest"].startswith(dataset.dataset.digest) and len(dataset.dataset.digest) == 32
     artifacts = {item.path for item in client.list_artifacts(parent.info.run_id)}
-    assert artifacts == {*FILES, "config.yaml"} - {"id_map.csv", "decode_matrix.npy", "words.onnx"}
+    assert artifacts == {*FILES, "config.yaml"} - ASKED_FOR - {"id_map.csv", "decode_matrix.npy"}
     config = Path(client.download_artifacts(parent.info.run_id, "config.yaml", str(tmp_path))).read_text()
     assert "budget: 2kB" in config and "${" not in config and "bits:" in config
 
@@ -163,7 +166,7 @@ def test_a_pruned_table_is_handed_over_with_its_id_map(client, table, tmp_path):
     counts.write_text("\n".join(f"{token} {i}" for i, token in enumerate(TOKENS)))
     settings = [*table, "budget=1x", "out=o", "candidates.bits=[8]", "candidates.rates=[3]"]
     assert command(*settings, f"table.keep={keep}", f"table.counts={counts}") == 0
-    assert {path.name for path in out.iterdir()} == {*FILES} - {"decode_matrix.npy", "words.onnx"}
+    assert {path.name for path in out.iterdir()} == {*FILES} - ASKED_FOR - {"decode_matrix.npy"}
     record = json.loads((out / "selection.json").read_text())["table"]
     assert (record["n"], record["pruned_from"]) == (len(rows), N)
     source = read_table(tmp_path / "t.npy", tokens=tmp_path / "t.txt", keep=keep, counts=counts)
@@ -214,6 +217,7 @@ BAD_INPUT = {
     "budget below zero": (["budget=-5MB"], "must be above zero"),
     "criterion": (["criterion=f1"], "'f1' is no measure"),
     "lambdas": (["measures.lambdas=[0]"], "measures.lambdas"),
+    "exponents": (["measures.exponents=[-1]"], "measures.exponents"),
     "opset": (["export.opset=3"], "opset = 3"),
     "provider": (["export.providers=[Abacus]"], "Abacus"),
     "exact rows": (["exact_rows=[500]"], "exact_rows holds 500"),
@@ -350,6 +354,8 @@ def test_a_stopped_sweep_continues(client, table, name, tmp_path, monkeypatch, c
     assert len(names) == len({*names}), "nothing is logged twice"
     first = (tmp_path / "o" / "payload.safetensors").read_bytes()
     scores = (tmp_path / "o" / "candidates.csv").read_text()
+    told = json.loads((tmp_path / "o" / "selection.json").read_text())
+    assert "eos_stderr" in scores and told["runner_up"]["margin"] > 0
 
     # All over again: nothing is computed but the choice, whose payload is needed, and it is the same.
     computed.clear()
@@ -360,11 +366,14 @@ def test_a_stopped_sweep_continues(client, table, name, tmp_path, monkeypatch, c
     assert f"{measured} candidates were measured by earlier runs and are reused" in capsys.readouterr().out
     assert (tmp_path / "o" / "payload.safetensors").read_bytes() == first
     assert (tmp_path / "o" / "candidates.csv").read_text() == scores
+    again = json.loads((tmp_path / "o" / "selection.json").read_text())
+    assert {**again, "run_id": told["run_id"], "verification": told["verification"]} == told
 
-    # Another seed, or another λ, is another result.
+    # Another seed, another λ or another exponent is another result.
     assert command(*settings, "seed=1") == 0
     assert command(*settings, "measures.lambdas=[1,max]") == 0
-    assert len(runs(client, name, "candidate")) == 3 * len(names)
+    assert command(*settings, "measures.exponents=[1,3]") == 0
+    assert len(runs(client, name, "candidate")) == 4 * len(names)
 
 
 def test_what_was_over_one_budget_is_measured_once_under_another(client, table, name, tmp_path):
@@ -409,6 +418,39 @@ def test_outer_run(sweep, client, table, name, monkeypatch):
         assert parent.info.run_id == outer and parent.info.run_name == "outer"
     children = runs(client, name, "candidate")
     assert children and all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in children)
+
+
+def test_the_weighted_criterion_and_what_others_would_choose(client, table, name, tmp_path, capsys):
+    exponents = "measures.exponents=[2,0.5]"
+    assert command(*table, "budget=2kB", "out=o", *POOL, "criterion=weighted_eos", exponents) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    record = json.loads((tmp_path / "o" / "selection.json").read_text())
+    assert record["criterion"] == "weighted_eos_p2"
+    rows = [row for row in candidates(tmp_path) if row["status"] == "measured"]
+    values = {row["name"]: float(row["weighted_eos_p2"]) for row in rows}
+    chosen = record["chosen"]["name"]
+    assert values[chosen] == max(values.values())
+    assert {"eos_stderr", "weighted_eos_p2_stderr", "weighted_eos_p0.5_stderr"} < {*record["chosen"]["measures"]}
+
+    known = {key for row in rows for key in Measures(exponents=[2, 0.5]).keys if row[key]}
+    assert {*record["criteria"]} == known - {"weighted_eos_p2"}
+    for key, told in record["criteria"].items():
+        values = {row["name"]: float(row[key]) for row in rows if row[key]}
+        ordered = sorted(values.values(), reverse=higher_is_better(key))
+        assert told["value"] == values[told["chosen"]] == pytest.approx(ordered[0], rel=1e-9)
+        assert told["value_of_choice"] == values.get(chosen) and told["ranked"] == len(values)
+        if chosen in values:
+            assert ordered[told["rank_of_choice"] - 1] == pytest.approx(values[chosen], rel=1e-9)
+    overlaps = {"eos", "weighted_eos_p0.5"}
+    assert {*record["sensitive_to"]} == {key for key in overlaps if not record["criteria"][key]["tie"]}
+    assert ("The choice is sensitive" in printed) == bool(record["sensitive_to"])
+
+    (parent,) = runs(client, name, "selection")
+    assert parent.data.params["criterion"] == "weighted_eos_p2"
+    for run in runs(client, name, "candidate"):
+        if run.data.tags["status"] == "measured":
+            assert {"eos_stderr", "weighted_eos_p0.5"} < {*run.data.metrics}
+            assert len(json.loads(run.data.tags["replicates.weighted_eos_p2"])) == 64
 
 
 @pytest.mark.parametrize(("criterion", "best"), [("pip_loss", min), ("mean_cosine", max)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from selector import moments as moments_module
 from selector.measures import DELTAS, MEASURES, Measures, score
 from selector.moments import moments
 from tests.selector import oracle
+
+WEIGHTED = ["weighted_eos_p1", "weighted_eos_p2"]
+"""Of the default exponents."""
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 WORDPIECE = DATA / "embeddings" / "minilm_l6_wordpiece_384d.fp16.safetensors"
@@ -231,6 +235,8 @@ def test_a_hand_worked_example():
             "reconstruction_error": np.sqrt(3),
             "reconstruction_error_relative": np.sqrt(3 / 2),
             "projected_reconstruction_error": 1,
+            "weighted_eos_p1": 1 / 2,
+            "weighted_eos_p2": 1 / 2,
             "mean_cosine": (1 + 0 + 0 + 1) / 4,  # the last rows are both zero: they agree; the others are not
             "delta1": 1 / 2,
             "delta2": 3 / 2,
@@ -287,9 +293,95 @@ def test_kernel_measures_ignore_rotations(drawn):
 def test_a_table_against_itself_is_perfect(drawn):
     x, _, _ = drawn
     scores = score(x, x)
-    perfect = {"eos": 1, "mean_cosine": 1, "delta_max": 1}
+    perfect = {"eos": 1, "mean_cosine": 1, "delta_max": 1, **dict.fromkeys(WEIGHTED, 1)}
     assert scores == pytest.approx({key: perfect.get(key, 0) for key in scores}, abs=1e-12)
-    assert set(scores) == {*MEASURES, *DELTAS}
+    assert set(scores) == {*MEASURES, *WEIGHTED, *DELTAS}
+
+
+# Weighted overlap.
+
+
+EXPONENTS = [0, 0.5, 1, 1.5, 2, 3, 100]
+
+
+def weighted(x, y, exponents=EXPONENTS):
+    """The weighted scores by exponent."""
+    scores = score(x, y, exponents=exponents)
+    return {p: scores[f"weighted_eos_p{p:g}"] for p in exponents}
+
+
+@settings(deadline=None, max_examples=20)
+@given(tables())
+def test_the_weighted_overlap_between_eos_and_the_projected_error(drawn):
+    """p = 0 is EOS but for its divisor, p = 2 what of ‖X‖² is in the candidate's span, and each is a share."""
+    x, y, _ = drawn
+    found, plain = weighted(x, y), score(x, y)
+    rank, other = x.shape[1], y.shape[1]
+    assert found[0] == pytest.approx(plain["eos"] * max(rank, other) / rank, abs=1e-12)
+    assert found[2] == pytest.approx(1 - plain["projected_reconstruction_error"] / (x**2).sum(), abs=1e-12)
+    assert all(0 <= value <= 1 for value in found.values())
+
+
+@settings(deadline=None, max_examples=20)
+@given(tables(), st.floats(0, 6))
+def test_the_weighted_overlap_ignores_any_invertible_right_multiplication_of_the_candidate(drawn, decades):
+    x, y, rng = drawn
+    k = y.shape[1]
+    mixing = orthonormal(rng, k, k) * np.geomspace(1, 10**decades, k) @ orthonormal(rng, k, k)
+    assert weighted(x, y @ mixing) == pytest.approx(weighted(x, y), abs=1e-8)
+    assert weighted(x, 3 * x) == pytest.approx(dict.fromkeys(EXPONENTS, 1), abs=1e-12)
+    # Of the table it is the directions and how long they are that count, not what they are called or their unit.
+    for unit in (1e-20, 7, 1e20):
+        turn = unit * orthonormal(rng, x.shape[1], x.shape[1])
+        assert weighted(x @ turn, y) == pytest.approx(weighted(x, y), abs=1e-9)
+
+
+@settings(deadline=None, max_examples=20)
+@given(tables())
+def test_the_weighted_overlap_grows_with_each_direction(drawn):
+    x, y, _ = drawn
+    scores = [weighted(x, y[:, :k]) for k in range(1, y.shape[1] + 1)]
+    for fewer, more in itertools.pairwise(scores):
+        assert all(fewer[p] <= more[p] + 1e-12 for p in EXPONENTS)
+
+
+def test_the_weighted_overlap_of_principal_components_is_their_share_of_the_spectrum():
+    rng = np.random.default_rng(0)
+    u, s, vt = np.linalg.svd(rng.standard_normal((90, 9)) * np.geomspace(1, 0.05, 9), full_matrices=False)
+    for k in range(1, 9):
+        expected = {p: (s[:k] ** p).sum() / (s**p).sum() for p in EXPONENTS}
+        assert weighted(u * s @ vt, u[:, :k] * s[:k]) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("condition", [1e1, 1e5, 1e8])
+def test_the_weighted_overlap_of_ill_conditioned_tables(condition):
+    """Every direction turned out of the span by the same angle: the score is its cos² for every exponent."""
+    rng = np.random.default_rng(0)
+    w = orthonormal(rng, 90, 16)
+    s = np.geomspace(1, 1 / condition, 8)
+    turn = orthonormal(rng, 8, 8)
+    x, y = w[:, :8] * s @ turn, (w[:, :8] * np.cos(0.3) + w[:, 8:] * np.sin(0.3)) * s @ turn
+    assert weighted(x, y) == pytest.approx(dict.fromkeys(EXPONENTS, np.cos(0.3) ** 2), abs=1e-7)
+
+
+def test_exponents_have_keys_and_limits():
+    assert [key for key in Measures(exponents=[2, 0.5, 1.0, 100]).keys if "weighted" in key] == [
+        "weighted_eos_p2",
+        "weighted_eos_p0.5",
+        "weighted_eos_p1",
+        "weighted_eos_p100",
+    ]
+    assert Measures(exponents=[2, 1]).criterion("weighted_eos") == "weighted_eos_p2"
+    assert Measures().criterion("weighted_eos") == "weighted_eos_p1"
+    assert Measures().criterion("pip_loss") == "pip_loss"
+    with pytest.raises(ValueError, match=r"criterion = 'weighted_eos_p3' is no measure; there are eos, .*, weighted_e"):
+        Measures().criterion("weighted_eos_p3")
+    for bad in (-1, 101, "one", None, True, float("nan")):
+        with pytest.raises(ValueError, match=rf"measures.exponents holds {bad!r}: each must be a number from 0 to 100"):
+            Measures(exponents=[1, bad])
+    for several in ([], [1, 2, 1.0]):
+        with pytest.raises(ValueError, match=r"measures.exponents = \[.*\]: give one or more numbers, each once"):
+            Measures(exponents=several)
 
 
 # Ranks and zeros.
@@ -324,8 +416,9 @@ def test_all_zero_tables_have_scores_or_none_and_no_nan():
     for scores in (from_zero, of_zero, both):
         assert np.isfinite(list(scores.values())).all()
     # Undefined where the table has nothing to be relative to: absent, not 0.
-    assert set(from_zero) == {*MEASURES, *DELTAS}
-    undefined = {"pip_loss_relative", "reconstruction_error_relative", *DELTAS}
+    assert set(from_zero) == {*MEASURES, *WEIGHTED, *DELTAS}
+    assert [from_zero[key] for key in WEIGHTED] == [0, 0]
+    undefined = {"pip_loss_relative", "reconstruction_error_relative", *WEIGHTED, *DELTAS}
     assert set(of_zero) == set(both) == set(from_zero) - undefined
 
 
@@ -334,7 +427,7 @@ def test_reconstruction_is_absent_in_another_dimension(k):
     rng = np.random.default_rng(0)
     scores = score(rng.standard_normal((50, 4)), rng.standard_normal((50, k)))
     absent = {"reconstruction_error", "reconstruction_error_relative", "mean_cosine"}
-    assert set(scores) == {*MEASURES, *DELTAS} - absent
+    assert set(scores) == {*MEASURES, *WEIGHTED, *DELTAS} - absent
 
 
 # λ.
@@ -360,6 +453,7 @@ def test_keys_are_what_scores_have():
     measures = Measures([1, 0.1, "max"])
     expected = [
         *MEASURES,
+        *WEIGHTED,
         *DELTAS,
         *(f"{d}_lambda_0.1" for d in DELTAS),
         *(f"{d}_lambda_max" for d in DELTAS),

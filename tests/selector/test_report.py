@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 import struct
 from html.parser import HTMLParser
 
@@ -162,6 +163,49 @@ def test_the_choice_in_one_sentence():
     assert text.startswith("uniform-b4 has the best eos, 0.3000, of the 2 candidates measured within 2,000,000 bytes")
     assert "it takes 1,500,000. The runner-up, uniform-b2, has 0.2500 (0.05 away) at 750,000." in text
     assert "runner-up" not in report.why(select(pool(), 1_000_000))
+
+
+def doubtful():
+    """The first has the best EOS and is not known from the second, which has the better weighted score."""
+    names = {"uniform-b4": (0.30001, 0.5), NASTY: (0.3, 0.6)}
+    replicates = [math.sin(i) for i in range(64)], [math.cos(i) for i in range(64)]
+    return [
+        Candidate(name, "Uniform", {}, 1000, "measured", {"eos": eos, "weighted_eos_p1": weighted}, replicates=found)
+        for (name, (eos, weighted)), found in zip(
+            names.items(), ({"eos": tuple(values)} for values in replicates), strict=True
+        )
+    ]
+
+
+def test_doubts_are_told(tmp_path):
+    selection = select(doubtful(), 2000)
+    text = report.why(selection)
+    assert re.search(r"That is a tie: .* rows, as many and alike, the difference would vary by 0\.2\d either", text)
+    assert text.endswith(
+        f"The choice is sensitive to the criterion: it would be {NASTY} by weighted_eos_p1 "
+        "(0.6, the chosen one has 0.5 and place 2 of 2)."
+    )
+    report.write_page(tmp_path / "report.html", selection, doubtful(), {})
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    error = selection.chosen.standard_errors["eos_stderr"]
+    assert f"0.30001 ± {error:.1g}0.5chosen" in page.text  # a row of the candidates
+    assert f"weighted_eos_p1{NASTY}0.60.52 of 2Record" in page.text  # and one of the criteria
+    assert text in page.text and {tag for tag, _ in page.tags}.isdisjoint({"img", "b"})
+    sure = report.why(select(pool(), 2_000_000))
+    assert "tie" not in sure and "sensitive" not in sure
+
+
+def test_weighted_scores_are_shown_and_their_errors_written(tmp_path):
+    out = io.StringIO()
+    selection = select(doubtful(), 2000)
+    report.print_ranking(Console(file=out, width=200), selection, float32_bytes=8000)
+    head, *lines = out.getvalue().splitlines()
+    assert re.split(r"\s{2,}", head.strip())[-5:] == ["EOS", "EOS p1", "rel. error", "rel. PIP", "cosine"]
+    assert lines[0].split()[-5:] == ["0.3000", "0.5000", "-", "-", "-"]
+    report.write_csv(tmp_path / "c.csv", doubtful(), ["eos", "weighted_eos_p1", "eos_stderr"])
+    frame = pd.read_csv(tmp_path / "c.csv")
+    assert frame["weighted_eos_p1"].tolist() == [0.5, 0.6]
+    assert frame["eos_stderr"].tolist() == [c.standard_errors["eos_stderr"] for c in doubtful()]
 
 
 @pytest.mark.parametrize("criterion", ["eos", "pip_loss"])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from selector.measures import HIGHER_IS_BETTER
-from selector.selection import Candidate, NothingFitsError, NothingMeasuredError, select
+from selector.measures import Measures, higher_is_better
+from selector.selection import Candidate, NothingFitsError, NothingMeasuredError, margin, select, tied
 
 CRITERIA = ["eos", "mean_cosine", "pip_loss", "reconstruction_error", "delta_max"]
 
@@ -101,7 +103,8 @@ def test_eos_decides_unless_told_otherwise():
 def test_the_direction_of_each_criterion(criterion):
     pool = [measured("low", 10, **{criterion: 0.1}), measured("high", 10, **{criterion: 0.9})]
     assert select(pool, 10, criterion).chosen.name == ("high" if criterion in ("eos", "mean_cosine") else "low")
-    assert frozenset({"eos", "mean_cosine"}) == HIGHER_IS_BETTER
+    more = {key for key in Measures().keys if higher_is_better(key)}
+    assert more == {"eos", "mean_cosine", "weighted_eos_p1", "weighted_eos_p2"}
 
 
 def test_the_budget_is_inclusive():
@@ -135,6 +138,90 @@ def test_reasons_say_how_far_behind():
     pool = [measured("a", 10, eos=0.9, pip_loss=2.0), measured("b", 10, eos=0.75, pip_loss=1.5)]
     assert select(pool, 10).rejected[0][1] == "eos 0.75 is 0.15 below the 0.9 of a"
     assert select(pool, 10, "pip_loss").rejected[0][1] == "pip_loss 2 is 0.5 above the 1.5 of b"
+
+
+# What other criteria would have chosen, and ties.
+
+
+def spread(name, nbytes, replicates=None, **measures):
+    return Candidate(name, "Uniform", {}, nbytes, "measured", measures, replicates=replicates or {})
+
+
+@given(pools())
+def test_alternatives_are_what_select_chooses_by_them(pool):
+    criterion, budget, candidates = pool
+    assume(any(criterion in c.measures for c in candidates))
+    selection = select(candidates, budget, criterion)
+    others = {key for c in candidates if c.nbytes <= budget for key in c.measures} - {criterion}
+    assert {a.criterion for a in selection.alternatives} == others
+    for found in selection.alternatives:
+        by_it = select(candidates, budget, found.criterion)
+        assert found.best == by_it.chosen and found.ranked == len(by_it.ranking)
+        if selection.chosen in by_it.ranking:
+            assert by_it.ranking[found.rank - 1] == selection.chosen
+            assert found.tie == (abs(best(by_it) - selection.chosen.measures[found.criterion]) < 1e-9)
+        else:
+            assert found.rank is None and not found.tie
+
+
+def best(selection):
+    return selection.chosen.measures[selection.criterion]
+
+
+def test_alternatives_come_in_one_order():
+    """Those of the chosen one's measures first, in their order, then what only others have, by name."""
+    pool = [
+        spread("a", 10, eos=0.9, pip_loss=1.0, delta=1.0),
+        spread("b", 10, eos=0.8, mean_cosine=1.0),
+        spread("c", 10, eos=0.7, delta2=1.0),
+    ]
+    for order in itertools.permutations(pool):
+        found = [a.criterion for a in select(order, 10).alternatives]
+        assert found == ["pip_loss", "delta", "delta2", "mean_cosine"]
+
+
+def test_only_overlap_scores_make_a_choice_doubtful():
+    pool = [
+        spread("a", 10, eos=0.9, weighted_eos_p1=0.80, weighted_eos_p2=0.9, pip_loss=3.0),
+        spread("b", 10, eos=0.8, weighted_eos_p1=0.85, weighted_eos_p2=0.9, pip_loss=1.0, mean_cosine=1.0),
+    ]
+    selection = select(pool, 10)
+    assert [a.criterion for a in selection.alternatives] == [
+        *("weighted_eos_p1", "weighted_eos_p2", "pip_loss", "mean_cosine")
+    ]
+    assert [(a.criterion, a.best.name, a.rank) for a in selection.disagreeing] == [("weighted_eos_p1", "b", 2)]
+    assert selection.alternatives[1].tie and selection.alternatives[1].best.name == "a"
+    assert [a.criterion for a in select(pool, 10, "weighted_eos_p1").disagreeing] == ["eos"]
+    assert [a.criterion for a in select(pool, 10, "pip_loss").disagreeing] == ["eos"]
+
+
+def test_a_tie_is_a_difference_within_its_own_margin():
+    rng = np.random.default_rng(0)
+    common = 0.1 * rng.standard_normal(64)
+    near = tuple(common + 0.01 * rng.standard_normal(64))
+    far = tuple(0.1 * rng.standard_normal(64))
+    a = spread("a", 10, {"eos": tuple(common)}, eos=0.9)
+    b = spread("b", 10, {"eos": near}, eos=0.89)
+    c = spread("c", 10, {"eos": far}, eos=0.89)
+    sharp, wide = margin(a, b, "eos"), margin(a, c, "eos")
+    # 2 · 0.01/√64, though each alone is known to 2 · 0.1/√64 only.
+    assert sharp == pytest.approx(0.0025, rel=0.2) and wide == pytest.approx(0.025 * 2**0.5, rel=0.2)
+    assert margin(b, a, "eos") == pytest.approx(sharp, rel=1e-12)
+    assert not tied(a, b, "eos") and tied(a, c, "eos") and tied(c, a, "eos")
+    # Without replicates only equal scores are a tie.
+    plain = spread("d", 10, eos=0.89), spread("e", 10, eos=0.89 + 1e-12)
+    assert margin(a, plain[0], "eos") is None and not tied(a, plain[0], "eos") and tied(*plain, "eos")
+    assert b.standard_errors == {"eos_stderr": pytest.approx(0.0125, rel=0.2)}
+
+
+def test_a_tie_by_another_criterion_is_no_disagreement():
+    rng = np.random.default_rng(0)
+    noise = [{"weighted_eos_p1": tuple(size * rng.standard_normal(64))} for size in (0.1, 0.1)]
+    measures = [{"eos": 0.9, "weighted_eos_p1": 0.800}, {"eos": 0.8, "weighted_eos_p1": 0.801}]
+    known = [spread(name, 10, each, **at) for name, each, at in zip("ab", noise, measures, strict=True)]
+    unknown = [spread(name, 10, **at) for name, at in zip("ab", measures, strict=True)]
+    assert select(known, 10).disagreeing == [] and select(known, 10).alternatives[0].best.name == "b"
+    assert len(select(unknown, 10).disagreeing) == 1
 
 
 def test_nothing_fits_names_the_smallest():

@@ -64,6 +64,67 @@ def test_theorem_1_by_simulation(n, d, k, c):
     assert abs(lost.mean() - expected) < 5 * standard_error
 
 
+# The same with labels of any covariance in the table's span (ours).
+
+
+def spread_labels(x, p):
+    """Φ with labels y_bar = UΦz: E[y_bar y_barᵀ] = US^pUᵀ. U, S from the eigenvectors of XXᵀ."""
+    values, vectors = np.linalg.eigh(x @ x.T)
+    kept = slice(len(x) - x.shape[1], None)
+    return vectors[:, kept], np.diag(np.sqrt(values[kept]) ** (p / 2))
+
+
+@pytest.mark.parametrize("p", [0, 0.5, 1, 2, 3])
+@pytest.mark.parametrize(("n", "d", "k", "c"), SETTINGS)
+def test_theorem_1_for_labels_of_any_spread_in_closed_form(n, d, k, c, p):
+    """Labels y_bar = U S^(p/2) z with E[zzᵀ] = I lose tr(S^p)/n (1 - weighted EOS) - c² tr(S^p) (d - k)/n².
+
+    As above, E‖y_bar‖² = tr(S^p), which was d, so that σ² = c² tr(S^p)/n; and averaged over z,
+
+        E‖(I - P~) U S^(p/2) z‖² = tr(S^p) - tr(S^p UᵀP~U) = tr(S^p) - Σᵢ σᵢᵖ ‖U~ᵀuᵢ‖² = tr(S^p) (1 - weighted EOS).
+
+    The rest is unchanged. p = 0 is Theorem 1. p = 2 is y_bar = Xw with isotropic weights w: a linear model of X itself.
+    """
+    x, y, on_x, on_y = regression(np.random.default_rng(0), n, d, k)
+    u, root = spread_labels(x, p)
+    size = np.trace(root**2)
+    noise = c**2 * size / n
+    labels = u @ root
+    missed = np.trace(labels.T @ (np.eye(n) - on_y) @ labels)
+    exact = (missed + noise * (np.trace(on_y) - np.trace(on_x))) / n
+    weighted = score(x, y, exponents=[p])[f"weighted_eos_p{p:g}"]
+    assert size / n * (1 - weighted - c**2 * (d - k) / n) == pytest.approx(exact, rel=1e-10)
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_theorem_1_for_labels_of_any_spread_by_simulation(p):
+    """By fitting models, as above; and EOS does not say it: the losses of two candidates are in another order."""
+    rng = np.random.default_rng(p)
+    n, d, k, c, draws = 60, 12, 5, 1.0, 20_000
+    x, *_ = regression(rng, n, d, k)
+    u, root = spread_labels(x, p)
+    labels = u @ root @ rng.choice([-1.0, 1.0], (d, draws))
+    size = np.trace(root**2)
+    observed = labels + np.sqrt(c**2 * size / n) * rng.standard_normal((n, draws))
+    # One holds the k longest directions, one the 5 + 1 shortest: EOS likes the second.
+    long, short = u[:, -k:], u[:, : k + 1]
+
+    def risks(features):
+        weights = np.linalg.lstsq(features, observed, rcond=None)[0]
+        return ((features @ weights - labels) ** 2).mean(axis=0)
+
+    base, losses = risks(x), []
+    for candidate in (long, short):
+        lost = risks(candidate) - base
+        scores = score(x, candidate, exponents=[p])
+        columns = candidate.shape[1]
+        expected = size / n * (1 - scores[f"weighted_eos_p{p}"] - c**2 * (d - columns) / n)
+        standard_error = lost.std() / np.sqrt(draws)
+        assert abs(lost.mean() - expected) < 5 * standard_error < 0.1 * size / n
+        losses.append((lost.mean(), scores["eos"]))
+    assert losses[0][0] < losses[1][0] and losses[0][1] < losses[1][1]
+
+
 # Theorem 3 and App. C.2. The theorem's quantizer does not look for a clip threshold: its grid is the bound itself.
 
 

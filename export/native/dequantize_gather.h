@@ -1,0 +1,42 @@
+// What one call of an op is given, and the two ways to run it.
+#pragma once
+
+#include <cstdint>
+
+namespace eigenselect {
+
+constexpr int kMaxPlanes = 3;
+
+struct Plane {
+  const uint8_t* packed;  // (n, width)
+  int64_t width;          // bytes of a row
+  int64_t values;         // that a byte stands for
+};
+
+// DequantizeGather: byte i of a row picks the columns i * values... of `lut`.
+// DequantizeGatherU{bits}: (code * 2**(8 - bits) - *zero_point) * *scale, the bits of a code lying in planes, the most
+// significant ones first; value j of byte i belongs to column j * width + i.
+struct Call {
+  Plane plane[kMaxPlanes];
+  int planes;
+  int bits;               // 0: a lookup
+  const void* lut;        // (256, values), float32 or float16
+  bool half;              // lookup table and output are float16
+  const float* scale;
+  const uint8_t* zero_point;
+  const void* ids;
+  bool wide_ids;  // int64 rather than int32
+  int64_t count;  // of ids
+  int64_t n;      // rows of the table
+  int64_t dim;    // columns of the output, at most width * values of any plane
+  void* out;      // (count, dim)
+};
+
+// Rows first..last-1 of the output, on this thread. `rows` are all the ids, from 0 to n-1.
+void decode(const Call& call, const int64_t* rows, int64_t first, int64_t last);
+
+// All rows, on a CUDA stream; every pointer of the call is the device's. Gives the error's text, or null.
+// A kernel cannot raise: an id outside of -n..n-1 gives a row of zeros, as in ONNX Runtime's own CUDA Gather.
+const char* decode_on_cuda(const Call& call, void* stream);
+
+}  // namespace eigenselect

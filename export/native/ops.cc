@@ -1,0 +1,276 @@
+// The ops as ONNX Runtime sees them: names, types, shapes, errors. Plain C API, version 17 (the first with a parallel
+// loop), so that every runtime from 1.17 on loads the library.
+#include <onnxruntime_c_api.h>
+
+#include <algorithm>
+#include <climits>
+#include <deque>
+#include <exception>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "dequantize_gather.h"
+
+namespace eigenselect {
+namespace {
+
+constexpr uint32_t kApiVersion = 17;
+constexpr const char* kDomain = "eigenselect";
+constexpr int64_t kTaskBytes = 1 << 16;  // of output: what is worth to be handed to another thread
+
+#ifdef EIGENSELECT_CUDA
+constexpr bool kProviders[] = {false, true};  // CPU, CUDA
+#else
+constexpr bool kProviders[] = {false};
+#endif
+
+const OrtApi* api = nullptr;
+
+void check(OrtStatus* status) {
+  if (status == nullptr) return;
+  const std::string message = api->GetErrorMessage(status);
+  api->ReleaseStatus(status);
+  throw std::runtime_error(message);
+}
+
+// Runs `body`; exceptions must not reach the runtime.
+template <typename Body>
+OrtStatus* guarded(const Body& body) noexcept {
+  try {
+    body();
+    return nullptr;
+  } catch (const std::exception& error) {
+    return api->CreateStatus(ORT_INVALID_ARGUMENT, error.what());
+  }
+}
+
+struct Tensor {
+  void* data;
+  std::vector<int64_t> shape;
+};
+
+Tensor tensor_of(const OrtValue* value) {
+  Tensor tensor;
+  check(api->GetTensorMutableData(const_cast<OrtValue*>(value), &tensor.data));
+  OrtTensorTypeAndShapeInfo* info = nullptr;
+  check(api->GetTensorTypeAndShape(value, &info));
+  size_t rank = 0;
+  OrtStatus* status = api->GetDimensionsCount(info, &rank);
+  if (status == nullptr) {
+    tensor.shape.resize(rank);
+    status = api->GetDimensions(info, tensor.shape.data(), rank);
+  }
+  api->ReleaseTensorTypeAndShapeInfo(info);
+  check(status);
+  return tensor;
+}
+
+std::string text(const std::vector<int64_t>& shape) {
+  std::string joined = "(";
+  for (const int64_t size : shape) joined += (joined.size() > 1 ? ", " : "") + std::to_string(size);
+  return joined + ")";
+}
+
+int64_t product(const std::vector<int64_t>& shape) {
+  int64_t size = 1;
+  for (const int64_t length : shape) size *= length;
+  return size;
+}
+
+// One op for one type of values, one type of ids and one execution provider.
+struct Op : OrtCustomOp {
+  int bits;  // of evenly spaced codes; 0: a lookup
+  ONNXTensorElementDataType value_type;
+  ONNXTensorElementDataType id_type;
+  bool cuda;
+  std::string name;
+  std::vector<int> widths;  // bits of a value of each plane
+
+  Op(int bits, ONNXTensorElementDataType value_type, ONNXTensorElementDataType id_type, bool cuda);
+
+  // planes, then lut or scale and zero_point, then ids
+  size_t planes() const { return widths.size(); }
+  size_t inputs() const { return planes() + (bits ? 3 : 2); }
+
+  ONNXTensorElementDataType input_type(size_t index) const {
+    if (index + 1 == inputs()) return id_type;
+    return index == planes() ? value_type : ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+  }
+};
+
+// The ids as rows from 0 to n-1.
+template <typename Id>
+std::vector<int64_t> checked(const std::string& op, const Id* ids, int64_t count, int64_t n) {
+  std::vector<int64_t> rows(count);
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t id = ids[i];
+    if (id < -n || id >= n) {
+      throw std::invalid_argument(op + ": id " + std::to_string(id) + " is out of range for a table of " +
+                                  std::to_string(n) + " rows: it must be from " + std::to_string(-n) + " to " +
+                                  std::to_string(n - 1));
+    }
+    rows[i] = id < 0 ? id + n : id;
+  }
+  return rows;
+}
+
+struct Kernel {
+  const Op& op;
+  int64_t dim = 0;
+
+  Kernel(const Op& op, const OrtKernelInfo* info) : op(op) {
+    check(api->KernelInfoGetAttribute_int64(info, "dim", &dim));
+  }
+
+  [[noreturn]] void refuse(const std::string& what) const { throw std::invalid_argument(op.name + ": " + what); }
+
+  void compute(OrtKernelContext* context) const {
+    std::vector<Tensor> inputs;
+    for (size_t i = 0; i < op.inputs(); ++i) {
+      const OrtValue* value = nullptr;
+      check(api->KernelContext_GetInput(context, i, &value));
+      inputs.push_back(tensor_of(value));
+    }
+    const Tensor& ids = inputs.back();
+
+    Call call{};
+    call.planes = static_cast<int>(op.planes());
+    call.bits = op.bits;
+    call.half = op.value_type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+    call.ids = ids.data;
+    call.wide_ids = op.id_type == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+    call.count = product(ids.shape);
+    call.dim = dim;
+    const Tensor& table = inputs[op.planes()];  // lookup table or scale
+    if (op.bits) {
+      call.scale = static_cast<const float*>(table.data);
+      call.zero_point = static_cast<const uint8_t*>(inputs[op.planes() + 1].data);
+      if (product(table.shape) != 1 || product(inputs[op.planes() + 1].shape) != 1) {
+        refuse("scale and zero_point must be one number each");
+      }
+    } else {
+      call.lut = table.data;
+      if (table.shape.size() != 2 || table.shape[0] != 256) {
+        refuse("a lookup table of shape " + text(table.shape) + ": it must be (256, v)");
+      }
+    }
+    for (size_t p = 0; p < op.planes(); ++p) {
+      const std::vector<int64_t>& shape = inputs[p].shape;
+      if (shape.size() != 2) refuse("packed rows of shape " + text(shape) + ": they must be (n, w)");
+      if (p > 0 && shape[0] != call.n) {
+        refuse("planes of " + std::to_string(call.n) + " and " + std::to_string(shape[0]) + " rows");
+      }
+      call.n = shape[0];
+      call.plane[p] = {static_cast<const uint8_t*>(inputs[p].data), shape[1],
+                       op.bits ? 8 / op.widths[p] : table.shape[1]};
+      const int64_t columns = shape[1] * call.plane[p].values;
+      if (dim < 0 || dim > columns) {
+        refuse("dim = " + std::to_string(dim) + ": it must be from 0 to the " + std::to_string(columns) +
+               " columns that are stored");
+      }
+    }
+
+    std::vector<int64_t> rows;
+    if (!op.cuda) {
+      rows = call.wide_ids ? checked(op.name, static_cast<const int64_t*>(ids.data), call.count, call.n)
+                           : checked(op.name, static_cast<const int32_t*>(ids.data), call.count, call.n);
+    }
+
+    std::vector<int64_t> shape = ids.shape;
+    shape.push_back(dim);
+    OrtValue* output = nullptr;
+    check(api->KernelContext_GetOutput(context, 0, shape.data(), shape.size(), &output));
+    check(api->GetTensorMutableData(output, &call.out));
+    if (call.count == 0 || dim == 0) return;
+
+#ifdef EIGENSELECT_CUDA
+    if (op.cuda) {
+      void* stream = nullptr;
+      check(api->KernelContext_GetGPUComputeStream(context, &stream));
+      if (const char* error = decode_on_cuda(call, stream)) refuse(error);
+      return;
+    }
+#endif
+    struct Tasks {
+      const Call& call;
+      const std::vector<int64_t>& rows;
+      int64_t size;
+    } tasks{call, rows, std::max<int64_t>(1, kTaskBytes / (dim * (call.half ? 2 : 4)))};
+    const int64_t count = (call.count + tasks.size - 1) / tasks.size;
+    const auto run = [](void* data, size_t index) {
+      const Tasks& tasks = *static_cast<const Tasks*>(data);
+      const int64_t first = static_cast<int64_t>(index) * tasks.size;
+      decode(tasks.call, tasks.rows.data(), first, std::min(first + tasks.size, tasks.call.count));
+    };
+    if (count == 1) return run(&tasks, 0);
+    check(api->KernelContext_ParallelFor(context, run, count, 0, &tasks));
+  }
+};
+
+const Op& of(const OrtCustomOp* op) { return *static_cast<const Op*>(op); }
+
+Op::Op(int bits, ONNXTensorElementDataType value_type, ONNXTensorElementDataType id_type, bool cuda)
+    : OrtCustomOp{},
+      bits(bits),
+      value_type(value_type),
+      id_type(id_type),
+      cuda(cuda),
+      name(bits ? "DequantizeGatherU" + std::to_string(bits) : "DequantizeGather") {
+  for (const int width : {8, 4, 2, 1}) {
+    if (bits & width) widths.push_back(width);
+  }
+  if (bits == 0) widths.push_back(8);
+  version = kApiVersion;
+  GetName = [](const OrtCustomOp* op) { return of(op).name.c_str(); };
+  GetExecutionProviderType = [](const OrtCustomOp* op) -> const char* {
+    return of(op).cuda ? "CUDAExecutionProvider" : nullptr;
+  };
+  GetInputTypeCount = [](const OrtCustomOp* op) { return of(op).inputs(); };
+  GetInputType = [](const OrtCustomOp* op, size_t index) { return of(op).input_type(index); };
+  GetOutputTypeCount = [](const OrtCustomOp*) -> size_t { return 1; };
+  GetOutputType = [](const OrtCustomOp* op, size_t) { return of(op).value_type; };
+  GetInputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
+  GetOutputCharacteristic = GetInputCharacteristic;
+  GetInputMemoryType = [](const OrtCustomOp*, size_t) { return OrtMemTypeDefault; };
+  GetVariadicInputMinArity = GetVariadicOutputMinArity = [](const OrtCustomOp*) { return 1; };
+  GetVariadicInputHomogeneity = GetVariadicOutputHomogeneity = [](const OrtCustomOp*) { return 1; };
+  GetStartVersion = [](const OrtCustomOp*) { return 1; };
+  GetEndVersion = [](const OrtCustomOp*) { return INT_MAX; };
+  CreateKernelV2 = [](const OrtCustomOp* op, const OrtApi*, const OrtKernelInfo* info, void** kernel) {
+    return guarded([&] { *kernel = new Kernel(of(op), info); });
+  };
+  KernelComputeV2 = [](void* kernel, OrtKernelContext* context) {
+    return guarded([&] { static_cast<const Kernel*>(kernel)->compute(context); });
+  };
+  KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
+}
+
+// Made once, and kept as long as the library is loaded: sessions refer to it.
+OrtCustomOpDomain* domain() {
+  static std::deque<Op> ops;  // its elements stay where they are
+  static OrtCustomOpDomain* const made = [] {
+    for (const bool cuda : kProviders) {
+      for (const auto id : {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64}) {
+        ops.emplace_back(0, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, id, cuda);
+        for (int bits = 0; bits <= 8; ++bits) ops.emplace_back(bits, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, id, cuda);
+      }
+    }
+    OrtCustomOpDomain* domain = nullptr;
+    check(api->CreateCustomOpDomain(kDomain, &domain));
+    for (const Op& op : ops) check(api->CustomOpDomain_Add(domain, &op));
+    return domain;
+  }();
+  return made;
+}
+
+}  // namespace
+}  // namespace eigenselect
+
+extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOptions* options,
+                                                                               const OrtApiBase* base) {
+  using namespace eigenselect;
+  api = base->GetApi(kApiVersion);
+  if (api == nullptr) return base->GetApi(1)->CreateStatus(ORT_FAIL, "ONNX Runtime 1.17 or later is needed");
+  return guarded([&] { check(api->AddCustomOpDomain(options, domain())); });
+}

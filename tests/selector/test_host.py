@@ -1,0 +1,105 @@
+"""The main job with a model: its table is read, and it is handed over with the chosen payload in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from mlflow import MlflowClient
+
+from compressors import load
+from tests.cases import gaussian
+from tests.export.hosts import make_host, save_host
+from tests.export.test_host import tied
+from tests.selector.test_command import candidates, client, command, name, runs, store
+
+__all__ = ["client", "name", "store"]  # fixtures
+
+N, D = 300, 13
+TABLE = gaussian(N, D)
+OTHERS = ("stochastic", "kmeans", "pca_then_bits", "spectral", "spectral_trellis", "blockwise", "identity")
+FEW = [f"~candidates.pool.{entry}" for entry in OTHERS]
+POOL = ["budget=2kB", "out=o", "candidates.bits=[2]", "candidates.rates=[10]", *FEW]
+PCA = "candidates.pool.pca.keep_dimension=[true,false]"
+
+
+@pytest.fixture
+def host(client: MlflowClient, tmp_path: Path) -> str:
+    return str(save_host(make_host(TABLE, "int8"), tmp_path / "host.onnx"))
+
+
+def check_host(folder: Path, given: dict[str, np.ndarray]) -> dict:
+    """The handed over model is the payload in the host; what the record has of it."""
+    record = json.loads((folder / "selection.json").read_text())
+    decoded = load(folder / "payload.safetensors").read(slice(0, N))
+    expected = make_host(decoded).SerializeToString()
+    got, wanted = (ort.InferenceSession(source).run(["y"], given)[0] for source in (folder / "host.onnx", expected))
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+    return record["host"]
+
+
+def test_from_a_model_to_its_smaller_form(client, host, name, tmp_path, capsys) -> None:
+    assert command(f"table.path={host}", *POOL, PCA) == 0
+    told = check_host(tmp_path / "o", {"ids": np.arange(20).reshape(4, 5), "types": np.ones((4, 5), np.int64)})
+    assert told["file_bytes"] == (tmp_path / "o" / "host.onnx").stat().st_size
+    assert told["table"] == "'stored' 300 x 13 int8" and told["proof"]["relative_error"] <= 1e-6
+    assert told["outputs"][0]["name"] == "y" and told["outputs"][0]["cosine"] < 1
+    printed = capsys.readouterr().out
+    assert "host.onnx: 'stored' 300 x 13 int8 of" in printed and "cosine 0." in printed
+    # Candidates in coordinates of their own are left out, and the reason is told.
+    assert "pca-10x: it decodes to coordinates of its own, which the host does not expect" in printed
+    assert {row["name"] for row in candidates(tmp_path)} == {"uniform-b2", "pca-10x-keep"}
+    (parent,) = runs(client, name, "selection")
+    assert "host.onnx" in {item.path for item in client.list_artifacts(parent.info.run_id)}
+
+
+def test_a_host_beside_the_table_and_its_data_file(host, tmp_path) -> None:
+    np.save(tmp_path / "t.npy", TABLE)
+    save_host(make_host(TABLE), tmp_path / "other.onnx", external=True)
+    np.savez(tmp_path / "in.npz", ids=np.ones((1, 2), np.int64), types=np.ones((1, 2), np.int64))
+    words = [f"table.path={tmp_path / 't.npy'}", *POOL]
+    assert command(*words, f"export.host={tmp_path / 'other.onnx'}", f"export.inputs={tmp_path / 'in.npz'}") == 0
+    assert (tmp_path / "o" / "host.onnx.data").exists()
+    told = check_host(tmp_path / "o", {"ids": np.zeros((1, 1), np.int64), "types": np.ones((1, 1), np.int64)})
+    assert told["inputs"] == str(tmp_path / "in.npz")
+    # Without a host what an earlier hand-over had of one goes.
+    assert command(*words) == 0
+    assert not [path.name for path in (tmp_path / "o").iterdir() if path.name.startswith("host")]
+    assert "host" not in json.loads((tmp_path / "o" / "selection.json").read_text())
+
+
+def refused(folder: Path, capsys, expected: str, *words: str) -> None:
+    assert command(*POOL, *words) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ") and errors.count("\n") == 1 and expected in errors, errors
+    assert not (folder / "o").exists()
+
+
+def test_what_cannot_be_done_is_refused_before_the_sweep(client, host, name, tmp_path, capsys) -> None:
+    head = save_host(tied(), tmp_path / "tied.onnx")
+    refused(tmp_path, capsys, "is used by Transpose 'turn' too", f"table.path={head}")
+    np.save(tmp_path / "t.npy", TABLE[::-1])
+    table = f"table.path={tmp_path / 't.npy'}"
+    refused(tmp_path, capsys, "it does not hold the 300 x 13 table", table, f"export.host={host}")
+    refused(tmp_path, capsys, "nowhere.onnx: no such file", table, "export.host=nowhere.onnx")
+    refused(tmp_path, capsys, "export.tied = 'x': must be refuse or keep", table, "export.tied=x")
+    only = ["~candidates.pool.uniform", "candidates.pool.pca.keep_dimension=false"]
+    refused(tmp_path, capsys, "the pool has none: give PCA", f"table.path={host}", *only)
+    (tmp_path / "tokens.txt").write_text("\n".join(f"t{i}" for i in range(N)))
+    (tmp_path / "keep.txt").write_text("\n".join(f"t{i}" for i in range(100)))
+    words = [f"table.tokens={tmp_path / 'tokens.txt'}", f"table.keep={tmp_path / 'keep.txt'}"]
+    refused(tmp_path, capsys, "table.keep leaves 100 of 300 rows", f"table.path={host}", *words)
+    assert runs(client, name, "selection") == []
+    assert command(*POOL, f"table.path={head}", "export.tied=keep") == 0
+    assert json.loads((tmp_path / "o" / "selection.json").read_text())["host"]["kept_for"] == ["Transpose 'turn'"]
+
+
+def test_a_host_that_fails_verification_hands_nothing_over(client, host, name, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("export.proof.ROUNDED_ERROR", {onnx.TensorProto.FLOAT: -1})
+    assert command(*POOL, f"table.path={host}") == 1
+    assert "host.onnx: relative_error is 0.0, allowed is -1: not written" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists() and runs(client, name, "selection")[0].info.status == "FAILED"
