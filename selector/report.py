@@ -195,7 +195,7 @@ def write_page(path: Path, selection: Selection, candidates: Sequence[Candidate]
         "<!doctype html><html lang=en><meta charset=utf-8><title>eigenselect: "
         f"{html.escape(selection.chosen.name)}</title>"
         "<style>body{font:15px sans-serif;margin:2em auto;max-width:70em}"
-        "td,th{padding:.2em .8em;text-align:left}td.n{text-align:right}"
+        "td,th{padding:.2em .8em;text-align:left}td.n{text-align:right;white-space:nowrap}"
         "pre{background:#f6f6f6;padding:1em;overflow:auto}</style>"
         f"<h1>{html.escape(selection.chosen.name)}</h1><p>{html.escape(why(selection))}</p>{chart}"
         f"<h2>Candidates</h2><table><tr><th>name<th>bytes<th>{'<th>'.join(keys)}<th>why{rows}</table>"
