@@ -72,6 +72,8 @@ def planar(packed: Bytes, width: int, d: int) -> Bytes:
 
     All codes at one place of the bytes are then neighbouring columns, so that bytes can be taken apart as a whole.
     """
+    if width == 8:
+        return packed
     turned = np.empty_like(packed)
     rows = max(1, PLANAR_BYTES // (packed.shape[1] * 8 // width))
     for start in range(0, len(packed), rows):
