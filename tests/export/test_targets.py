@@ -196,6 +196,9 @@ def test_other_levels_are_not(levels_: list[float]) -> None:
 def test_byte_codebooks_are_not() -> None:
     assert linear(np.random.default_rng(0).standard_normal((256, 4)).astype(np.float32)) is None
     assert linear(np.zeros((256, 3), np.float32)) is None
+    even_at_first = np.random.default_rng(0).standard_normal((256, 4)).astype(np.float32)
+    even_at_first[:4, 0] = [0, 1, 2, 3]
+    assert linear(even_at_first) is None
 
 
 @given(
