@@ -94,6 +94,7 @@ EXAMPLES: dict[str, Callable[[], Example]] = {
     "coded-twelve-bits": lambda: coded(*twelve_bits(23, 4), 4, 2, summed=False, dim=8),
     "coded-summed-own": lambda: coded(*nibbles(23, 5), 5, 6, summed=True, dim=6),
     "coded-summed-own-cut": lambda: coded(*nibbles(23, 5), 5, 6, summed=True, dim=5),
+    "coded-summed-many": lambda: coded(*twelve_bits(23, 3), 3, 6, summed=True, dim=5),
     "coded-summed-scalar": lambda: coded(*nibbles(23, 5), 5, 1, summed=True, dim=1),
     **{
         f"trellis-{bits}-{window}-{dim}": (lambda bits=bits, window=window, dim=dim: trellis(bits, window, dim))
