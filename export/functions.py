@@ -11,6 +11,9 @@ from compressors.bitpack import plane_widths
 DOMAIN = "eigenselect"
 """Domain of the operators."""
 
+LINEAR = "DequantizeGatherU"
+"""Start of the names of the operators for evenly spaced codes."""
+
 MASKS_FROM = 18
 """Opset with BitwiseAnd and BitwiseOr. Before it bytes are taken apart by shifts, which take a third longer."""
 
@@ -33,7 +36,7 @@ def operator(name: str, opset: int, *, padded: bool) -> onnx.FunctionProto:
     """The operator of that name."""
     if name == "DequantizeGather":
         return dequantize_gather(opset, padded=padded)
-    return dequantize_gather_linear(int(name.removeprefix(linear_name(0)[:-1])), opset, padded=padded)
+    return dequantize_gather_linear(int(name.removeprefix(LINEAR)), opset, padded=padded)
 
 
 def dequantize_gather(opset: int, *, padded: bool) -> onnx.FunctionProto:
@@ -72,7 +75,7 @@ def dequantize_gather(opset: int, *, padded: bool) -> onnx.FunctionProto:
 
 def linear_name(bits: int) -> str:
     """Name of the operator for evenly spaced codes of `bits` bits."""
-    return f"DequantizeGatherU{bits}"
+    return f"{LINEAR}{bits}"
 
 
 def dequantize_gather_linear(bits: int, opset: int, *, padded: bool) -> onnx.FunctionProto:

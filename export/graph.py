@@ -190,7 +190,12 @@ class OnnxOps:
     def _joined(self, a: str, b: str) -> str | None:
         """The sum of two planes of one code as one operator, where they are that: a sum of bytes, not of floats."""
         high, low = self._graph.codes.get(a), self._graph.codes.get(b)
-        if high is None or low is None or self._graph.opset < MASKS_FROM or [*self._last_two()] != [a, b]:
+        if (
+            high is None
+            or low is None
+            or self._graph.opset < MASKS_FROM
+            or [node.output[0] for node in self.nodes[-2:]] != [a, b]
+        ):
             return None
         bits = high.bits + low.bits
         if (
@@ -206,9 +211,6 @@ class OnnxOps:
             del self._graph.arrays[f"{first}.scale"], self._graph.arrays[f"{first}.zero_point"]
         padded = high.padded or low.padded
         return self._dequantized(high._replace(planes=high.planes + low.planes, bits=bits, padded=padded))
-
-    def _last_two(self) -> list[str]:
-        return [node.output[0] for node in self.nodes[-2:]]
 
     def lookup(self, levels: str, codes: str) -> str:  # noqa: D102
         return self._node("Gather", levels, self._node("Cast", codes, to=onnx.TensorProto.INT32), axis=0)
@@ -281,7 +283,7 @@ class OnnxOps:
         narrow = self._node("Cast", ids, to=onnx.TensorProto.INT32)
         hit = self._node("Equal", self._node("Unsqueeze", narrow, self._constants([-1])), rows)
         first = self._node("ArgMax", self._node("Cast", hit, to=onnx.TensorProto.FLOAT), axis=-1, keepdims=0)
-        place = self._node("Reshape", first, self._node("Shape", ids))  # see `sum`
+        place = self._node("Reshape", first, self._node("Shape", ids))  # of an empty batch ArgMax loses the shape
         # Without a hit the place is 0, whose row is another one.
         some = self._node("Equal", self._node("Gather", rows, place, axis=0), narrow)
         column = self._node("Unsqueeze", some, self._constants([-1]))

@@ -10,7 +10,8 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -37,7 +38,7 @@ def say(error: BaseException) -> None:
     print(f"error: {known}{': --cfg job prints every setting' if hydra_cure else ''}", file=sys.stderr)
 
 
-def console() -> Console:
+def _console() -> Console:
     """Where results are printed; lines of a log are not wrapped to the 80 columns of a terminal that is not there."""
     return Console(width=None if sys.stdout.isatty() else LOG_WIDTH, highlight=False)
 
@@ -54,22 +55,27 @@ def _run(settings: DictConfig) -> int:
     from selector.pipeline import TooManyFailedError, prepare, run
     from selector.selection import NothingFitsError, NothingMeasuredError
 
+    codes = {NothingFitsError: 3, TooManyFailedError: 4, NothingMeasuredError: 4, VerificationError: 1}
+    return attempt(prepare, run, settings, codes)
+
+
+def attempt(
+    prepare: Callable[[DictConfig], Any],
+    run: Callable[..., Any],
+    settings: DictConfig,
+    codes: Mapping[type[Exception], int],
+) -> int:
+    """The exit code of one job: that of `codes` for an error of `run`, told in one line; 2 for what the user gave."""
     try:
         prepared = prepare(settings)
     except (ValueError, OmegaConfBaseException) as error:
         say(error)
         return 2
     try:
-        run(prepared, console(), sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
-    except NothingFitsError as error:
+        run(prepared, _console(), sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
+    except tuple(codes) as error:
         say(error)
-        return 3
-    except (TooManyFailedError, NothingMeasuredError) as error:
-        say(error)
-        return 4
-    except VerificationError as error:
-        say(error)
-        return 1
+        return next(code for kind, code in codes.items() if isinstance(error, kind))
     return 0
 
 

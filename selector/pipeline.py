@@ -8,7 +8,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -109,7 +109,7 @@ def prepare(settings: DictConfig) -> Job:
     for unknown in sorted({*settings} - SETTINGS) + [f"tracking.{key}" for key in {*settings.tracking} - TRACKING]:
         raise ValueError(f"there is no setting {unknown}; there are {', '.join(sorted(SETTINGS))}")
     budget = Budget.parse(settings.budget)
-    expand(_plain(settings.candidates.pool))  # only to be refused early
+    expand(plain(settings.candidates.pool))  # only to be refused early
     largest = settings.candidates.get("largest")
     if largest is not None and (not isinstance(largest, int) or largest < 1):
         raise ValueError(f"candidates.largest = {largest!r}: must be an integer of at least 1, or null for all")
@@ -127,13 +127,16 @@ def prepare(settings: DictConfig) -> Job:
         table = _instantiate("table", settings.table, progress=update)
     export.check_tokens(table.tokens)
     host = _host(settings, export, table)
-    rows = exact_rows(_plain(settings.exact_rows), table)
+    rows = exact_rows(plain(settings.exact_rows), table)
     allowed = budget.nbytes(table.n, table.d)
     room = Room(table.n, table.d, allowed - exact_nbytes(len(rows), table.d))
     left_out: list[str] = []
-    pool = expand(_plain(settings.candidates.pool), room, largest, left_out.append)
-    pool = _with_exact_rows(pool, rows, left_out.append)
-    pool = pool if host is None else _for_host(pool, left_out.append)
+    pool = expand(plain(settings.candidates.pool), room, largest, left_out.append)
+    if rows:
+        pool = _in_own_dimension(pool, "exact_rows", "in which no row can be exact", left_out.append)
+        pool = [ExactRows(rows, compressor) for compressor in pool]
+    if host is not None:
+        pool = _in_own_dimension(pool, "the host", "which the host does not expect", left_out.append)
     sized = [(compressor, compressor.nbytes(table.n, table.d)) for compressor in pool]
     return Job(
         settings=settings,
@@ -166,33 +169,17 @@ def _host(settings: DictConfig, export: OnnxExport, table: EmbeddingTable) -> Pa
     return host
 
 
-def _for_host(pool: list[Compressor], tell: Callable[[str], None]) -> list[Compressor]:
-    """The candidates that a model can hold in place of its table; the others are told of and left out."""
-    for compressor in pool:
-        if not compressor.keeps_dimension:
-            tell(f"{compressor.name}: it decodes to coordinates of its own, which the host does not expect")
-    kept = [compressor for compressor in pool if compressor.keeps_dimension]
-    if not kept:
-        raise ValueError(
-            "the host needs candidates of the table's own dimension, and the pool has none: "
-            "give PCA keep_dimension=true, or add other methods"
-        )
-    return kept
-
-
-def _with_exact_rows(pool: list[Compressor], rows: tuple[int, ...], tell: Callable[[str], None]) -> list[Compressor]:
-    """The pool with `rows` kept exactly by every candidate that can; the others are told of and left out."""
-    if not rows:
-        return pool
+def _in_own_dimension(pool: list[Compressor], asker: str, why: str, tell: Callable[[str], None]) -> list[Compressor]:
+    """The candidates of the table's own dimension, which `asker` needs; `why` the others are left out is told."""
     kept: list[Compressor] = []
     for compressor in pool:
         if compressor.keeps_dimension:
-            kept.append(ExactRows(rows, compressor))
+            kept.append(compressor)
         else:
-            tell(f"{compressor.name}: it decodes to coordinates of its own, in which no row can be exact")
+            tell(f"{compressor.name}: it decodes to coordinates of its own, {why}")
     if not kept:
         raise ValueError(
-            "exact_rows needs candidates of the table's own dimension, and the pool has none: "
+            f"{asker} needs candidates of the table's own dimension, and the pool has none: "
             "give PCA keep_dimension=true, or add other methods"
         )
     return kept
@@ -228,20 +215,28 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
             console.print(
                 f"{reused} candidates were measured by earlier runs and are reused (tracking.resume=false does not)."
             )
-        failed = [c for c in candidates if c.status == "failed"]
-        tried = [c for c in candidates if c.status != "over_budget"]
-        for candidate in failed:
-            print(f"{candidate.name} failed: {candidate.reason}", file=sys.stderr)
-        if len(failed) > settings.allowed_failures * len(tried):
-            raise TooManyFailedError(
-                f"{len(failed)} of {len(tried)} candidates failed, allowed is a share of "
-                f"{settings.allowed_failures}: see their reasons above, or raise allowed_failures"
-            )
+        failed = {c.name: c.reason for c in candidates if c.status == "failed"}
+        check_failures(failed, sum(c.status != "over_budget" for c in candidates), settings.allowed_failures)
         selection = select(candidates, job.budget, settings.criterion)
         if payload is None or payload[0] != selection.chosen.name:
             payload = (selection.chosen.name, _compress(job, selection.chosen.name))
         _hand_over(job, parent, selection, candidates, payload[1], console)
     return selection
+
+
+def check_failures(failed: Mapping[str, str | None], tried: int, allowed: float) -> None:
+    """Tell why candidates failed, by name.
+
+    Raises:
+        TooManyFailedError: they are more than the share `allowed` of those that were tried.
+    """
+    for name, reason in failed.items():
+        print(f"{name} failed: {reason}", file=sys.stderr)
+    if len(failed) > allowed * tried:
+        raise TooManyFailedError(
+            f"{len(failed)} of {tried} candidates failed, allowed is a share of "
+            f"{allowed}: see their reasons above, or raise allowed_failures"
+        )
 
 
 def _sweep(job: Job, parent: ParentRun) -> tuple[list[Candidate], tuple[str, Payload] | None, int]:
@@ -451,7 +446,7 @@ def _record(
             "path": str(job.settings.table.path),
             **profile(job),
             "digest": job.digest,
-            "settings": {k: v for k, v in _plain(job.settings.table).items() if k not in ("_target_", "path")},
+            "settings": {k: v for k, v in plain(job.settings.table).items() if k not in ("_target_", "path")},
         },
         "verification": {**asdict(verification), "eos_from_onnx": exported_eos},
         "seed": job.settings.seed,
@@ -485,7 +480,8 @@ def _parent_params(job: Job) -> dict[str, Any]:
     }
 
 
-def _plain(settings: Any) -> Any:
+def plain(settings: Any) -> Any:
+    """Lists and dictionaries in the place of configuration."""
     return OmegaConf.to_container(settings, resolve=True) if OmegaConf.is_config(settings) else settings
 
 

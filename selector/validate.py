@@ -6,12 +6,9 @@ Exit codes: 0 done; 1 a bug of ours; 2 the user's input; 4 more candidates faile
 from __future__ import annotations
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from selector.__main__ import console, execute, exit_codes, say
+from selector.__main__ import attempt, execute, exit_codes
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="validate")
@@ -25,17 +22,7 @@ def _run(settings: DictConfig) -> int:
     from selector.evidence.run import prepare, run
     from selector.pipeline import TooManyFailedError
 
-    try:
-        prepared = prepare(settings)
-    except (ValueError, OmegaConfBaseException) as error:
-        say(error)
-        return 2
-    try:
-        run(prepared, console(), sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
-    except TooManyFailedError as error:
-        say(error)
-        return 4
-    return 0
+    return attempt(prepare, run, settings, {TooManyFailedError: 4})
 
 
 def main() -> None:

@@ -9,15 +9,13 @@ that of trained ones: the step size then means the same for every candidate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from compressors.training import device, generator, one_thread
-from selector.evidence.sentences import Sentences
-from selector.evidence.tasks import Ids, Known, Task, Vectors
+from selector.evidence.sentences import SentenceTask
+from selector.evidence.tasks import Ids, Known, Vectors
 
 WIDTHS = (3, 4, 5)
 MAPS = 100
@@ -29,17 +27,10 @@ RATE = 1e-3
 MEAN_SQUARE = 0.1
 
 
-class SentenceCNN(Task):
+class SentenceCNN(SentenceTask):
     """Accuracy on the test part."""
 
     seeded = True
-
-    def __init__(self, name: str, files: Sequence[Path], sentences: Sentences) -> None:
-        self.name, self.files, self.words = name, files, sentences.words
-        self._sentences = sentences
-
-    def missing(self, known: Known) -> float:  # noqa: D102
-        return self._sentences.missing(known)
 
     def score(self, vectors: Vectors, known: Known, seed: int) -> float:  # noqa: D102
         with one_thread():
@@ -48,7 +39,7 @@ class SentenceCNN(Task):
     def _train(self, vectors: Vectors, known: Known, rng: np.random.Generator) -> float:
         import torch
 
-        sentences, where = self._sentences, device()
+        sentences, where = self.sentences, device()
         square = float((vectors.astype(np.float64) ** 2).sum()) / max(int(known.sum()) * vectors.shape[1], 1)
         # The last row is the padding.
         frozen = np.vstack([vectors, np.zeros((1, vectors.shape[1]), np.float32)])
@@ -78,7 +69,7 @@ class SentenceCNN(Task):
 
     def _batches(self, rows: Ids, rng: np.random.Generator | None = None) -> list[Ids]:
         """Sentences of like length together, the batches in random order; which ones meet is random too."""
-        lengths = np.array([len(self._sentences.ids[row]) for row in rows])
+        lengths = np.array([len(self.sentences.ids[row]) for row in rows])
         order = np.argsort(lengths + (0 if rng is None else rng.random(len(rows))), kind="stable")
         batches = [rows[order[at : at + BATCH]] for at in range(0, len(rows), BATCH)]
         return batches if rng is None else [batches[i] for i in rng.permutation(len(batches))]
@@ -87,7 +78,7 @@ class SentenceCNN(Task):
         """(batch, longest) ids as a tensor, at least as long as the widest window and padded at the end."""
         import torch
 
-        ids = [self._sentences.ids[row] for row in rows]
+        ids = [self.sentences.ids[row] for row in rows]
         padded = np.full((len(ids), max(WIDTHS[-1], *map(len, ids))), len(self.words))
         for each, row in zip(ids, padded, strict=True):
             row[: len(each)] = each
@@ -100,7 +91,7 @@ class SentenceCNN(Task):
         with torch.no_grad():
             for batch in self._batches(rows):
                 logits = model.logits(table[self._padded(batch).to(table.device)], training=False)
-                right += int((logits.argmax(dim=1).cpu().numpy() == self._sentences.labels[batch]).sum())
+                right += int((logits.argmax(dim=1).cpu().numpy() == self.sentences.labels[batch]).sum())
         return right / len(rows)
 
 

@@ -7,17 +7,14 @@ L-BFGS to convergence. Accuracy on the published test part, or over ten folds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from selector.evidence.sentences import Sentences
-from selector.evidence.tasks import Known, Task, Vectors
+from selector.evidence.sentences import SentenceTask
+from selector.evidence.tasks import Known, Vectors
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,18 +26,11 @@ GRADIENT = 1e-5
 ITERATIONS = 500
 
 
-class SentenceLinear(Task):
+class SentenceLinear(SentenceTask):
     """Accuracy of a linear model."""
 
-    def __init__(self, name: str, files: Sequence[Path], sentences: Sentences) -> None:
-        self.name, self.files, self.words = name, files, sentences.words
-        self._sentences = sentences
-
-    def missing(self, known: Known) -> float:  # noqa: D102
-        return self._sentences.missing(known)
-
     def score(self, vectors: Vectors, known: Known, seed: int) -> float:  # noqa: D102
-        sentences = self._sentences
+        sentences = self.sentences
         features = sentences.pooled(vectors)
         square = float((features**2).mean())
         features *= 1 / np.sqrt(square) if square > 0 else 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from selector.evidence.scores import Scores, read_scores
 from selector.evidence.statistics import SMALLEST
 from selector.evidence.tasks import Ids, Known, Task, Vectors, find, rows_of_words
 from selector.output import staged
-from selector.pipeline import Job, TooManyFailedError, identify, measure, profile
+from selector.pipeline import Job, check_failures, identify, measure, plain, profile
 from selector.selection import Candidate
 from selector.tracking import ParentRun
 
@@ -141,7 +140,7 @@ def prepare(settings: DictConfig) -> Plan:
         raise ValueError(f"validate = {wanted!r}: give its settings one by one, validate.tasks=FOLDER for example")
     for unknown in sorted({*wanted} - SETTINGS):
         raise ValueError(f"there is no setting validate.{unknown}; there are {', '.join(sorted(SETTINGS))}")
-    include, seeds = _plain(wanted.include), _plain(wanted.seeds)
+    include, seeds = plain(wanted.include), plain(wanted.seeds)
     if not isinstance(include, list) or not include or not all(isinstance(each, str) for each in include):
         raise ValueError(f'validate.include = {include!r}: must be a list of names of tasks, for example ["linear_*"]')
     if (
@@ -195,10 +194,6 @@ def prepare(settings: DictConfig) -> Plan:
     )
 
 
-def _plain(setting: Any) -> Any:
-    return OmegaConf.to_container(setting) if OmegaConf.is_config(setting) else setting
-
-
 def _words(rows: dict[str, Ids]) -> Words:
     """The places of each task's rows among all of them; -1 stays."""
     every = np.unique(np.concatenate([np.zeros(0, np.int64), *rows.values()]))
@@ -230,13 +225,7 @@ def run(plan: Plan, console: Console, *, sweep: bool) -> dict[str, Any]:
         with threadpool_limits(limits=1, user_api="blas"):
             results = _try_all(plan, parent)
         failed = {result.candidate.name: result.candidate.reason for result in results if not result.candidate.measures}
-        for name, reason in failed.items():
-            print(f"{name} failed: {reason}", file=sys.stderr)
-        if len(failed) > job.settings.allowed_failures * len(plan.compressors):
-            raise TooManyFailedError(
-                f"{len(failed)} of {len(plan.compressors)} candidates failed, allowed is a share of "
-                f"{job.settings.allowed_failures}: see their reasons above, or raise allowed_failures"
-            )
+        check_failures(failed, len(plan.compressors), job.settings.allowed_failures)
         evidence = _evidence(plan, parent, results)
         with staged(job.out, report.FILES) as folder:
             report.write(folder, evidence)

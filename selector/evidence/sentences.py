@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from selector.evidence.tasks import Ids, Known, Vectors, Vocabulary, lines
+from selector.evidence.tasks import Ids, Known, Task, Vectors, Vocabulary, lines
 
 FOLDS = 10
 
@@ -73,6 +73,21 @@ class Sentences:
     def missing(self, known: Known) -> float:
         """Share of the tokens that are not known."""
         return float(1 - known[np.concatenate(self.ids)].mean())
+
+
+class SentenceTask(Task):
+    """A model of sentences.
+
+    Attributes:
+        sentences: what it is trained and tested on.
+    """
+
+    def __init__(self, name: str, files: Sequence[Path], sentences: Sentences) -> None:
+        self.name, self.files, self.words = name, files, sentences.words
+        self.sentences = sentences
+
+    def missing(self, known: Known) -> float:  # noqa: D102
+        return self.sentences.missing(known)
 
 
 def read_sentences(files: Sequence[Path]) -> Sentences:

@@ -184,7 +184,7 @@ def test_padding_and_batches_change_no_answer(folder: Path) -> None:
     batches = task._batches(rows, np.random.default_rng(0))
     assert sorted(np.concatenate(batches)) == list(rows) and max(map(len, batches)) == cnn.BATCH
     padded = task._padded(np.array([0, 1, 2]))
-    for row, ids in zip(padded.tolist(), task._sentences.ids[:3], strict=True):
+    for row, ids in zip(padded.tolist(), task.sentences.ids[:3], strict=True):
         assert row[: len(ids)] == ids.tolist() and {*row[len(ids) :]} <= {len(task.words)} and len(row) >= 5
 
 
