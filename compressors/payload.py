@@ -67,17 +67,19 @@ class Payload(ABC):
         """Bytes of the tables that a decode makes of what is stored, whatever the rows."""
         return sum(part.lookup_bytes for _, part in self._items() if isinstance(part, Payload))
 
-    def read(self, rows: slice) -> Float32s:
-        """Decoded rows in numpy, (len, k): what is scored."""
-        start, stop, _ = rows.indices(self.n)
+    def read(self, rows: slice | npt.NDArray[np.integer]) -> Float32s:
+        """Decoded rows in numpy, (len, k), a range or by their ids: what is scored."""
+        ids = range(self.n)[rows] if isinstance(rows, slice) else rows
         step = max(1, READ_BYTES // (4 * self.width))
-        if stop - start <= step:
-            whole: Float32s = self.decode(slice(start, stop), NumpyOps())
+        parts = [ids[at : at + step] for at in range(0, max(1, len(ids)), step)]
+        # A range is read as a slice, without a copy.
+        slices = [slice(part.start, part.stop) if isinstance(part, range) else part for part in parts]
+        if len(parts) == 1:
+            whole: Float32s = self.decode(slices[0], NumpyOps())
             return whole
-        decoded = np.empty((stop - start, self.k), dtype=np.float32)
-        for at in range(start, stop, step):
-            part = slice(at, min(at + step, stop))
-            decoded[at - start : part.stop - start] = self.decode(part, NumpyOps())
+        decoded = np.empty((len(ids), self.k), dtype=np.float32)
+        for i, part in enumerate(slices):
+            decoded[i * step : (i + 1) * step] = self.decode(part, NumpyOps())
         return decoded
 
     def _items(self) -> Iterator[tuple[str, Any]]:

@@ -17,7 +17,6 @@ Read = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
 """Ids -> (len, k) float rows of the table that was compressed, or of what it decodes to."""
 
 SAMPLED_ROWS = 4_096
-SAMPLED_AT_ONCE = 256
 
 NEARER_SHARE = 0.75
 """Of the sampled rows that must be nearer to their own decoded row than to another: unrelated tables give 0.5."""
@@ -67,8 +66,7 @@ def nearer_share(n: int, read: Read, decoded: Read) -> float:
         decoded: ids -> what may be the same rows, compressed.
     """
     ids = np.random.default_rng(0).permutation(n)[:SAMPLED_ROWS]
-    own = np.concatenate([decoded(ids[at : at + SAMPLED_AT_ONCE]) for at in range(0, len(ids), SAMPLED_AT_ONCE)])
-    own = own.astype(np.float64)
+    own = decoded(ids).astype(np.float64)
     own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     rows = read(ids).astype(np.float64)
     to_own = np.einsum("ij,ij->i", rows, own)

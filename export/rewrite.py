@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from compressors.ops import NumpyOps
 from compressors.payload import Payload
 from onnx import helper
 
@@ -121,7 +120,7 @@ def rewrite_host(
         raise ValueError("the payload decodes to coordinates of its own, which no model expects: choose another")
     opened = Host.open(host)
     _check_out(opened, out)
-    table = opened.table_of(payload.n, payload.k, lambda ids: payload.decode(ids, NumpyOps()), tied)
+    table = opened.table_of(payload.n, payload.k, payload.read, tied)
     error = match.reconstruction_error(table, payload)
     if recorded_error is not None:
         match.check_error(host, table, error, recorded_error)

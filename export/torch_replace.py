@@ -120,7 +120,7 @@ def _difference(weight: torch.Tensor, payload: Payload) -> str | None:
         return f"is {tuple(weight.shape)}"
     if weight.is_meta:
         return "is on the meta device, without values"
-    share = nearer_share(payload.n, lambda ids: _rows(weight, ids), lambda ids: payload.decode(ids, NumpyOps()))
+    share = nearer_share(payload.n, lambda ids: _rows(weight, ids), payload.read)
     if share >= NEARER_SHARE:
         return None
     return f"has {share:.0%} of its rows nearer to their own decoded row than to another, not {NEARER_SHARE:.0%}"

@@ -20,8 +20,6 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from compressors import Compressor, Payload
-from compressors.ops import NumpyOps
-from compressors.payload import READ_BYTES
 from compressors.training import progress
 from selector import pipeline
 from selector.evidence import report
@@ -252,7 +250,7 @@ def _try_all(plan: Plan, parent: ParentRun) -> list[Result]:
                 if missing:
                     if payload is None:
                         payload = trial.compressor.compress(job.table, np.random.default_rng(trial.seed))
-                    decoded = read_rows(payload, plan.words.rows)
+                    decoded = payload.read(plan.words.rows)
                     scores |= _train(plan, parent, candidate, missing, decoded, trial.seed, digests, alike)
                 if given := plan.scores.get((candidate.name, trial.seed)):
                     logged = {task: (plan.scores_digest, score) for task, score in given.items()}
@@ -317,15 +315,6 @@ def _train(
                 parent.log_downstream(str(candidate.run_id), waiting)
                 waiting, logged = {}, time.monotonic()
     return scores
-
-
-def read_rows(payload: Payload, rows: Ids) -> Vectors:
-    """Some rows of a payload, (len, k), decoded without all others."""
-    decoded = np.empty((len(rows), payload.k), dtype=np.float32)
-    step = max(1, READ_BYTES // (4 * payload.width))
-    for at in range(0, len(rows), step):
-        decoded[at : at + step] = payload.decode(rows[at : at + step], NumpyOps())
-    return decoded
 
 
 def _evidence(plan: Plan, parent: ParentRun, results: Sequence[Result]) -> dict[str, Any]:

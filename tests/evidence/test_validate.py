@@ -17,7 +17,7 @@ import selector.__main__
 import selector.validate
 from compressors import KMeans, Uniform
 from selector.evidence.linear import SentenceLinear
-from selector.evidence.run import Words, read_rows
+from selector.evidence.run import Words
 from selector.evidence.wordsim import WordSimilarity
 from selector.measures import score
 from selector.sources import read_table
@@ -356,8 +356,8 @@ def test_rows_are_read_in_steps(monkeypatch):
     table = compressors.EmbeddingTable(rng.standard_normal((50, 6)).astype(np.float32))
     payload = compressors.Spectral().compress(table, rng)
     rows = np.array([3, 49, 0, 7, 7])
-    monkeypatch.setattr("selector.evidence.run.READ_BYTES", 8 * payload.width)
-    assert np.array_equal(read_rows(payload, rows), payload.read(slice(0, 50))[rows])
+    monkeypatch.setattr("compressors.payload.READ_BYTES", 8 * payload.width)
+    assert np.array_equal(payload.read(rows), payload.read(slice(0, 50))[rows])
 
 
 def test_unknown_words_are_zero(table, tmp_path):
