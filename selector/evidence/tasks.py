@@ -10,12 +10,17 @@ from __future__ import annotations
 import hashlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from selector.evidence.sentences import Sentences, SentenceTask
 
 Vectors = npt.NDArray[np.float32]
 Known = npt.NDArray[np.bool_]
@@ -94,42 +99,49 @@ def lines(path: Path) -> list[str]:
         raise ValueError(f"{path} cannot be read as UTF-8 text: {error}") from error
 
 
-def find(folder: Path, include: Sequence[str]) -> list[Task]:
-    """The tasks of a folder whose names match one of the patterns `include`, by name.
-
-    Raises:
-        ValueError: no folder, no task in it, a pattern that matches none, or a file of another form.
-    """
+def catalogue(folder: Path) -> dict[str, Callable[[], Task]]:
+    """Name -> what reads the task, of every task that a folder holds."""
     from selector.evidence.analogy import Analogy
     from selector.evidence.cnn import SentenceCNN
     from selector.evidence.linear import SentenceLinear
     from selector.evidence.sentences import read_sentences
     from selector.evidence.wordsim import WordSimilarity
 
-    if not folder.is_dir():
-        raise ValueError(f"validate.tasks = {folder} is no folder: name one with sentence/NAME.tsv or wordsim/NAME.txt")
+    found: dict[str, Callable[[], Task]] = {}
     sentences: dict[str, list[Path]] = {}
     for path in sorted((folder / "sentence").glob("*.tsv")):
         sentences.setdefault(path.name.split(".")[0], []).append(path)
-    pairs = {path.stem.removeprefix("EN-"): path for path in sorted((folder / "wordsim").glob("*.txt"))}
-    questions = pairs.pop("questions-words", None)
-    models: tuple[tuple[str, type[SentenceLinear] | type[SentenceCNN]], ...]
-    models = (("linear", SentenceLinear), ("cnn", SentenceCNN))
-    names = [f"{model}_{name}" for model, _ in models for name in sentences]
-    names += [f"wordsim_{name}" for name in pairs] + ["analogy"] * (questions is not None)
-    if not names:
+    for name, files in sentences.items():
+        read = cache(partial(read_sentences, files))
+        for model, kind in (("linear", SentenceLinear), ("cnn", SentenceCNN)):
+            found[f"{model}_{name}"] = partial(_of_sentences, kind, f"{model}_{name}", files, read)
+    for path in sorted((folder / "wordsim").glob("*.txt")):
+        if path.stem == "questions-words":
+            found["analogy"] = partial(Analogy, "analogy", path)
+        else:
+            name = f"wordsim_{path.stem.removeprefix('EN-')}"
+            found[name] = partial(WordSimilarity, name, path)
+    return found
+
+
+def _of_sentences(
+    kind: type[SentenceTask], name: str, files: Sequence[Path], read: Callable[[], Sentences]
+) -> SentenceTask:
+    return kind(name, files, read())
+
+
+def find(folder: Path, include: Sequence[str]) -> list[Task]:
+    """The tasks of a folder whose names match one of the patterns `include`, by name.
+
+    Raises:
+        ValueError: no folder, no task in it, a pattern that matches none, or a file of another form.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"validate.tasks = {folder} is no folder: name one with sentence/NAME.tsv or wordsim/NAME.txt")
+    readers = catalogue(folder)
+    if not readers:
         raise ValueError(f"validate.tasks = {folder} holds no task: it needs sentence/NAME.tsv or wordsim/NAME.txt")
     for pattern in include:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise ValueError(f"validate.include has {pattern!r}, which no task matches; there are {', '.join(names)}")
-    wanted = {name for name in names if any(fnmatchcase(name, pattern) for pattern in include)}
-    found: list[Task] = []
-    for name, files in sentences.items():
-        uses = [(model, kind) for model, kind in models if f"{model}_{name}" in wanted]
-        if uses:
-            read = read_sentences(files)
-            found += [kind(f"{model}_{name}", files, read) for model, kind in uses]
-    found += [WordSimilarity(f"wordsim_{name}", path) for name, path in pairs.items() if f"wordsim_{name}" in wanted]
-    if questions is not None and "analogy" in wanted:
-        found.append(Analogy("analogy", questions))
-    return sorted(found, key=lambda task: task.name)
+        if not any(fnmatchcase(name, pattern) for name in readers):
+            raise ValueError(f"validate.include has {pattern!r}, which no task matches; there are {', '.join(readers)}")
+    return [read() for name, read in sorted(readers.items()) if any(fnmatchcase(name, each) for each in include)]
