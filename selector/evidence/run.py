@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +37,10 @@ from selector.tracking import ParentRun
 SETTINGS = {"tasks", "include", "seeds", "scores"}
 
 LOGGED_EVERY = 5.0
-"""Seconds of training after which scores are logged: what a kill can cost, beside the task at hand."""
+"""Seconds of training after which scores are logged: what a kill can cost, beside the trials begun."""
+
+AHEAD = 3
+"""Trials that are begun before the first of them is waited for: their vectors are in memory."""
 
 
 @dataclass(frozen=True)
@@ -235,29 +241,89 @@ def run(plan: Plan, console: Console, *, sweep: bool) -> dict[str, Any]:
 
 
 def _try_all(plan: Plan, parent: ParentRun) -> list[Result]:
+    """The results of every trial: candidates are made one by one while the tasks of earlier ones are trained."""
     job = plan.job
     earlier = job.tracker.finished(job.digest) if job.settings.tracking.resume else {}
     digests = {task.name: task.digest for task in plan.tasks}
-    alike: dict[tuple[str, str], float] = {}
-    results = []
-    with progress("trying candidates") as update:
-        trials = plan.trials()
-        for done, trial in enumerate(trials):
-            update(done, len(trials))
-            candidate, payload, scores = _candidate(plan, parent, trial, earlier, digests)
-            if candidate.status == "measured":
+    trials = plan.trials()
+    done, total = 0, sum(max(len(trial.tasks), 1) for trial in trials)
+    results: list[Result] = []
+    begun: deque[tuple[Trial, Candidate, dict[str, float], dict[str, Future[float]]]] = deque()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ThreadPoolExecutor(cores) as pool, progress("training") as update:
+        training = Training(plan.words, pool)
+
+        def finish() -> None:
+            nonlocal done
+            trial, candidate, scores, futures = begun.popleft()
+            for name, score in _logged(parent, candidate, futures, digests):
+                scores[name] = score
+                update(done + len(scores), total)
+            if candidate.status == "measured" and (given := plan.scores.get((candidate.name, trial.seed))):
+                logged = {task: (plan.scores_digest, score) for task, score in given.items()}
+                parent.log_downstream(str(candidate.run_id), logged)
+                scores |= given
+            done += max(len(trial.tasks), 1)
+            update(done, total)
+            results.append(Result(candidate, trial.seed, scores))
+
+        try:
+            for trial in trials:
+                candidate, payload, scores = _candidate(plan, parent, trial, earlier, digests)
+                futures: dict[str, Future[float]] = {}
                 missing = [task for task in trial.tasks if task.name not in scores]
-                if missing:
+                if missing and candidate.status == "measured":
                     if payload is None:
                         payload = trial.compressor.compress(job.table, np.random.default_rng(trial.seed))
-                    decoded = payload.read(plan.words.rows)
-                    scores |= _train(plan, parent, candidate, missing, decoded, trial.seed, digests, alike)
-                if given := plan.scores.get((candidate.name, trial.seed)):
-                    logged = {task: (plan.scores_digest, score) for task, score in given.items()}
-                    parent.log_downstream(str(candidate.run_id), logged)
-                    scores |= given
-            results.append(Result(candidate, trial.seed, scores))
+                    futures = training.start(missing, payload.read(plan.words.rows), trial.seed)
+                begun.append((trial, candidate, scores, futures))
+                while len(begun) > AHEAD or (begun and all(future.done() for future in begun[0][-1].values())):
+                    finish()
+            while begun:
+                finish()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return results
+
+
+class Training:
+    """Tasks on a pool of threads; what depends on the vectors alone is done once for the same vectors.
+
+    Many methods give the same vectors with every seed.
+    """
+
+    def __init__(self, words: Words, pool: ThreadPoolExecutor) -> None:
+        self._words, self._pool = words, pool
+        self._begun: dict[tuple[str, str], Future[float]] = {}
+
+    def start(self, tasks: Sequence[Task], decoded: Vectors, seed: int) -> dict[str, Future[float]]:
+        """The scores to come of `tasks` with the vectors `decoded` of all words."""
+        content = hashlib.sha256(decoded.tobytes()).hexdigest()
+        futures = {}
+        for task in tasks:
+            future = None if task.seeded else self._begun.get((task.name, content))
+            if future is None:
+                future = self._pool.submit(task.score, *self._words.of(task, decoded), seed)
+                if not task.seeded:
+                    self._begun[task.name, content] = future
+            futures[task.name] = future
+        return futures
+
+
+def _logged(
+    parent: ParentRun, candidate: Candidate, futures: Mapping[str, Future[float]], digests: Mapping[str, str]
+) -> Iterator[tuple[str, float]]:
+    """Each task with its score as soon as that is there, logged with those before it."""
+    waiting: dict[str, tuple[str, float]] = {}
+    logged = time.monotonic()
+    for place, (name, future) in enumerate(futures.items(), 1):
+        score = future.result()
+        waiting[name] = (digests[name], score)
+        if time.monotonic() - logged > LOGGED_EVERY or place == len(futures):
+            parent.log_downstream(str(candidate.run_id), waiting)
+            waiting, logged = {}, time.monotonic()
+        yield name, score
 
 
 def _candidate(
@@ -281,40 +347,6 @@ def _candidate(
     candidate, payload = measure(job, trial.compressor, candidate, trial.seed)
     run_id = parent.log_candidate(candidate, key, job.digest, seed=trial.seed, started=started)
     return dataclasses.replace(candidate, run_id=run_id), payload, {}
-
-
-def _train(
-    plan: Plan,
-    parent: ParentRun,
-    candidate: Candidate,
-    tasks: Sequence[Task],
-    decoded: Vectors,
-    seed: int,
-    digests: Mapping[str, str],
-    alike: dict[tuple[str, str], float],
-) -> dict[str, float]:
-    """The scores of one candidate and seed, logged as they come.
-
-    Many methods give the same vectors with every seed: what depends on the vectors alone is reckoned once, and kept in
-    `alike` under the task and their digest.
-    """
-    content = hashlib.sha256(decoded.tobytes()).hexdigest()
-    scores: dict[str, float] = {}
-    waiting: dict[str, tuple[str, float]] = {}
-    logged = time.monotonic()
-    with progress(candidate.name) as update:
-        for done, task in enumerate(tasks, 1):
-            score = None if task.seeded else alike.get((task.name, content))
-            if score is None:
-                score = task.score(*plan.words.of(task, decoded), seed)
-                alike[task.name, content] = score
-            scores[task.name] = score
-            waiting[task.name] = (digests[task.name], score)
-            update(done, len(tasks))
-            if time.monotonic() - logged > LOGGED_EVERY or done == len(tasks):
-                parent.log_downstream(str(candidate.run_id), waiting)
-                waiting, logged = {}, time.monotonic()
-    return scores
 
 
 def _evidence(plan: Plan, parent: ParentRun, results: Sequence[Result]) -> dict[str, Any]:

@@ -41,7 +41,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def vectors(words, k: int = 6, seed: int = 0) -> np.ndarray:
+@pytest.fixture
+def few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings with which the network learns from a few batches."""
+    for name, value in (("RATE", 0.01), ("DROPOUT", 0.1), ("PATIENCE", 10), ("EPOCHS", 30)):
+        monkeypatch.setattr(cnn, name, value)
+
+
+def vectors(words, k: int = 16, seed: int = 0) -> np.ndarray:
     """Good and bad words on two sides of a hyperplane."""
     rng = np.random.default_rng(seed)
     made = {word: 0.5 * rng.standard_normal(k) + 3 * ((word in GOOD) - (word in BAD)) for word in (*WORDS, "unheard")}
@@ -128,16 +135,18 @@ def test_the_linear_model_is_logistic_regression(classes: int, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("name", ["linear_A", "linear_B", "cnn_A", "cnn_B"])
+@pytest.mark.usefixtures("few_batches")
 def test_what_can_be_learnt_is_learnt(folder: Path, name: str) -> None:
     task = named(folder, name)
     made, known = vectors(task.words), np.ones(len(task.words), dtype=bool)
     assert task.score(made, known, 0) >= 0.95
     assert task.score(made, known, 0) == task.score(made * 7, known, 0), "scale is no matter"
-    assert 0.2 < task.score(np.zeros_like(made), ~known, 0) < 0.8, "and nothing from nothing"
+    assert 0.2 < task.score(np.zeros_like(made), known, 0) < 0.8, "and nothing from nothing"
     assert task.seeded == name.startswith("cnn")
 
 
 @pytest.mark.parametrize("name", ["linear_B", "cnn_B"])
+@pytest.mark.usefixtures("few_batches")
 def test_it_is_the_test_part_that_counts(folder: Path, name: str) -> None:
     test = folder / "sentence" / "B.test.tsv"
     test.write_text("".join(f"{1 - int(line[0])}{line[1:]}\n" for line in test.read_text().splitlines()))
@@ -164,14 +173,14 @@ def test_the_network_is_that_of_torch_and_follows_the_seed(folder: Path) -> None
         windows = torch.stack(
             [words[:, at : at + width] for at in range(9 - width + 1)], dim=1
         )  # (4, places, width, 6)
-        maps.append((torch.einsum("bpwk,mkw->bpm", windows, kernel) + offset).relu().amax(dim=1))
+        maps.append((torch.einsum("bpwk,mkw->bpm", windows, kernel[:, :, 0]) + offset).relu().amax(dim=1))
     expected = torch.cat(maps, dim=1) @ weight.T + bias
     torch.testing.assert_close(model.logits(words, training=False), expected)
     assert not torch.equal(model.logits(words, training=True), model.logits(words, training=True))
 
     task = named(folder, "cnn_A")
     rng = np.random.default_rng(0)
-    noisy = vectors(task.words) + 3 * rng.standard_normal((len(task.words), 6)).astype(np.float32)
+    noisy = vectors(task.words) + 3 * rng.standard_normal((len(task.words), 16)).astype(np.float32)
     known = np.ones(len(noisy), dtype=bool)
     scores = [task.score(noisy, known, seed) for seed in (0, 0, 1, 2, 3)]
     assert scores[0] == scores[1] and len({*scores}) > 1
@@ -185,7 +194,20 @@ def test_padding_and_batches_change_no_answer(folder: Path) -> None:
     assert sorted(np.concatenate(batches)) == list(rows) and max(map(len, batches)) == cnn.BATCH
     padded = task._padded(np.array([0, 1, 2]))
     for row, ids in zip(padded.tolist(), task.sentences.ids[:3], strict=True):
-        assert row[: len(ids)] == ids.tolist() and {*row[len(ids) :]} <= {len(task.words)} and len(row) >= 5
+        assert row[len(row) - len(ids) :] == ids.tolist() and {*row[: len(row) - len(ids)]} <= {len(task.words)}
+        assert len(row) >= 5
+
+
+def test_vectors_of_the_network_have_length_one_and_unknown_ones_are_drawn(folder: Path) -> None:
+    task = named(folder, "cnn_A")
+    assert isinstance(task, cnn.SentenceCNN)
+    made, known = vectors(task.words), np.arange(len(task.words)) % 3 > 0
+    frozen = task._frozen(made * 7, known, np.random.default_rng(0))
+    assert np.allclose(np.linalg.norm(frozen, axis=1), 1) and len(frozen) == len(made) + 1
+    assert np.allclose(frozen[:-1][known], made[known] / np.linalg.norm(made[known], axis=1, keepdims=True), atol=1e-6)
+    again = task._frozen(made, known, np.random.default_rng(1))
+    different = (np.abs(frozen - again) > 1e-3).any(axis=1)
+    assert different[:-1].tolist() == (~known).tolist() and different[-1]
 
 
 def test_word_similarity(folder: Path) -> None:
