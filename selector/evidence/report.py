@@ -5,20 +5,16 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from rich.console import Console
 from rich.table import Table as Grid
 
-from selector.evidence.statistics import CONFIDENCE, RESAMPLES, SAME_SIZE, STATISTICS, foretells
-from selector.measures import higher_is_better
-
-if TYPE_CHECKING:
-    from selector.evidence.run import Result
+from selector.evidence.comparison import BASELINE
+from selector.evidence.statistics import CONFIDENCE, RESAMPLES, SAME_SIZE, STATISTICS
 
 FILES = ("evidence.json", "evidence.html")
 
@@ -35,6 +31,7 @@ DEFINITIONS = {
     "intervals": f"{CONFIDENCE:.0%} percentile bootstrap of {RESAMPLES:,} resamples of the candidates, each with its "
     "seeds resampled",
     "overall": "mean over the tasks; of the losses the largest",
+    "against_eos": "the same statistic less that of EOS on the same candidates; an interval without 0 tells them apart",
 }
 
 HEADINGS = {
@@ -49,39 +46,6 @@ COLUMNS, WIDTH, HEIGHT = 4, 1200, 260
 """Plots in a row; pixels of a row."""
 
 
-def statistics(task: str, results: Sequence[Result], measures: Sequence[str]) -> dict[str, Any]:
-    """Measure -> number of candidates and every statistic with its interval, on one task."""
-    performance: dict[str, list[float]] = {}
-    for result in results:
-        if task in result.scores:
-            performance.setdefault(result.candidate.name, []).append(result.scores[task])
-    nbytes = {result.candidate.name: result.candidate.nbytes for result in results}
-    found: dict[str, Any] = {}
-    for key in measures:
-        sign = 1 if higher_is_better(key) else -1
-        values: dict[str, list[float]] = {}
-        for result in results:
-            if task in result.scores and key in result.candidate.measures:
-                values.setdefault(result.candidate.name, []).append(sign * result.candidate.measures[key])
-        whole = {name: each for name, each in values.items() if len(each) == len(performance[name])}
-        intervals = foretells(whole, performance, nbytes)
-        found[key] = {"candidates": len(whole), **{name: asdict(each) for name, each in intervals.items()}}
-    return found
-
-
-def overall(tasks: dict[str, Any], measures: Sequence[str]) -> dict[str, dict[str, float | None]]:
-    """Measure -> statistic over all tasks that have it: the mean, of the losses the largest."""
-    found: dict[str, dict[str, float | None]] = {}
-    for key in measures:
-        found[key] = {}
-        for statistic in STATISTICS:
-            each = [task["measures"][key][statistic]["value"] for task in tasks.values()]
-            values = [value for value in each if value is not None]
-            together = max if statistic.startswith("largest") else lambda some: sum(some) / len(some)
-            found[key][statistic] = together(values) if values else None
-    return found
-
-
 def show(console: Console, evidence: dict[str, Any]) -> None:
     """The statistics over all tasks, best correlation first."""
     grid = Grid(box=None, pad_edge=False)
@@ -89,7 +53,7 @@ def show(console: Console, evidence: dict[str, Any]) -> None:
     for heading in HEADINGS.values():
         grid.add_column(heading, justify="right")
     for key, row in _ranked(evidence["overall"]):
-        grid.add_row(key, *(_text(row[statistic]) for statistic in STATISTICS))
+        grid.add_row(key, *(_text(row[statistic]["value"]) for statistic in STATISTICS))
     console.print(grid)
     count = len({result["candidate"] for result in evidence["results"] if result["scores"]})
     console.print(
@@ -99,9 +63,9 @@ def show(console: Console, evidence: dict[str, Any]) -> None:
     )
 
 
-def _ranked(rows: dict[str, dict[str, float | None]]) -> list[tuple[str, dict[str, float | None]]]:
-    def place(item: tuple[str, dict[str, float | None]]) -> tuple[bool, float, str]:
-        value = item[1]["spearman"]
+def _ranked(rows: dict[str, Any]) -> list[tuple[str, Any]]:
+    def place(item: tuple[str, Any]) -> tuple[bool, float, str]:
+        value = item[1]["spearman"]["value"]
         return (value is None, -(value or 0), item[0])
 
     return sorted(rows.items(), key=place)
@@ -118,10 +82,11 @@ def write(folder: Path, evidence: dict[str, Any]) -> None:
     table = evidence["table"]
     title = f"What the measures of {Path(table['path']).name} foretell"
     words = "".join(f"<dt>{html.escape(k)}<dd>{html.escape(v)}" for k, v in evidence["definitions"].items())
-    summary = _grid(
-        ["measure", *HEADINGS.values()],
-        [[key, *(_text(row[statistic]) for statistic in STATISTICS)] for key, row in _ranked(evidence["overall"])],
-    )
+    ranked = _ranked(evidence["overall"])
+    headings = ["measure", *HEADINGS.values()]
+    summary = _grid(headings, [[key, *(_cell(row[each]) for each in STATISTICS)] for key, row in ranked])
+    others = [(key, row) for key, row in ranked if key != BASELINE]
+    against = _grid(headings, [[key, *(_cell(row[each]["against_eos"]) for each in STATISTICS)] for key, row in others])
     sections, first = [], True
     for name, task in evidence["tasks"].items():
         chart = _picture(name, evidence).to_html(full_html=False, include_plotlyjs=first, div_id=f"plot-{name}")
@@ -136,24 +101,25 @@ def write(folder: Path, evidence: dict[str, Any]) -> None:
         "td:first-child,th:first-child{text-align:left}dt{font-weight:bold}</style>"
         f"<h1>{html.escape(title)}</h1><p>{table['n']:,} x {table['d']}, candidates of at most "
         f"{evidence['budget_bytes']:,} bytes, seeds {', '.join(map(str, evidence['seeds']))}.</p>"
-        f"<h2>Over all tasks</h2>{summary}<dl>{words}</dl>{''.join(sections)}</html>",
+        f"<h2>Over all tasks</h2>{summary}<h2>Over all tasks, less what EOS has</h2>{against}<dl>{words}</dl>"
+        f"{''.join(sections)}</html>",
         encoding="utf-8",
     )
 
 
 def _table(measures: dict[str, Any]) -> str:
     """A task's statistics with their intervals."""
-
-    def cell(interval: dict[str, float | None]) -> str:
-        if interval["low"] is None:
-            return _text(interval["value"])
-        return f"{_text(interval['value'])} [{_text(interval['low'])}, {_text(interval['high'])}]"
-
     rows = [
-        [key, str(row["candidates"]), *(cell(row[statistic]) for statistic in STATISTICS)]
+        [key, str(row["candidates"]), *(_cell(row[statistic]) for statistic in STATISTICS)]
         for key, row in measures.items()
     ]
     return _grid(["measure", "candidates", *HEADINGS.values()], rows)
+
+
+def _cell(interval: dict[str, Any]) -> str:
+    if interval["low"] is None:
+        return _text(interval["value"])
+    return f"{_text(interval['value'])} [{_text(interval['low'])}, {_text(interval['high'])}]"
 
 
 def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -26,6 +26,7 @@ from compressors import Compressor, Payload
 from compressors.training import progress
 from selector import pipeline
 from selector.evidence import report
+from selector.evidence.comparison import compare
 from selector.evidence.scores import Scores, read_scores
 from selector.evidence.statistics import SMALLEST
 from selector.evidence.tasks import Ids, Known, Task, Vectors, find, rows_of_words
@@ -352,36 +353,35 @@ def _candidate(
 def _evidence(plan: Plan, parent: ParentRun, results: Sequence[Result]) -> dict[str, Any]:
     """The content of `evidence.json`."""
     job = plan.job
+    rows = [
+        {
+            "candidate": result.candidate.name,
+            "nbytes": result.candidate.nbytes,
+            "seed": result.seed,
+            "status": result.candidate.status,
+            "reason": result.candidate.reason,
+            "measures": result.candidate.measures,
+            "scores": result.scores,
+            "run_id": result.candidate.run_id,
+        }
+        for result in results
+    ]
     names = sorted({name for result in results for name in result.scores})
+    statistics, overall = compare(rows, job.measures.keys, names)
     tasks: dict[str, Any] = {}
     for name in names:
         trained = next((task for task in plan.tasks if task.name == name), None)
         missing = None if trained is None else trained.missing(plan.words.at[name] >= 0)
-        tasks[name] = {
-            "files": [] if trained is None else [path.name for path in trained.files],
-            "missing": missing,
-            "measures": report.statistics(name, results, job.measures.keys),
-        }
+        files = [] if trained is None else [path.name for path in trained.files]
+        tasks[name] = {"files": files, "missing": missing, "measures": statistics[name]}
     return {
         "table": {"path": str(job.settings.table.path), **profile(job), "digest": job.digest},
         "budget_bytes": job.budget,
         "seeds": sorted({result.seed for result in results}),
         "definitions": report.DEFINITIONS,
         "tasks": tasks,
-        "overall": report.overall(tasks, job.measures.keys),
+        "overall": overall,
         "left_out": plan.left_out,
-        "results": [
-            {
-                "candidate": result.candidate.name,
-                "nbytes": result.candidate.nbytes,
-                "seed": result.seed,
-                "status": result.candidate.status,
-                "reason": result.candidate.reason,
-                "measures": result.candidate.measures,
-                "scores": result.scores,
-                "run_id": result.candidate.run_id,
-            }
-            for result in results
-        ],
+        "results": rows,
         "run_id": parent.run_id,
     }

@@ -128,32 +128,34 @@ STATISTICS = (
     "largest_loss",
     "largest_loss_equal_bytes",
 )
-"""Keys of `foretells`."""
+"""Keys of `samples`."""
 
 
-def foretells(
+Samples = dict[str, Floats]
+"""Statistic -> its value, and after it that of each resample: (1 + RESAMPLES,), NaN where undefined."""
+
+
+def samples(
     measure: Mapping[str, Sequence[float]],
     performance: Mapping[str, Sequence[float]],
     nbytes: Mapping[str, int],
     seed: int = 0,
-) -> dict[str, Interval]:
-    """Every statistic of a measure on a task.
+) -> Samples:
+    """Every statistic of a measure on a task, and of resampled candidates, each with its seeds resampled.
 
-    The intervals are of resampled candidates, each with its seeds resampled; two copies of a candidate are no pair.
+    Two copies of a candidate are no pair. The same candidates with the same seeds are resampled in the same way,
+    whatever the measure and the task.
 
     Args:
         measure: candidate -> the measure at each of its seeds, higher is better; candidates without it are left out.
         performance: candidate -> what was reached, at the same seeds in the same order.
         nbytes: candidate -> bytes.
         seed: of the resampling.
-
-    Returns:
-        Key of `STATISTICS` -> value with its interval.
     """
     names = [name for name in performance if name in measure]
     m = len(names)
     if m < SMALLEST:
-        return dict.fromkeys(STATISTICS, Interval(None, None, None))
+        return dict.fromkeys(STATISTICS, np.full(1 + RESAMPLES, np.nan))
     counts = np.array([len(performance[name]) for name in names])
     x, y = (np.zeros((m, counts.max())) for _ in range(2))
     for row, name in enumerate(names):
@@ -170,22 +172,24 @@ def foretells(
         return _all(rounded(means[0]), rounded(means[1]), different[pair], near[pair])
 
     everyone, each_seed = np.arange(m)[None], np.arange(x.shape[1])[None, None]
-    value = statistics(everyone, np.broadcast_to(each_seed, (1, *x.shape)))
     rng = np.random.default_rng(seed)
     chosen = rng.integers(m, size=(RESAMPLES, m))
     drawn = np.floor(rng.random((RESAMPLES, *x.shape)) * counts[chosen][..., None]).astype(np.int64)
     step = max(1, CHUNK // (m * m))
-    parts = [statistics(chosen[at : at + step], drawn[at : at + step]) for at in range(0, RESAMPLES, step)]
-    return {key: _interval(value[key][0], np.concatenate([part[key] for part in parts])) for key in STATISTICS}
+    parts = [
+        statistics(everyone, np.broadcast_to(each_seed, (1, *x.shape))),
+        *(statistics(chosen[at : at + step], drawn[at : at + step]) for at in range(0, RESAMPLES, step)),
+    ]
+    return {key: np.concatenate([part[key] for part in parts]) for key in STATISTICS}
 
 
-def _interval(value: float, resampled: Floats) -> Interval:
-    """The percentile interval of the resamples that have the statistic."""
-    if np.isnan(value):
+def interval(values: Floats) -> Interval:
+    """A statistic, the first of the values, with the percentile interval of its resamples that have it."""
+    if np.isnan(values[0]):
         return Interval(None, None, None)
-    found = resampled[~np.isnan(resampled)]
+    found = values[1:][~np.isnan(values[1:])]
     if not len(found):
-        return Interval(float(value), None, None)
+        return Interval(float(values[0]), None, None)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(found, [tail, 1 - tail])
-    return Interval(float(value), float(low), float(high))
+    return Interval(float(values[0]), float(low), float(high))

@@ -11,13 +11,19 @@ from scipy import stats
 
 from selector.evidence.statistics import (
     STATISTICS,
+    Interval,
     equal_bytes,
-    foretells,
+    interval,
     largest_loss,
     rounded,
+    samples,
     selection_error,
     spearman,
 )
+
+
+def foretells(*data, seed: int = 0) -> dict[str, Interval]:
+    return {key: interval(values) for key, values in samples(*data, seed=seed).items()}
 
 
 def points(seed: int, m: int = 9) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
