@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings with which the network learns from a few batches."""
-    for name, value in (("RATE", 0.01), ("DROPOUT", 0.1), ("PATIENCE", 10), ("EPOCHS", 30)):
+    for name, value in (("RATE", 0.01), ("DROPOUT", 0.1), ("EPOCHS", 30)):
         monkeypatch.setattr(cnn, name, value)
 
 
