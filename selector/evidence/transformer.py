@@ -148,7 +148,8 @@ class OwnSimilarity(TransformerTask):
         texts = list(dict.fromkeys(" ".join(sentences.words[at] for at in sentences.ids[row]) for row in rows))
         if len(texts) < FEWEST:
             raise ValueError(
-                f"{name} has {len(texts)} different sentences in {files[-1]}: at least {FEWEST} are needed"
+                f"{name} can draw from {len(texts)} different sentences, of the test part where there is one: at least "
+                f"{FEWEST} are needed; add to {files[0].parent}, or leave {name} out of validate.include"
             )
         drawn = np.sort(np.random.default_rng(0).permutation(len(texts))[:SENTENCES])
         super().__init__(name, files, transformer, [texts[row] for row in drawn])
