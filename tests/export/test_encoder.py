@@ -82,7 +82,7 @@ def test_all_is_attended_to(tmp_path: Path) -> None:
 
 def test_the_states_are_the_first_output_of_three_dimensions(tmp_path: Path) -> None:
     node = helper.make_node
-    extra = [node("ReduceMean", ["y"], ["pooled"], axes=[1], keepdims=0), node("Neg", ["y"], ["more"])]
+    extra = [node("ReduceMean", ["y"], ["pooled"], axes=[2], keepdims=0), node("Neg", ["y"], ["more"])]
     model = make_host(gaussian(0), extra=extra)
     info = helper.make_tensor_value_info
     first, last = info("pooled", TensorProto.FLOAT, [None] * 2), info("more", TensorProto.FLOAT, [None] * 3)
