@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from export.encoder import Encoder
 from export.handover import OnnxExport
 from export.host import Host
 from export.model import load, save, to_onnx
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompressedEmbedding",
+    "Encoder",
     "Host",
     "HostReport",
     "OnnxDecoder",

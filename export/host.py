@@ -93,19 +93,29 @@ class Host:
             if inputs is None
             else read_inputs(inputs, self.model)
         )
-        try:
-            session = load(self.path)
-        except Exception as error:  # ONNX Runtime has an exception class of its own for each reason
-            raise ValueError(
-                f"{self.path}: ONNX Runtime {ort.__version__} cannot load it ({_line(error)}): upgrade onnxruntime, or "
-                "export the model with an older opset"
-            ) from error
+        session = start(self.path, self.path)
         try:
             return feeds, run(session, feeds)
         except Exception as error:
             which = "made inputs" if inputs is None else f"those of {inputs}"
-            raise ValueError(f"{self.path} does not run on {which} ({_line(error)}): {give(self.model)}") from error
+            raise ValueError(f"{self.path} does not run on {which} ({one_line(error)}): {give(self.model)}") from error
 
 
-def _line(error: Exception) -> str:
+def start(path: Path, host: Path, threads: int | None = None) -> ort.InferenceSession:
+    """Load the model at `path`, which is `host` or was made of it.
+
+    Raises:
+        ValueError: ONNX Runtime cannot; `host` is named.
+    """
+    try:
+        return load(path, threads=threads)
+    except Exception as error:  # ONNX Runtime has an exception class of its own for each reason
+        raise ValueError(
+            f"{host}: ONNX Runtime {ort.__version__} cannot load it ({one_line(error)}): upgrade onnxruntime, or "
+            "export the model with an older opset"
+        ) from error
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in one line."""
     return " ".join(str(error).split())

@@ -34,9 +34,14 @@ def embedding_table(path: Path, tensor: str | None = None) -> npt.NDArray[np.flo
     """
     model = read_model(path)
     try:
-        table = _chosen(find_tables(Model(model), path.parent), tensor)
+        table = chosen(find_tables(Model(model), path.parent), tensor)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    return entries(table)
+
+
+def entries(table: HostTable) -> npt.NDArray[np.floating[Any]]:
+    """The whole table as `embedding_table` gives it."""
     stored = table.value.stored_type == table.value.type and len(table.parts) == len(table.big)
     if stored and table.type in (TensorProto.FLOAT, TensorProto.FLOAT16):
         whole: npt.NDArray[np.floating[Any]] = table.read(slice(0, table.n))
@@ -48,7 +53,12 @@ def embedding_table(path: Path, tensor: str | None = None) -> npt.NDArray[np.flo
     return made
 
 
-def _chosen(tables: list[HostTable], tensor: str | None) -> HostTable:
+def chosen(tables: list[HostTable], tensor: str | None) -> HostTable:
+    """The table that `embedding_table` takes.
+
+    Raises:
+        ValueError: none, or several to choose from.
+    """
     listed = f"looked up are {'; '.join(table.description for table in tables) or 'none'}"
     if tensor is not None:
         named = [table for table in tables if table.name == tensor]

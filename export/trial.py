@@ -126,14 +126,18 @@ class Outputs(dict[str, npt.NDArray[np.float64]]):
     """Outputs of a run by name; those that are no tensors of numbers are left out."""
 
 
-def load(path: Path, optimized: Path | None = None) -> ort.InferenceSession:
+def load(path: Path, optimized: Path | None = None, threads: int | None = None) -> ort.InferenceSession:
     """Load the model at `path` as its users do; `optimized` is where to write the graph that the session runs.
+
+    `threads` are those of a run; None leaves the choice to ONNX Runtime.
 
     Raises:
         Exception: ONNX Runtime's own, of several kinds.
     """
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    if threads is not None:
+        options.intra_op_num_threads = threads
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
         # A model of 2 GiB does not fit one file.

@@ -35,7 +35,7 @@ from selector.pipeline import Job, check_failures, identify, measure, plain, pro
 from selector.selection import Candidate
 from selector.tracking import ParentRun
 
-SETTINGS = {"tasks", "include", "seeds", "scores"}
+SETTINGS = {"tasks", "include", "model", "seeds", "scores"}
 
 LOGGED_EVERY = 5.0
 """Seconds of training after which scores are logged: what a kill can cost, beside the trials begun."""
@@ -97,7 +97,8 @@ class Plan:
             given = {seed for name, seed in self.scores if name == compressor.name}
             trained = {*self.seeds} if self.tasks else set()
             for seed in sorted(given | trained):
-                found.append(Trial(compressor, nbytes, seed, self.tasks if seed in trained else []))
+                able = [task for task in self.tasks if task.shape is None or compressor.keeps_dimension]
+                found.append(Trial(compressor, nbytes, seed, able if seed in trained else []))
         return found
 
 
@@ -157,12 +158,26 @@ def prepare(settings: DictConfig) -> Plan:
         raise ValueError(f"validate.seeds = {seeds!r}: must be a list of different integers of at least 0")
     if wanted.tasks is None and wanted.scores is None:
         raise ValueError("required and not given: validate.tasks=FOLDER or validate.scores=FILE")
-    tasks = [] if wanted.tasks is None else find(Path(str(wanted.tasks)), include)
+    model, vocabulary = (
+        None if given is None else Path(str(given)) for given in (wanted.model, settings.table.get("tokens"))
+    )
+    tasks = [] if wanted.tasks is None else find(Path(str(wanted.tasks)), include, model, vocabulary)
+    if model is not None and not any(task.shape for task in tasks):
+        raise ValueError(
+            f"validate.model = {model} has no use: add similarity_NAME or retrieval_squad, which need it, to "
+            "validate.include, with their files in validate.tasks"
+        )
     scores, digest = ({}, "") if wanted.scores is None else read_scores(Path(str(wanted.scores)), settings.seed)
     if both := sorted({task.name for task in tasks} & {name for each in scores.values() for name in each}):
         raise ValueError(f"validate.scores has the task {both[0]}, which is trained too: give it another name")
 
     job = pipeline.prepare(OmegaConf.masked_copy(settings, [str(key) for key in settings if key != "validate"]))
+    if unfit := [task.shape for task in tasks if task.shape not in (None, (job.table.n, job.table.d))]:
+        n, d = unfit[0]
+        raise ValueError(
+            f"validate.model = {model} has a table of {n} x {d}, the one to compress is {job.table.n} x {job.table.d}: "
+            "give the model that it belongs to, and all of its rows"
+        )
     fitting = [(compressor, nbytes) for compressor, nbytes in job.compressors if nbytes <= job.budget]
     if len(fitting) < SMALLEST:
         raise ValueError(
@@ -227,6 +242,9 @@ def run(plan: Plan, console: Console, *, sweep: bool) -> dict[str, Any]:
         parent.log_table(Path(path).name, path, job.digest, profile(job))
         if plan.left_out:
             console.print(f"The table has no word of {', '.join(plan.left_out)}: left out.")
+        own = ", ".join(task.name for task in plan.tasks if task.shape is not None)
+        if own and (others := [one.name for one, _ in plan.compressors if not one.keeps_dimension]):
+            console.print(f"No score on {own}, whose model expects the table's own columns: {', '.join(others)}.")
         with threadpool_limits(limits=1, user_api="blas"):
             results = _try_all(plan, parent)
         failed = {result.candidate.name: result.candidate.reason for result in results if not result.candidate.measures}

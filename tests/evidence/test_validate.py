@@ -22,6 +22,7 @@ from selector.evidence.wordsim import WordSimilarity
 from selector.measures import score
 from selector.sources import read_table
 from tests.evidence.test_tasks import WORDS, write_sentences
+from tests.export.hosts import make_host, save_host
 
 N, D = 60, 6
 TOKENS = (*WORDS, *(f"other{i}" for i in range(N - len(WORDS))))
@@ -332,7 +333,7 @@ def test_a_task_of_other_words_is_left_out_and_told(client, table, tmp_path, cap
         (["validate.tasks=tasks", "validate.seeds=3"], "validate.seeds = 3: must be a list"),
         (
             ["validate.tasks=tasks", "+validate.folds=3"],
-            "there is no setting validate.folds; there are include, scores",
+            "there is no setting validate.folds; there are include, model, scores",
         ),
         (["validate=tasks"], "validate = 'tasks': give its settings one by one"),
         (["validate.scores=mine.csv"], "validate.scores has 1 candidates that are not among"),
@@ -349,6 +350,48 @@ def test_what_cannot_be_used_is_said(client, table, name, tmp_path, capsys, more
     error = capsys.readouterr().err
     assert answer in error and error.count("\n") == 1
     assert not (tmp_path / "o").exists() and runs(client, name, "evidence") == []
+
+
+@pytest.fixture
+def wordpiece(table, tmp_path: Path) -> list[str]:
+    """The settings of `table`, its tokens pieces, and a transformer that it is the word table of."""
+    save_host(make_host(np.load(tmp_path / "t.npy")), tmp_path / "model.onnx")
+    pieces = ["[UNK]", "[CLS]", "[SEP]", *TOKENS[: N - 3]]
+    (tmp_path / "t.txt").write_text("\n".join(pieces))
+    return [*table, "validate.model=model.onnx"]
+
+
+def test_a_transformer_is_tried(client, wordpiece, tmp_path, capsys):
+    given = "+candidates.pool.own={_target_: compressors.PCA, rate: 2}"
+    assert command(*wordpiece, given, *tried(include="[similarity_A,linear_A]", seeds="[0]")) == 0
+    found = evidence(tmp_path)
+    assert found["tasks"]["similarity_A"]["files"] == ["A.tsv", "model.onnx", "t.txt"]
+    assert found["tasks"]["similarity_A"]["missing"] == 0
+    reached = {each["candidate"]: each["scores"] for each in found["results"]}
+    without = {one for one, scores in reached.items() if "similarity_A" not in scores}
+    assert without == {"pca-2x"} and all("linear_A" in scores for scores in reached.values())
+    told = " ".join(capsys.readouterr().out.split())
+    assert "No score on similarity_A, whose model expects the table's own columns: pca-2x." in told
+    assert reached["uniform-b4"]["similarity_A"] > reached["uniform-b1"]["similarity_A"]
+
+
+@pytest.mark.parametrize(
+    ("more", "answer"),
+    [
+        (["table.path=small.npy"], "has a table of 60 x 6, the one to compress is 60 x 5: give the model that it"),
+        (["table.keep=keep.txt"], "has a table of 60 x 6, the one to compress is 40 x 6: give the model that it"),
+        (["validate.include=[linear_A]"], "validate.model = model.onnx has no use: add similarity_NAME or retrieval"),
+        (["validate.tasks=null", "validate.scores=s.csv"], "validate.model = model.onnx has no use"),
+        (["table.tokens=null"], "validate.model = model.onnx needs the pieces of its table: give them as table.tokens"),
+    ],
+)
+def test_a_transformer_of_another_table_is_refused(client, wordpiece, tmp_path, capsys, more, answer):
+    np.save(tmp_path / "small.npy", np.load(tmp_path / "t.npy")[:, :5])
+    (tmp_path / "keep.txt").write_text("\n".join(TOKENS[:40]))
+    (tmp_path / "s.csv").write_text("candidate,score\n")
+    assert command(*wordpiece, *tried(include="[similarity_A]"), *more) == 2
+    assert answer in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "o").exists()
 
 
 def test_rows_are_read_in_steps(monkeypatch):
