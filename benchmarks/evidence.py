@@ -41,7 +41,7 @@ RUNS = {
     "criterion-glove50": f"+experiment=criterion {GLOVE_50}",
     "criterion-glove100": f"+experiment=criterion {GLOVE_100}",
     "criterion-english300": f"+experiment=criterion {ENGLISH} validate.seeds=[0,1]",
-    "criterion-wordpiece": f"+experiment=criterion_wordpiece {WORDPIECE}",
+    "criterion-wordpiece": f"+experiment=criterion_wordpiece {WORDPIECE} ~candidates.pool.dccl",
 }
 """Name -> settings of `selector.validate`."""
 
