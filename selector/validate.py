@@ -19,7 +19,8 @@ def job(settings: DictConfig) -> None:
 
 def _run(settings: DictConfig) -> int:
     # Imported here: they take seconds, and `--help` or a misspelt key needs none of them.
-    from selector.evidence.run import prepare, run
+    from selector.evidence.plan import prepare
+    from selector.evidence.run import run
     from selector.pipeline import TooManyFailedError
 
     return attempt(prepare, run, settings, {TooManyFailedError: 4})

@@ -17,7 +17,7 @@ import selector.__main__
 import selector.validate
 from compressors import KMeans, Uniform
 from selector.evidence.linear import SentenceLinear
-from selector.evidence.run import Words
+from selector.evidence.plan import Words
 from selector.evidence.wordsim import WordSimilarity
 from selector.measures import score
 from selector.sources import read_table

@@ -1,0 +1,180 @@
+"""What `validate` is asked to do, read and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from compressors import Compressor
+from selector import pipeline
+from selector.evidence.scores import Scores, read_scores
+from selector.evidence.statistics import SMALLEST
+from selector.evidence.tasks import Ids, Known, Task, Vectors, find, rows_of_words
+from selector.pipeline import Job, plain
+
+SETTINGS = {"tasks", "include", "model", "seeds", "scores"}
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of all tasks, and where each task's are among them.
+
+    Attributes:
+        rows: rows of the table that are decoded.
+        at: task -> (words,) place of each of its words in `rows`; -1 of one that the table lacks.
+    """
+
+    rows: Ids
+    at: dict[str, Ids]
+
+    def of(self, task: Task, decoded: Vectors) -> tuple[Vectors, Known]:
+        """The vectors of a task's words, zero where the table has none, and which are known."""
+        known = self.at[task.name] >= 0
+        vectors = decoded[self.at[task.name]]
+        vectors[~known] = 0
+        return vectors, known
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run rests on, read and checked.
+
+    Attributes:
+        settings: the resolved configuration.
+        job: the selection whose candidates are tried.
+        compressors: those within the budget, with their bytes.
+        tasks: what is done with each candidate and seed.
+        left_out: tasks none of whose words the table has.
+        seeds: of compression and training.
+        words: of the tasks.
+        scores: the user's own.
+        scores_digest: of their file.
+    """
+
+    settings: DictConfig
+    job: Job
+    compressors: list[tuple[Compressor, int]]
+    tasks: list[Task]
+    left_out: list[str]
+    seeds: list[int]
+    words: Words
+    scores: Scores
+    scores_digest: str
+
+    def trials(self) -> list[Trial]:
+        """Every candidate with each of its seeds: those of training, and those of the user's scores."""
+        found = []
+        for compressor, nbytes in self.compressors:
+            given = {seed for name, seed in self.scores if name == compressor.name}
+            trained = {*self.seeds} if self.tasks else set()
+            for seed in sorted(given | trained):
+                able = [task for task in self.tasks if task.shape is None or compressor.keeps_dimension]
+                found.append(Trial(compressor, nbytes, seed, able if seed in trained else []))
+        return found
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate to be tried with one seed.
+
+    Attributes:
+        compressor: its method.
+        nbytes: its bytes.
+        seed: of compression and training.
+        tasks: what is trained.
+    """
+
+    compressor: Compressor
+    nbytes: int
+    seed: int
+    tasks: list[Task]
+
+
+def prepare(settings: DictConfig) -> Plan:
+    """Read and check everything that comes from the user, the cheap things first.
+
+    Raises:
+        ValueError: any of it cannot be used.
+    """
+    OmegaConf.resolve(settings)
+    wanted = settings.validate
+    if not isinstance(wanted, DictConfig):
+        raise ValueError(f"validate = {wanted!r}: give its settings one by one, validate.tasks=FOLDER for example")
+    for unknown in sorted({*wanted} - SETTINGS):
+        raise ValueError(f"there is no setting validate.{unknown}; there are {', '.join(sorted(SETTINGS))}")
+    include, seeds = plain(wanted.include), plain(wanted.seeds)
+    if not isinstance(include, list) or not include or not all(isinstance(each, str) for each in include):
+        raise ValueError(f'validate.include = {include!r}: must be a list of names of tasks, for example ["linear_*"]')
+    if (
+        not isinstance(seeds, list)
+        or not seeds
+        or not all(type(each) is int and each >= 0 for each in seeds)
+        or len({*seeds}) < len(seeds)
+    ):
+        raise ValueError(f"validate.seeds = {seeds!r}: must be a list of different integers of at least 0")
+    if wanted.tasks is None and wanted.scores is None:
+        raise ValueError("required and not given: validate.tasks=FOLDER or validate.scores=FILE")
+    model, vocabulary = (
+        None if given is None else Path(str(given)) for given in (wanted.model, settings.table.get("tokens"))
+    )
+    tasks = [] if wanted.tasks is None else find(Path(str(wanted.tasks)), include, model, vocabulary)
+    if model is not None and not any(task.shape for task in tasks):
+        raise ValueError(
+            f"validate.model = {model} has no use: add similarity_NAME or retrieval_squad, which need it, to "
+            "validate.include, with their files in validate.tasks"
+        )
+    scores, digest = ({}, "") if wanted.scores is None else read_scores(Path(str(wanted.scores)), settings.seed)
+    if both := sorted({task.name for task in tasks} & {name for each in scores.values() for name in each}):
+        raise ValueError(f"validate.scores has the task {both[0]}, which is trained too: give it another name")
+
+    job = pipeline.prepare(OmegaConf.masked_copy(settings, [str(key) for key in settings if key != "validate"]))
+    if unfit := [task.shape for task in tasks if task.shape not in (None, (job.table.n, job.table.d))]:
+        n, d = unfit[0]
+        raise ValueError(
+            f"validate.model = {model} has a table of {n} x {d}, the one to compress is {job.table.n} x {job.table.d}: "
+            "give the model that it belongs to, and all of its rows"
+        )
+    fitting = [(compressor, nbytes) for compressor, nbytes in job.compressors if nbytes <= job.budget]
+    if len(fitting) < SMALLEST:
+        raise ValueError(
+            f"{len(fitting)} candidates are within {job.budget:,} bytes: at least {SMALLEST} are needed; "
+            "raise the budget or add candidates"
+        )
+    names = {compressor.name for compressor, _ in fitting}
+    if unknown_names := sorted({name for name, _ in scores} - names):
+        raise ValueError(
+            f"validate.scores has {len(unknown_names)} candidates that are not among the {len(names)} within the "
+            f"budget (first: {', '.join(unknown_names[:3])}): take the names of candidates.csv"
+        )
+    if tasks and job.table.tokens is None:
+        raise ValueError("validate.tasks needs the tokens of the table: give them as table.tokens")
+    row_of = {token: row for row, token in enumerate(job.table.tokens or ())} if tasks else {}
+    rows = {task.name: rows_of_words(task.words, row_of) for task in tasks}
+    left_out = [task.name for task in tasks if task.missing(rows[task.name] >= 0) == 1]
+    if tasks and len(left_out) == len(tasks):
+        raise ValueError(
+            f"the table has no word of any task in {wanted.tasks}: its tokens are of another kind, "
+            f"{job.table.tokens[0]!r} for example"  # type: ignore[index]
+        )
+    tasks = [task for task in tasks if task.name not in left_out]
+    return Plan(
+        settings,
+        job,
+        fitting,
+        tasks,
+        left_out,
+        seeds,
+        _words({task.name: rows[task.name] for task in tasks}),
+        scores,
+        digest,
+    )
+
+
+def _words(rows: dict[str, Ids]) -> Words:
+    """The places of each task's rows among all of them; -1 stays."""
+    every = np.unique(np.concatenate([np.zeros(0, np.int64), *rows.values()]))
+    every = every[every >= 0]
+    return Words(every, {name: np.where(each >= 0, np.searchsorted(every, each), -1) for name, each in rows.items()})

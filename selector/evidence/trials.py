@@ -1,0 +1,192 @@
+"""Candidates compressed, measured and trained on, each with each seed.
+
+The run of a candidate and a seed is that of a selection with this seed, found by its `candidate_key` or made here, and
+holds the scores beside the measures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from compressors import Payload
+from compressors.training import progress
+from selector.evidence.plan import Plan, Trial, Words
+from selector.evidence.tasks import Task, Vectors
+from selector.pipeline import identify, measure
+from selector.selection import Candidate
+from selector.tracking import ParentRun
+
+LOGGED_EVERY = 5.0
+"""Seconds of training after which scores are logged: what a kill can cost, beside the trials begun."""
+
+AHEAD = 3
+"""Trials that are begun while an earlier one is waited for: their vectors are in memory."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a candidate has and reaches with one seed.
+
+    Attributes:
+        candidate: with its measures, or with why it failed.
+        seed: of compression and training.
+        scores: task -> score.
+    """
+
+    candidate: Candidate
+    seed: int
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A trial whose candidate is measured, and whose tasks are being trained.
+
+    Attributes:
+        trial: the trial.
+        candidate: with its measures, or with why it failed.
+        scores: those that were logged by an earlier run.
+        futures: task -> its score to come.
+    """
+
+    trial: Trial
+    candidate: Candidate
+    scores: dict[str, float]
+    futures: dict[str, Future[float]]
+
+
+def try_all(plan: Plan, parent: ParentRun) -> list[Result]:
+    """The results of every trial: candidates are made one by one while the tasks of earlier ones are trained."""
+    earlier = plan.job.tracker.finished(plan.job.digest) if plan.job.settings.tracking.resume else {}
+    digests = {task.name: task.digest for task in plan.tasks}
+    trials = plan.trials()
+    done, total = 0, sum(len(trial.tasks) + 1 for trial in trials)
+    results = []
+    with _threads() as pool, progress("trying candidates") as update:
+        training = Training(plan.words, pool)
+        begun = (_begin(plan, parent, trial, earlier, digests, training) for trial in trials)
+        for each in _ahead(begun, AHEAD):
+            scores, candidate = dict(each.scores), each.candidate
+            for name, score in _logged(parent, candidate, each.futures, digests):
+                scores[name] = score
+                update(done + len(scores), total)
+            given = plan.scores.get((candidate.name, each.trial.seed))
+            if given and candidate.status == "measured":
+                logged = {task: (plan.scores_digest, score) for task, score in given.items()}
+                parent.log_downstream(str(candidate.run_id), logged)
+                scores |= given
+            done += len(each.trial.tasks) + 1
+            update(done, total)
+            results.append(Result(candidate, each.trial.seed, scores))
+    return results
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """One for each core; what has not begun when an error ends the work never does."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    pool = ThreadPoolExecutor(len(affinity(0)) if affinity else os.cpu_count())
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ahead(items: Iterable[Begun], count: int) -> Iterator[Begun]:
+    """The items, each once `count` more are made."""
+    waiting: deque[Begun] = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > count:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _begin(
+    plan: Plan,
+    parent: ParentRun,
+    trial: Trial,
+    earlier: Mapping[str, tuple[str, dict[str, float], dict[str, tuple[float, ...]]]],
+    digests: Mapping[str, str],
+    training: Training,
+) -> Begun:
+    """Compress and measure where no earlier run has, and start what is still to train."""
+    candidate, payload, scores = _candidate(plan, parent, trial, earlier, digests)
+    missing = [task for task in trial.tasks if task.name not in scores]
+    if not missing or candidate.status != "measured":
+        return Begun(trial, candidate, scores, {})
+    if payload is None:
+        payload = trial.compressor.compress(plan.job.table, np.random.default_rng(trial.seed))
+    return Begun(trial, candidate, scores, training.start(missing, payload.read(plan.words.rows), trial.seed))
+
+
+def _candidate(
+    plan: Plan,
+    parent: ParentRun,
+    trial: Trial,
+    earlier: Mapping[str, tuple[str, dict[str, float], dict[str, tuple[float, ...]]]],
+    digests: Mapping[str, str],
+) -> tuple[Candidate, Payload | None, dict[str, float]]:
+    """A candidate with its measures and its run, the payload if it was made now, and the scores that it has already."""
+    job = plan.job
+    candidate, key = identify(job, trial.compressor, trial.nbytes, trial.seed)
+    run_id, metrics, _ = earlier.get(key, (None, {}, {}))
+    known = {name: metrics[name] for name in job.measures.keys if name in metrics}
+    if run_id is not None and known:
+        names = {task.name for task in trial.tasks}
+        reached = job.tracker.downstream(run_id) if names else {}
+        scores = {name: score for name, (digest, score) in reached.items() if name in names and digest == digests[name]}
+        return dataclasses.replace(candidate, status="measured", measures=known, run_id=run_id), None, scores
+    started = time.time()
+    candidate, payload = measure(job, trial.compressor, candidate, trial.seed)
+    run_id = parent.log_candidate(candidate, key, job.digest, seed=trial.seed, started=started)
+    return dataclasses.replace(candidate, run_id=run_id), payload, {}
+
+
+class Training:
+    """Tasks on a pool of threads; what depends on the vectors alone is done once for the same vectors.
+
+    Many methods give the same vectors with every seed.
+    """
+
+    def __init__(self, words: Words, pool: ThreadPoolExecutor) -> None:
+        self._words, self._pool = words, pool
+        self._begun: dict[tuple[str, str], Future[float]] = {}
+
+    def start(self, tasks: Sequence[Task], decoded: Vectors, seed: int) -> dict[str, Future[float]]:
+        """The scores to come of `tasks` with the vectors `decoded` of all words."""
+        content = hashlib.sha256(decoded.tobytes()).hexdigest()
+        futures = {}
+        for task in tasks:
+            future = None if task.seeded else self._begun.get((task.name, content))
+            if future is None:
+                future = self._pool.submit(task.score, *self._words.of(task, decoded), seed)
+                if not task.seeded:
+                    self._begun[task.name, content] = future
+            futures[task.name] = future
+        return futures
+
+
+def _logged(
+    parent: ParentRun, candidate: Candidate, futures: Mapping[str, Future[float]], digests: Mapping[str, str]
+) -> Iterator[tuple[str, float]]:
+    """Each task with its score as soon as that is there, logged with those before it."""
+    waiting: dict[str, tuple[str, float]] = {}
+    logged = time.monotonic()
+    for place, (name, future) in enumerate(futures.items(), 1):
+        score = future.result()
+        waiting[name] = (digests[name], score)
+        if time.monotonic() - logged > LOGGED_EVERY or place == len(futures):
+            parent.log_downstream(str(candidate.run_id), waiting)
+            waiting, logged = {}, time.monotonic()
+        yield name, score
