@@ -161,19 +161,17 @@ class Training:
 
     def __init__(self, words: Words, pool: ThreadPoolExecutor) -> None:
         self._words, self._pool = words, pool
-        self._begun: dict[tuple[str, str], Future[float]] = {}
+        self._begun: dict[tuple[str, str, int | None], Future[float]] = {}
 
     def start(self, tasks: Sequence[Task], decoded: Vectors, seed: int) -> dict[str, Future[float]]:
         """The scores to come of `tasks` with the vectors `decoded` of all words."""
         content = hashlib.sha256(decoded.tobytes()).hexdigest()
         futures = {}
         for task in tasks:
-            future = None if task.seeded else self._begun.get((task.name, content))
-            if future is None:
-                future = self._pool.submit(task.score, *self._words.of(task, decoded), seed)
-                if not task.seeded:
-                    self._begun[task.name, content] = future
-            futures[task.name] = future
+            key = (task.name, content, seed if task.seeded else None)
+            if key not in self._begun:
+                self._begun[key] = self._pool.submit(task.score, *self._words.of(task, decoded), seed)
+            futures[task.name] = self._begun[key]
         return futures
 
 
