@@ -44,7 +44,7 @@ def made_questions(contexts: int = 8, seed: int = 0) -> list[dict]:
         sentences = [[*map(str, rng.choice(WORDS, 5, replace=False)), "."] for _ in range(3)]
         context = [token for sentence in sentences for token in sentence]
         for which in rng.permutation(3)[:2]:
-            at = 6 * int(which) + 1
+            at = 6 * int(which)  # at the very start of its sentence
             question = ["what", *sentences[which][1:4], "?"]
             items.append({"context": context, "question": question, "answer": [context[at]], "span": [at, at]})
     return items
@@ -159,6 +159,17 @@ def test_pairs_spread_from_near_to_far(folder: Path) -> None:
     place = np.array([(near[a] > near[a, b]).sum() - (near[a, a] > near[a, b]) for a, b in pairs.T])  # 0 is nearest
     quarters = np.histogram(np.log(place + 1.5) / np.log(500), bins=4, range=(0, 1))[0]
     assert quarters.min() > 150, "the logarithm of the place is even"
+
+
+def test_no_sentence_is_its_own_partner(folder: Path) -> None:
+    texts = [f"{i % 2}\t{' '.join(('good', 'w1', 'bad')[i % 3 :])}{' W2' * i}\n" for i in range(40)]
+    (folder / "sentence" / "A.tsv").write_text("".join([*texts, *(text.lower() for text in texts)]))
+    task = named(folder, "similarity_A")
+    assert isinstance(task, OwnSimilarity) and len(task._split) == 79, (
+        "the capitals make other texts of the same pieces"
+    )
+    pairs, _ = task._pairs()
+    assert (pairs[0] != pairs[1]).all()
 
 
 def test_similarity_is_of_the_test_part(folder: Path) -> None:
