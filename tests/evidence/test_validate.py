@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections import Counter
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
 from mlflow import MlflowClient
 from scipy import stats
 
@@ -16,14 +19,20 @@ import compressors
 import selector.__main__
 import selector.validate
 from compressors import KMeans, Uniform
+from selector import pipeline
+from selector.budget import Budget
+from selector.candidates import Room, expand
 from selector.evidence.linear import SentenceLinear
-from selector.evidence.plan import Words
+from selector.evidence.plan import SETTINGS, Words
+from selector.evidence.statistics import SAME_SIZE
 from selector.evidence.wordsim import WordSimilarity
 from selector.measures import score
+from selector.pipeline import plain
 from selector.sources import read_table
 from tests.evidence.test_tasks import WORDS, write_sentences
 from tests.export.hosts import make_host, save_host
 
+ROOT = Path(__file__).parents[2]
 N, D = 60, 6
 TOKENS = (*WORDS, *(f"other{i}" for i in range(N - len(WORDS))))
 LEFT_OUT = ("spectral", "spectral_trellis", "blockwise", "identity", "pca_then_bits")
@@ -415,3 +424,19 @@ def test_nothing_on_the_way_to_a_choice_knows_of_evidence():
     mine = [root / "validate.py", *(root / "evidence").glob("*.py")]
     users = [path for path in root.parent.glob("[ces]*or*/**/*.py") if "selector.evidence" in path.read_text()]
     assert {*users} <= {*mine} and len(users) > 5
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_experiment_composes(path: Path) -> None:
+    with initialize_config_module("conf", version_base="1.3"):
+        settings = compose("validate", [f"+experiment={path.stem}", "table.path=t", "out=o", "validate.tasks=f"])
+    assert {*settings.validate} == SETTINGS and {*settings} == pipeline.SETTINGS | {"validate"}
+    assert Budget.parse(settings.budget).nbytes(1_000, 300) >= 4 * 1_000 * 300, "the float32 table is a candidate too"
+    keys = instantiate(settings.measures).keys
+    assert {"eos", "weighted_eos_p0.5", "weighted_eos_p4"} <= {*keys}
+    room = Room(10_000, 300, 4 * 10_000 * 300)
+    sizes = [compressor.nbytes(room.n, room.d) for compressor in expand(plain(settings.candidates.pool), room)]
+    assert len(sizes) >= 13
+    if path.stem.startswith("criterion"):
+        near = sum(abs(a - b) <= SAME_SIZE * min(a, b) for a, b in itertools.combinations(sizes, 2))
+        assert near > 3 * len(sizes), "many pairs are of equal bytes"
