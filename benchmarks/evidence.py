@@ -22,6 +22,7 @@ import numpy as np
 from theory import theory
 
 from selector.evidence.comparison import compare
+from selector.evidence.statistics import spearman
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent / "docs" / "evidence.md"
@@ -178,6 +179,56 @@ def study() -> str:
             headings = ["data", "measure", "published", "ours", "difference", "ours, mean over seeds a point"]
             parts.append(f"**{title}**\n\n{grid(headings, rows)}\n")
     return "".join(parts)
+
+
+def spread(scores: np.ndarray) -> tuple[float, float]:
+    """Standard deviation of (candidates, seeds) between candidates, seeds' noise taken off, and between seeds."""
+    seeds = scores.var(axis=1, ddof=1).mean()
+    between = scores.mean(axis=1).var(ddof=1) - seeds / scores.shape[1]
+    return float(np.sqrt(max(between, 0))), float(np.sqrt(seeds))
+
+
+def noise() -> str:
+    """Why the correlations are not those of the study: how far candidates are apart against how far seeds are."""
+    published = json.loads((HERE / "published.json").read_text(encoding="utf-8"))
+    rows = []
+    for name in there("study"):
+        found = results(name)["results"]
+        names = list(dict.fromkeys(row["candidate"] for row in found))
+        for task in sorted({task for row in found for task in row["scores"]}):
+            data = task.removeprefix("cnn_")
+            if data not in published["spread"]:
+                continue
+            own = [[row for row in found if row["candidate"] == one] for one in names]
+            scores = np.array([[row["scores"][task] for row in rows] for rows in own])
+            eos = np.array([[row["measures"]["eos"] for row in rows] for rows in own])
+            between, seeds = spread(scores)
+            theirs, noise = published["spread"][data]
+            more = np.sqrt(max((between * noise / theirs) ** 2 - seeds**2, 0))
+            rng = np.random.default_rng(0)
+            drawn = [
+                spearman(eos.ravel(), (scores + more * rng.standard_normal(scores.shape)).ravel()) for _ in range(200)
+            ]
+            rho = published["tables"][PUBLISHED][data]["eos"][0]
+            rows.append(
+                [
+                    *(TITLES[name], data, f"{100 * theirs:.2f}", f"{100 * noise:.2f}", number(rho)),
+                    *(f"{100 * between:.2f}", f"{100 * seeds:.2f}"),
+                    *(number(float(spearman(eos.ravel(), scores.ravel()))), number(float(np.mean(drawn)))),
+                ]
+            )
+    headings = [
+        "table",
+        "data",
+        "candidates",
+        "seeds",
+        "ρ",
+        "candidates, ours",
+        "seeds, ours",
+        "ρ, ours",
+        "ρ, ours, with noise",
+    ]
+    return grid(headings, rows)
 
 
 def lambdas() -> str:
@@ -366,6 +417,7 @@ def simulations() -> str:
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "study": study,
+    "noise": noise,
     "lambdas": lambdas,
     "candidates": candidates,
     "criterion": criterion,
