@@ -52,8 +52,10 @@ def job(settings: DictConfig) -> None:
 def _run(settings: DictConfig) -> int:
     # Imported here: they take seconds, and `--help` or a misspelt key needs none of them.
     from export import VerificationError
-    from selector.pipeline import TooManyFailedError, prepare, run
+    from selector.job import prepare
+    from selector.pipeline import run
     from selector.selection import NothingFitsError, NothingMeasuredError
+    from selector.sweep import TooManyFailedError
 
     codes = {NothingFitsError: 3, TooManyFailedError: 4, NothingMeasuredError: 4, VerificationError: 1}
     return attempt(prepare, run, settings, codes)

@@ -2,187 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import platform
 import shlex
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from rich.console import Console
 
-from compressors import Compressor, EmbeddingTable, ExactRows, Payload, __version__
-from compressors.exact_rows import exact_nbytes
-from compressors.training import progress
-from export import HostReport, OnnxDecoder, OnnxExport, Verification, VerificationError, load
+from compressors import Compressor, Payload, __version__
+from export import HostReport, OnnxDecoder, Verification, VerificationError, load
 from selector import report
-from selector.budget import Budget
-from selector.candidates import Room, exact_rows, expand, parameters
-from selector.digest import candidate_key, table_digest
-from selector.measures import Measures
+from selector.job import Job, plain, profile
 from selector.measures.overlap import EOS_TOLERANCE, eos
-from selector.moments import moments, table_rank
-from selector.output import check_writable, staged, write_id_map, write_manifest
-from selector.selection import Candidate, Selection, margin, rank_key, select, tied
-from selector.sources import format_of_file
-from selector.tracking import ParentRun, Tracker, check_registration, connect
+from selector.moments import moments
+from selector.output import staged, write_id_map, write_manifest
+from selector.selection import Candidate, Selection, margin, select, tied
+from selector.sweep import check_failures, measure_all
+from selector.tracking import ParentRun
 
 LEFT_OUT_TOLD = 5
 """Settings that were left out of which the reason is printed."""
 
-SETTINGS = {
-    "table",
-    "candidates",
-    "export",
-    "exact_rows",
-    "budget",
-    "out",
-    "criterion",
-    "seed",
-    "allowed_failures",
-    "measures",
-    "tracking",
-}
-"""Every setting. What Hydra lets a user add with a + beside them would be ignored, so it is refused."""
-
-TRACKING = {"experiment", "resume", "register", "alias"}
-
 VERSIONS = ("numpy", "scipy", "onnx", "onnxruntime", "mlflow", "hydra-core")
-
-
-class TooManyFailedError(Exception):
-    """More candidates failed than `allowed_failures` admits."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything that a run rests on, read and checked.
-
-    Attributes:
-        settings: the resolved configuration.
-        table: the table.
-        digest: of the table.
-        rank: numerical rank of the table.
-        budget: bytes.
-        compressors: the candidates' methods with the exact bytes of each.
-        left_out: settings that cannot be used on the table, or cannot do what the host or `exact_rows` ask for, each
-            with why.
-        measures: what is measured.
-        export: the target.
-        host: an ONNX model that is handed over with the chosen payload in it, or None.
-        out: folder of the hand-over.
-        tracker: the tracking store.
-    """
-
-    settings: DictConfig
-    table: EmbeddingTable
-    digest: str
-    rank: int
-    budget: int
-    compressors: list[tuple[Compressor, int]]
-    left_out: list[str]
-    measures: Measures
-    export: OnnxExport
-    host: Path | None
-    out: Path
-    tracker: Tracker
-
-
-def prepare(settings: DictConfig) -> Job:
-    """Read and check everything that comes from the user, the cheap things first.
-
-    Raises:
-        ValueError: any of it cannot be used.
-    """
-    OmegaConf.resolve(settings)
-    if missing := sorted(OmegaConf.missing_keys(settings)):
-        raise ValueError(f"required and not given: {', '.join(f'{key}=...' for key in missing)}")
-    for unknown in sorted({*settings} - SETTINGS) + [f"tracking.{key}" for key in {*settings.tracking} - TRACKING]:
-        raise ValueError(f"there is no setting {unknown}; there are {', '.join(sorted(SETTINGS))}")
-    budget = Budget.parse(settings.budget)
-    expand(plain(settings.candidates.pool))  # only to be refused early
-    largest = settings.candidates.get("largest")
-    if largest is not None and (not isinstance(largest, int) or largest < 1):
-        raise ValueError(f"candidates.largest = {largest!r}: must be an integer of at least 1, or null for all")
-    measures: Measures = _instantiate("measures", settings.measures)
-    export: OnnxExport = _instantiate("export", settings.export)
-    settings.criterion = measures.criterion(settings.criterion)
-    if not isinstance(settings.seed, int) or settings.seed < 0:
-        raise ValueError(f"seed = {settings.seed!r}: must be an integer of at least 0")
-    if not 0 <= settings.allowed_failures <= 1:
-        raise ValueError(f"allowed_failures = {settings.allowed_failures}: must be a share from 0 to 1")
-    out = Path(str(settings.out))
-    check_writable(out)
-    check_registration(settings.tracking.register, settings.tracking.alias)
-    with progress("reading the table", counted=False) as update:
-        table = _instantiate("table", settings.table, progress=update)
-    export.check_tokens(table.tokens)
-    host = _host(settings, export, table)
-    rows = exact_rows(plain(settings.exact_rows), table)
-    allowed = budget.nbytes(table.n, table.d)
-    room = Room(table.n, table.d, allowed - exact_nbytes(len(rows), table.d))
-    left_out: list[str] = []
-    pool = expand(plain(settings.candidates.pool), room, largest, left_out.append)
-    if rows:
-        pool = _in_own_dimension(pool, "exact_rows", "in which no row can be exact", left_out.append)
-        pool = [ExactRows(rows, compressor) for compressor in pool]
-    if host is not None:
-        pool = _in_own_dimension(pool, "the host", "which the host does not expect", left_out.append)
-    sized = [(compressor, compressor.nbytes(table.n, table.d)) for compressor in pool]
-    return Job(
-        settings=settings,
-        table=table,
-        digest=table_digest(table),
-        rank=table_rank(table),
-        budget=allowed,
-        compressors=sized,
-        left_out=left_out,
-        measures=measures,
-        export=export,
-        host=host,
-        out=out,
-        tracker=connect(settings.tracking.experiment, settings.tracking.register),
-    )
-
-
-def _host(settings: DictConfig, export: OnnxExport, table: EmbeddingTable) -> Path | None:
-    """The model that the payload is put into: the one that is named, or that the table was read out of."""
-    read_from = Path(str(settings.table.path))
-    if export.host is None and format_of_file(read_from, settings.table.format) != "onnx":
-        return None
-    host = read_from if export.host is None else Path(export.host)
-    if table.source_n is not None:
-        raise ValueError(
-            f"table.keep leaves {table.n} of {table.source_n} rows, and the model {host} asks for all of them: drop "
-            "table.keep, or write the table out with numpy.save and give the .npy file, without export.host"
-        )
-    export.check_host(host, table)
-    return host
-
-
-def _in_own_dimension(pool: list[Compressor], asker: str, why: str, tell: Callable[[str], None]) -> list[Compressor]:
-    """The candidates of the table's own dimension, which `asker` needs; `why` the others are left out is told."""
-    kept: list[Compressor] = []
-    for compressor in pool:
-        if compressor.keeps_dimension:
-            kept.append(compressor)
-        else:
-            tell(f"{compressor.name}: it decodes to coordinates of its own, {why}")
-    if not kept:
-        raise ValueError(
-            f"{asker} needs candidates of the table's own dimension, and the pool has none: "
-            "give PCA keep_dimension=true, or add other methods"
-        )
-    return kept
 
 
 def run(job: Job, console: Console, *, sweep: bool) -> Selection:
@@ -210,7 +57,7 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
                 console.print(f"  {reason}")
             if more > 0:
                 console.print(f"  ... and {more} more")
-        candidates, payload, reused = _sweep(job, parent)
+        candidates, payload, reused = measure_all(job, parent)
         if reused:
             console.print(
                 f"{reused} candidates were measured by earlier runs and are reused (tracking.resume=false does not)."
@@ -222,74 +69,6 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
             payload = (selection.chosen.name, _compress(job, selection.chosen.name))
         _hand_over(job, parent, selection, candidates, payload[1], console)
     return selection
-
-
-def check_failures(failed: Mapping[str, str | None], tried: int, allowed: float) -> None:
-    """Tell why candidates failed, by name.
-
-    Raises:
-        TooManyFailedError: they are more than the share `allowed` of those that were tried.
-    """
-    for name, reason in failed.items():
-        print(f"{name} failed: {reason}", file=sys.stderr)
-    if len(failed) > allowed * tried:
-        raise TooManyFailedError(
-            f"{len(failed)} of {tried} candidates failed, allowed is a share of "
-            f"{allowed}: see their reasons above, or raise allowed_failures"
-        )
-
-
-def _sweep(job: Job, parent: ParentRun) -> tuple[list[Candidate], tuple[str, Payload] | None, int]:
-    """Every candidate with its measures, the best payload among those computed now, and how many were reused."""
-    earlier = job.tracker.finished(job.digest) if job.settings.tracking.resume else {}
-    candidates: list[Candidate] = []
-    best: tuple[tuple[float, int, str], Payload] | None = None
-    reused = 0
-    with progress("measuring candidates") as update:
-        for done, (compressor, nbytes) in enumerate(job.compressors):
-            update(done, len(job.compressors))
-            candidate, key = identify(job, compressor, nbytes, job.settings.seed)
-            run_id, metrics, replicates = earlier.get(key, (None, {}, {}))
-            known = {name: metrics[name] for name in job.measures.keys if name in metrics}
-            fits = nbytes <= job.budget
-            if fits and known:
-                reused += 1
-                candidate = dataclasses.replace(
-                    candidate, status="measured", measures=known, replicates=replicates, run_id=run_id
-                )
-            elif run_id is not None and not fits:
-                candidate = dataclasses.replace(candidate, run_id=run_id)
-            else:
-                started = time.time()
-                if fits:
-                    candidate, payload = measure(job, compressor, candidate, job.settings.seed)
-                    if payload is not None and job.settings.criterion in candidate.measures:
-                        rank = rank_key(candidate, job.settings.criterion)
-                        best = (rank, payload) if best is None or rank < best[0] else best
-                logged = parent.log_candidate(candidate, key, job.digest, seed=job.settings.seed, started=started)
-                candidate = dataclasses.replace(candidate, run_id=logged)
-            candidates.append(candidate)
-    return candidates, None if best is None else (best[0][2], best[1]), reused
-
-
-def identify(job: Job, compressor: Compressor, nbytes: int, seed: int) -> tuple[Candidate, str]:
-    """A candidate before any work, and the key under which its results are found again."""
-    settings = parameters(compressor)
-    candidate = Candidate(compressor.name, type(compressor).__name__, settings, nbytes, "over_budget")
-    measured = job.settings.measures
-    key = candidate_key(candidate.compressor, settings, job.digest, seed, [measured.lambdas, measured.exponents])
-    return candidate, key
-
-
-def measure(job: Job, compressor: Compressor, candidate: Candidate, seed: int) -> tuple[Candidate, Payload | None]:
-    """Compress and score; whatever goes wrong is that candidate's failure, not the sweep's."""
-    try:
-        payload = compressor.compress(job.table, np.random.default_rng(seed))
-        found = moments(job.table, payload.read, aligned=payload.aligned)
-        scores, replicates = job.measures(found), job.measures.replicates(found)
-    except Exception as error:
-        return dataclasses.replace(candidate, status="failed", reason=f"{type(error).__name__}: {error}"), None
-    return dataclasses.replace(candidate, status="measured", measures=scores, replicates=replicates), payload
 
 
 def _method(job: Job, name: str) -> Compressor:
@@ -459,13 +238,6 @@ def _record(
     }
 
 
-def profile(job: Job) -> dict[str, Any]:
-    """What a record says of the table beside its path and digest."""
-    table = job.table
-    found = {"n": table.n, "d": table.d, "rank": job.rank, "dtype": table.vectors.dtype.name}
-    return found if table.source_n is None else {**found, "pruned_from": table.source_n}
-
-
 def _parent_params(job: Job) -> dict[str, Any]:
     """Named apart from `overrides`, which `mlflow run` logs on the same run and which cannot be logged twice."""
     settings = job.settings
@@ -478,16 +250,3 @@ def _parent_params(job: Job) -> dict[str, Any]:
         "exact_rows": list(settings.exact_rows),
         "candidates_count": len(job.compressors),
     }
-
-
-def plain(settings: Any) -> Any:
-    """Lists and dictionaries in the place of configuration."""
-    return OmegaConf.to_container(settings, resolve=True) if OmegaConf.is_config(settings) else settings
-
-
-def _instantiate(name: str, settings: DictConfig, **given: Any) -> Any:
-    """Build a configured object; an error says which."""
-    try:
-        return instantiate(settings, _convert_="all", **given)
-    except InstantiationException as error:
-        raise ValueError(f"{name}: {error.__cause__ or error}") from error

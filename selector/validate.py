@@ -21,7 +21,7 @@ def _run(settings: DictConfig) -> int:
     # Imported here: they take seconds, and `--help` or a misspelt key needs none of them.
     from selector.evidence.plan import prepare
     from selector.evidence.run import run
-    from selector.pipeline import TooManyFailedError
+    from selector.sweep import TooManyFailedError
 
     return attempt(prepare, run, settings, {TooManyFailedError: 4})
 

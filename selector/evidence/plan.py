@@ -9,11 +9,11 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from compressors import Compressor
-from selector import pipeline
+from selector import job as selection
 from selector.evidence.scores import Scores, read_scores
 from selector.evidence.statistics import SMALLEST
 from selector.evidence.tasks import Ids, Known, Task, Vectors, find, rows_of_words
-from selector.pipeline import Job, plain
+from selector.job import Job, plain
 
 SETTINGS = {"tasks", "include", "model", "seeds", "scores"}
 
@@ -130,7 +130,7 @@ def prepare(settings: DictConfig) -> Plan:
     if both := sorted({task.name for task in tasks} & {name for each in scores.values() for name in each}):
         raise ValueError(f"validate.scores has the task {both[0]}, which is trained too: give it another name")
 
-    job = pipeline.prepare(OmegaConf.masked_copy(settings, [str(key) for key in settings if key != "validate"]))
+    job = selection.prepare(OmegaConf.masked_copy(settings, [str(key) for key in settings if key != "validate"]))
     if unfit := [task.shape for task in tasks if task.shape not in (None, (job.table.n, job.table.d))]:
         n, d = unfit[0]
         raise ValueError(

@@ -14,8 +14,9 @@ from selector.evidence import report
 from selector.evidence.comparison import compare
 from selector.evidence.plan import Plan
 from selector.evidence.trials import Result, try_all
+from selector.job import profile
 from selector.output import staged
-from selector.pipeline import check_failures, profile
+from selector.sweep import check_failures
 from selector.tracking import ParentRun
 
 

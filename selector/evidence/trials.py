@@ -22,8 +22,8 @@ from compressors import Payload
 from compressors.training import progress
 from selector.evidence.plan import Plan, Trial, Words
 from selector.evidence.tasks import Task, Vectors
-from selector.pipeline import identify, measure
 from selector.selection import Candidate
+from selector.sweep import Earlier, identify, measure, recall
 from selector.tracking import ParentRun
 
 LOGGED_EVERY = 5.0
@@ -116,7 +116,7 @@ def _begin(
     plan: Plan,
     parent: ParentRun,
     trial: Trial,
-    earlier: Mapping[str, tuple[str, dict[str, float], dict[str, tuple[float, ...]]]],
+    earlier: Earlier,
     digests: Mapping[str, str],
     training: Training,
 ) -> Begun:
@@ -134,19 +134,18 @@ def _candidate(
     plan: Plan,
     parent: ParentRun,
     trial: Trial,
-    earlier: Mapping[str, tuple[str, dict[str, float], dict[str, tuple[float, ...]]]],
+    earlier: Earlier,
     digests: Mapping[str, str],
 ) -> tuple[Candidate, Payload | None, dict[str, float]]:
     """A candidate with its measures and its run, the payload if it was made now, and the scores that it has already."""
     job = plan.job
     candidate, key = identify(job, trial.compressor, trial.nbytes, trial.seed)
-    run_id, metrics, _ = earlier.get(key, (None, {}, {}))
-    known = {name: metrics[name] for name in job.measures.keys if name in metrics}
-    if run_id is not None and known:
+    candidate = recall(job, candidate, key, earlier)
+    if candidate.status == "measured":
         names = {task.name for task in trial.tasks}
-        reached = job.tracker.downstream(run_id) if names else {}
+        reached = job.tracker.downstream(str(candidate.run_id)) if names else {}
         scores = {name: score for name, (digest, score) in reached.items() if name in names and digest == digests[name]}
-        return dataclasses.replace(candidate, status="measured", measures=known, run_id=run_id), None, scores
+        return candidate, None, scores
     started = time.time()
     candidate, payload = measure(job, trial.compressor, candidate, trial.seed)
     run_id = parent.log_candidate(candidate, key, job.digest, seed=trial.seed, started=started)

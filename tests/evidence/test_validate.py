@@ -19,15 +19,15 @@ import compressors
 import selector.__main__
 import selector.validate
 from compressors import KMeans, Uniform
-from selector import pipeline
+from selector import job
 from selector.budget import Budget
 from selector.candidates import Room, expand
 from selector.evidence.linear import SentenceLinear
 from selector.evidence.plan import SETTINGS, Words
 from selector.evidence.statistics import SAME_SIZE
 from selector.evidence.wordsim import WordSimilarity
+from selector.job import plain
 from selector.measures import score
-from selector.pipeline import plain
 from selector.sources import read_table
 from tests.evidence.test_tasks import WORDS, write_sentences
 from tests.export.hosts import make_host, save_host
@@ -430,7 +430,7 @@ def test_nothing_on_the_way_to_a_choice_knows_of_evidence():
 def test_every_experiment_composes(path: Path) -> None:
     with initialize_config_module("conf", version_base="1.3"):
         settings = compose("validate", [f"+experiment={path.stem}", "table.path=t", "out=o", "validate.tasks=f"])
-    assert {*settings.validate} == SETTINGS and {*settings} == pipeline.SETTINGS | {"validate"}
+    assert {*settings.validate} == SETTINGS and {*settings} == job.SETTINGS | {"validate"}
     assert Budget.parse(settings.budget).nbytes(1_000, 300) >= 4 * 1_000 * 300, "the float32 table is a candidate too"
     keys = instantiate(settings.measures).keys
     assert {"eos", "weighted_eos_p0.5", "weighted_eos_p4"} <= {*keys}
