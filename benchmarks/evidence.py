@@ -154,7 +154,7 @@ def study() -> str:
         means, _ = compare(found["results"], MEASURES, tasks)
         count = len({row["candidate"] for row in found["results"]})
         parts.append(
-            f"### {TITLES[name]}, {found['table']['n']:,} words, {count} candidates, {len(found['seeds'])} seeds\n\n"
+            f"#### {TITLES[name]}, {found['table']['n']:,} words, {count} candidates, {len(found['seeds'])} seeds\n\n"
         )
         for place, (statistic, title) in enumerate(
             {
