@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 from rich.console import Console
 from rich.table import Table as Grid
@@ -44,6 +46,8 @@ HEADINGS = {
 
 COLUMNS, WIDTH, HEIGHT = 4, 1200, 260
 """Plots in a row; pixels of a row."""
+
+COLORS = qualitative.D3
 
 
 def show(console: Console, evidence: dict[str, Any]) -> None:
@@ -129,21 +133,37 @@ def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _picture(task: str, evidence: dict[str, Any]) -> go.Figure:
-    """Performance against each measure, a plot a measure and a point a candidate and seed."""
+    """Performance against each measure: a plot a measure, a colour a method, a point a candidate and seed."""
     keys = [key for key, row in evidence["tasks"][task]["measures"].items() if row["candidates"]]
+    methods = list(dict.fromkeys(_method(each["candidate"]) for each in evidence["results"]))
     rows = -(-len(keys) // COLUMNS)
     figure = make_subplots(rows, COLUMNS, subplot_titles=keys, vertical_spacing=0.25 / rows)
-    for place, key in enumerate(keys):
-        points = [each for each in evidence["results"] if task in each["scores"] and key in each["measures"]]
+    named: set[str] = set()
+    for (place, key), method in itertools.product(enumerate(keys), methods):
+        points = [
+            each
+            for each in evidence["results"]
+            if task in each["scores"] and key in each["measures"] and _method(each["candidate"]) == method
+        ]
+        if not points:
+            continue
         figure.add_scatter(
             x=[each["measures"][key] for each in points],
             y=[each["scores"][task] for each in points],
             text=[f"{each['candidate']}, seed {each['seed']}, {each['nbytes']:,} bytes" for each in points],
             mode="markers",
-            marker={"size": 6, "opacity": 0.6, "color": "#1f77b4"},
-            showlegend=False,
+            marker={"size": 6, "opacity": 0.6, "color": COLORS[methods.index(method) % len(COLORS)]},
+            name=method,
+            legendgroup=method,
+            showlegend=method not in named,
             row=place // COLUMNS + 1,
             col=place % COLUMNS + 1,
         )
+        named.add(method)
     figure.update_layout(template="plotly_white", width=WIDTH, height=80 + HEIGHT * rows)
     return figure
+
+
+def _method(candidate: str) -> str:
+    """What its name begins with."""
+    return candidate.partition("-")[0].rstrip("0123456789.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -290,6 +291,10 @@ def test_the_page_stands_alone(client, table, tmp_path):
     first = evidence(tmp_path)["results"][0]["candidate"]
     for text in ("linear_A", "wordsim_P", "Table 17", f"{first}, seed 0", "eos"):
         assert text in page, text
+    methods = {each["candidate"].partition("-")[0] for each in evidence(tmp_path)["results"]}
+    for method in methods:
+        shown = [text for text in re.findall(rf'"name":"{method}"[^{{}}]*', page) if '"showlegend":true' in text]
+        assert len(shown) == 2, "once in the legend of each task"
     # Written again the same, but for nothing.
     assert command(*table, *tried(seeds="[0]")) == 0
     assert (tmp_path / "o" / "evidence.html").read_text() == page
