@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from selector.measures import score
 from selector.sources import read_table
 from tests.evidence.test_tasks import WORDS, write_sentences
 from tests.export.hosts import make_host, save_host
+from tests.running import command as run_command
 
 ROOT = Path(__file__).parents[2]
 N, D = 60, 6
@@ -91,14 +93,7 @@ def table(tmp_path: Path) -> list[str]:
     return [f"table.path={tmp_path / 't.npy'}", f"table.tokens={tmp_path / 't.txt'}", *POOL]
 
 
-def command(*arguments: str, main=selector.validate.main) -> int:
-    """Exit code of `python -m selector.validate arguments`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["selector", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-    assert isinstance(stop.value.code, int), stop.value.code
-    return stop.value.code
+command = partial(run_command, main=selector.validate.main)
 
 
 def tried(*more: str, seeds: str = "[0,1]", include: str = "[linear_A,wordsim_P]") -> list[str]:

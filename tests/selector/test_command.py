@@ -24,6 +24,7 @@ from selector.digest import table_digest
 from selector.measures import Measures, higher_is_better, score
 from selector.output import FILES, MANIFEST, write_manifest
 from selector.sources import read_table
+from tests.running import command
 
 N, D = 500, 12
 TOKENS = [f"token{i}" for i in range(N)]
@@ -59,16 +60,6 @@ def table(tmp_path: Path) -> list[str]:
     np.save(tmp_path / "t.npy", (rng.standard_normal((N, D)) * np.geomspace(3, 0.3, D)).astype(np.float32))
     (tmp_path / "t.txt").write_text("\n".join(TOKENS), encoding="utf-8")
     return [f"table.path={tmp_path / 't.npy'}", f"table.tokens={tmp_path / 't.txt'}"]
-
-
-def command(*arguments: str) -> int:
-    """Exit code of `python -m selector arguments`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["selector", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-    assert isinstance(stop.value.code, int), stop.value.code
-    return stop.value.code
 
 
 def runs(client: MlflowClient, name: str, role: str) -> list:

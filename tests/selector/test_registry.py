@@ -26,8 +26,8 @@ from compressors import Uniform, load
 from compressors.table import EmbeddingTable
 from export import save, to_onnx
 from selector import serving
-from selector.__main__ import main
 from selector.tracking import SERVED_WITH, check_registration
+from tests.running import command
 from tests.test_mlflow_run import environment
 
 N, D = 300, 10
@@ -54,12 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def select(*arguments: str) -> int:
     """Exit code of a small selection with the hand-over in `o`."""
     words = ["table.path=t.npy", "budget=2kB", "out=o", "candidates.bits=[1,2,4]", "candidates.rates=[3]", *arguments]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["selector", *words])
-        with pytest.raises(SystemExit) as stop:
-            main()
-    assert isinstance(stop.value.code, int), stop.value.code
-    return stop.value.code
+    return command(*words)
 
 
 @pytest.fixture(scope="module")
