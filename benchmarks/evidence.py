@@ -191,19 +191,21 @@ def spread(scores: np.ndarray) -> tuple[float, float]:
 def noise() -> str:
     """Why the correlations are not those of the study: how far candidates are apart against how far seeds are."""
     published = json.loads((HERE / "published.json").read_text(encoding="utf-8"))
+    spreads = published["spread of the nine quantized candidates and of seeds"]
     rows = []
     for name in there("study"):
         found = results(name)["results"]
         names = list(dict.fromkeys(row["candidate"] for row in found))
+        quantized = [not one.startswith("pca") for one in names]
         for task in sorted({task for row in found for task in row["scores"]}):
             data = task.removeprefix("cnn_")
-            if data not in published["spread"]:
+            if data not in spreads:
                 continue
             own = [[row for row in found if row["candidate"] == one] for one in names]
             scores = np.array([[row["scores"][task] for row in rows] for rows in own])
             eos = np.array([[row["measures"]["eos"] for row in rows] for rows in own])
-            between, seeds = spread(scores)
-            theirs, noise = published["spread"][data]
+            between, seeds = spread(scores[quantized])
+            theirs, noise = spreads[data]
             more = np.sqrt(max((between * noise / theirs) ** 2 - seeds**2, 0))
             rng = np.random.default_rng(0)
             drawn = [
@@ -217,18 +219,8 @@ def noise() -> str:
                     *(number(float(spearman(eos.ravel(), scores.ravel()))), number(float(np.mean(drawn)))),
                 ]
             )
-    headings = [
-        "table",
-        "data",
-        "candidates",
-        "seeds",
-        "ρ",
-        "candidates, ours",
-        "seeds, ours",
-        "ρ, ours",
-        "ρ, ours, with noise",
-    ]
-    return grid(headings, rows)
+    headings = [f"{each}, {whose}" for whose in ("study", "ours") for each in ("candidates", "seeds", "ρ")]
+    return grid(["table", "data", *headings, "ρ, ours with the study's noise"], rows)
 
 
 def lambdas() -> str:
