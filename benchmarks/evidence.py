@@ -37,7 +37,7 @@ WORDPIECE = (
     "table.tokens={data}/embeddings/minilm_l6.vocab.txt validate.model={data}/onnx/all-MiniLM-L6-v2.int8weights.onnx"
 )
 RUNS = {
-    "study-glove50": f"+experiment=paper_sentiment {GLOVE_50} validate.include=[cnn_MPQA,cnn_SST2,cnn_MR,cnn_SST1]",
+    "study-glove50": f"+experiment=paper_sentiment {GLOVE_50}",
     "study-glove100": f"+experiment=paper_sentiment {GLOVE_100} validate.include=[cnn_MPQA,cnn_SST2]",
     "criterion-glove50": f"+experiment=criterion {GLOVE_50}",
     "criterion-glove100": f"+experiment=criterion {GLOVE_100}",
