@@ -1,7 +1,7 @@
 """The figures of docs/evidence.md.
 
     python benchmarks/evidence.py run DATA [NAME ...]    try everything again, hours: benchmarks/evidence/NAME.json
-    python benchmarks/evidence.py write                  write docs/evidence.md from these files, seconds
+    python benchmarks/evidence.py write                  write docs/evidence.md from these files, minutes
 
 DATA holds `embeddings/` and `tasks/`, with the files that `RUNS` names. What stands in docs/evidence.md between the
 marks `<!-- NAME -->` and `<!-- end -->` is written here, and nowhere else.
