@@ -46,7 +46,8 @@ check: $(VENV)/.installed-test  ## lint and types
 	$(BIN)/mypy
 
 test: check  ## lint, types and tests
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+# One thread for each of the processes: more would wait for each other.
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 clean:  ## remove what make made, runs included
 	rm -rf $(VENV) out mlruns mlartifacts mlflow.db multirun build export/native/*.so *.egg-info .*_cache .hypothesis

@@ -166,7 +166,7 @@ def test_no_seed_matters_without_randomness(case: Case) -> None:
     assert digest(compress(case, TABLES["gaussian"], seed=1)) == digest(payload_of(case, "gaussian"))
 
 
-WIDE = (2000, 300)
+WIDE = (700, 300)
 """Rows and columns of a table on whose sums BLAS does use two threads."""
 
 

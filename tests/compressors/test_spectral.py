@@ -91,10 +91,9 @@ def test_reference_values(whitening: float, bits: int, wordpiece: EmbeddingTable
 
 @pytest.mark.data
 def test_half_whitening_reconstructs_best(wordpiece: EmbeddingTable) -> None:
+    some = EmbeddingTable(wordpiece.read(np.arange(0, wordpiece.n, 6)))
     errors = {
-        whitening: score(wordpiece, Spectral(whitening, then=ByteCodebook(2)).compress(wordpiece, rng()))[
-            "reconstruction_error"
-        ]
+        whitening: score(some, Spectral(whitening, then=ByteCodebook(2)).compress(some, rng()))["reconstruction_error"]
         for whitening in (0, 0.5, 1)
     }
     assert min(errors, key=lambda whitening: errors[whitening]) == 0.5
