@@ -223,6 +223,12 @@ def noise() -> str:
     return grid(["table", "data", *headings, "ρ, ours with the study's noise"], rows)
 
 
+def correlation(rows: Sequence[Mapping[str, Any]], key: str, task: str) -> float | None:
+    """Of an error with a task's scores, each seed a point; positive where less error is better."""
+    points = [(-row["measures"][key], row["scores"][task]) for row in rows if key in row["measures"]]
+    return float(spearman(*np.array(points).T)) if points else None
+
+
 def lambdas() -> str:
     """Table 16."""
     published = json.loads((HERE / "published.json").read_text(encoding="utf-8"))["lambdas"]
@@ -234,14 +240,10 @@ def lambdas() -> str:
     for name in there("study"):
         found = results(name)
         tasks = sorted({task for row in found["results"] for task in row["scores"]})
-        keys = {
-            delta: [delta if each == "1" else f"{delta}_lambda_{each}" for each in multiples]
-            for delta in ("delta1", "delta2")
-        }
-        points, _ = compare(each_seed_a_point(found["results"]), [*keys["delta1"], *keys["delta2"]], tasks)
         for task in tasks:
-            for delta in keys:
-                values = [number(points[task][key]["spearman"]["value"]) for key in keys[delta]]
+            for delta in ("delta1", "delta2"):
+                keys = [delta if each == "1" else f"{delta}_lambda_{each}" for each in multiples]
+                values = [number(correlation(found["results"], key, task)) for key in keys]
                 rows.append([f"{TITLES[name]}, {task.removeprefix('cnn_')}", delta, *values])
     return grid(["table, data", "measure", *(f"λ × {each}" for each in multiples[:-1]), "λ max"], rows)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -34,29 +34,29 @@ def compare(results: Results, measures: Sequence[str], tasks: Sequence[str]) -> 
     """
     found: dict[str, Any] = {}
     together: dict[str, list[tuple[Samples, Samples]]] = {key: [] for key in measures}
+    nbytes = {row["candidate"]: row["nbytes"] for row in results}
     for task in tasks:
         found[task] = {}
-        performance = _by_candidate(results, lambda row, task=task: row["scores"].get(task))
-        nbytes = {row["candidate"]: row["nbytes"] for row in results}
+        performance = _by_candidate((row["candidate"], row["scores"].get(task)) for row in results)
         values = {key: _measured(results, key, task, performance) for key in {*measures, BASELINE}}
         known: dict[tuple[str, ...], Samples] = {}
         for key in measures:
             same = tuple(name for name in values[key] if name in values[BASELINE])
             if same not in known:
                 known[same] = samples({name: values[BASELINE][name] for name in same}, performance, nbytes)
-            own = samples(values[key], performance, nbytes)
+            own = known[same] if key == BASELINE else samples(values[key], performance, nbytes)
             found[task][key] = {"candidates": len(values[key]), **_summary(own, known[same])}
             if len(values[key]):
                 together[key].append((own, known[same]))
     return found, {key: _overall(pairs) for key, pairs in together.items()}
 
 
-def _by_candidate(results: Results, value: Any) -> dict[str, list[float]]:
-    """Candidate -> the value at each of its seeds, where it has one."""
+def _by_candidate(values: Iterable[tuple[str, float | None]]) -> dict[str, list[float]]:
+    """Candidate -> its values, one a seed, that are not None."""
     found: dict[str, list[float]] = {}
-    for row in results:
-        if (each := value(row)) is not None:
-            found.setdefault(row["candidate"], []).append(each)
+    for name, value in values:
+        if value is not None:
+            found.setdefault(name, []).append(value)
     return found
 
 
@@ -66,10 +66,11 @@ def _measured(
     """Candidate -> the measure, more is better, at each seed of its performance; those that lack one are left out."""
     sign = 1 if higher_is_better(key) else -1
 
-    def value(row: Mapping[str, Any]) -> float | None:
-        return sign * row["measures"][key] if task in row["scores"] and key in row["measures"] else None
-
-    found = _by_candidate(results, value)
+    found = _by_candidate(
+        (row["candidate"], sign * row["measures"][key])
+        for row in results
+        if task in row["scores"] and key in row["measures"]
+    )
     return {name: each for name, each in found.items() if len(each) == len(performance[name])}
 
 
