@@ -38,7 +38,7 @@ ui: $(VENV)/.installed  ## look at the runs
 	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --port $(PORT)
 
 native: $(VENV)/.installed  ## build faster kernels for ONNX Runtime, with its C headers (ORT_INCLUDE=...), for GPUs too with CUDA=1
-	@$(BIN)/python -m export.native.build $(if $(ORT_INCLUDE),"include=$(ORT_INCLUDE)") $(if $(CUDA),"cuda=$(CUDA)")
+	@$(BIN)/eigenselect native $(if $(ORT_INCLUDE),"include=$(ORT_INCLUDE)") $(if $(CUDA),"cuda=$(CUDA)")
 
 check: $(VENV)/.installed-test  ## lint and types
 	$(BIN)/ruff check .

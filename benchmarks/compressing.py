@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from compressors import (
+from eigenselect.compressors import (
     DCCL,
     PCA,
     TTSVD,
@@ -31,7 +31,7 @@ from compressors import (
     TrellisCode,
     Uniform,
 )
-from selector.measures import score
+from eigenselect.selector.measures import score
 
 N, D = 400_000, 300
 

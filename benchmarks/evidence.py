@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from theory import theory
 
-from selector.evidence.comparison import compare
-from selector.evidence.statistics import spearman
+from eigenselect.selector.evidence.analysis.comparison import compare
+from eigenselect.selector.evidence.analysis.statistics import spearman
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent / "docs" / "evidence.md"
@@ -44,7 +44,7 @@ RUNS = {
     "criterion-english300": f"+experiment=criterion {ENGLISH} validate.seeds=[0,1]",
     "criterion-wordpiece": f"+experiment=criterion_wordpiece {WORDPIECE} ~candidates.pool.dccl",
 }
-"""Name -> settings of `selector.validate`."""
+"""Name -> settings of `selector.commands.validate`."""
 
 TITLES = {
     "study-glove50": "GloVe 50-d",
@@ -70,7 +70,7 @@ def run(data: Path, names: Sequence[str]) -> None:
         else:
             with tempfile.TemporaryDirectory() as folder:
                 settings = RUNS[name].format(data=data.resolve()).split()
-                command = [sys.executable, "-m", "selector.validate", *settings]
+                command = [sys.executable, "-m", "eigenselect.selector.commands.validate", *settings]
                 subprocess.run([*command, f"validate.tasks={data.resolve()}/tasks", f"out={folder}/out"], check=True)
                 found = kept(json.loads(Path(folder, "out", "evidence.json").read_text()))
         keep(name, found)

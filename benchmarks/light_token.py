@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from compressors import LightToken, light_token
-from compressors.binary_autoencoder import Stage
-from selector.measures import score
-from selector.sources import read_table
+from eigenselect.compressors import LightToken
+from eigenselect.compressors.methods import light_token
+from eigenselect.compressors.methods.light_token.autoencoder import Stage
+from eigenselect.selector.measures import score
+from eigenselect.selector.sources import read_table
 
 CHANGES: dict[str, dict[str, float]] = {
     "default": {},

@@ -11,9 +11,9 @@ import sys
 
 import numpy as np
 
-from compressors import ByteCodebook, Compressor, KMeans, Spectral, TrellisCode, Uniform
-from selector.measures import score
-from selector.sources import read_table
+from eigenselect.compressors import ByteCodebook, Compressor, KMeans, Spectral, TrellisCode, Uniform
+from eigenselect.selector.measures import score
+from eigenselect.selector.sources import read_table
 
 LLOYD_MAX = {1: 0.6366, 2: 0.8825, 3: 0.96546, 4: 0.990503}
 """1 − D of the Gaussian (Max 1960, Table I)."""

@@ -18,12 +18,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from compressors import Payload
-from compressors.bitpack import plane_bytes, plane_widths
-from compressors.composed import Projected, Scaled
-from compressors.kinds import Dense, Packed
-from compressors.scalar import affine
-from export import native, to_onnx
+from eigenselect.compressors import Payload
+from eigenselect.compressors.codebooks.scalar import affine
+from eigenselect.compressors.payloads.bitpack import plane_bytes, plane_widths
+from eigenselect.compressors.payloads.composed import Projected, Scaled
+from eigenselect.compressors.payloads.kinds import Dense, Packed
+from eigenselect.export import native, to_onnx
 
 D, BATCH = 300, 8192
 

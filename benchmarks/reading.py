@@ -45,7 +45,7 @@ def read_with(reader: str, path: Path, d: int) -> dict[str, float]:
     """Seconds and peak bytes of one read in this process, from after the imports."""
     if reader == "read_table":
         sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-        from selector.sources import read_table
+        from eigenselect.selector.sources import read_table
 
         start = time.perf_counter()
         table = read_table(path, format="glove")

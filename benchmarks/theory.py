@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from compressors import EmbeddingTable
-from selector.measures import Measures
-from selector.moments import moments
-from selector.sources import read_table
+from eigenselect.compressors import EmbeddingTable
+from eigenselect.selector.measures import Measures
+from eigenselect.selector.measures.moments import moments
+from eigenselect.selector.sources import read_table
 
 DRAWS = 5
 BITS = (1, 2, 4)

@@ -1,25 +1,25 @@
 """Compression of embedding tables: the methods, the payloads they make, and how a payload is decoded."""
 
-from compressors.bands import Bands
-from compressors.base import Compressor
-from compressors.blockwise import Blockwise
-from compressors.byte_codebook import ByteCodebook
-from compressors.dccl import DCCL
-from compressors.exact_rows import ExactRows
-from compressors.given import Given
-from compressors.identity import Identity
-from compressors.kmeans import KMeans
-from compressors.light_token import LightToken
-from compressors.payload import Payload
-from compressors.pca import PCA
-from compressors.product import ProductQuantization
-from compressors.residual import ResidualQuantization
-from compressors.spectral import Spectral
-from compressors.storage import load
-from compressors.table import EmbeddingTable
-from compressors.tensor_train import TTSVD
-from compressors.trellis_code import TrellisCode
-from compressors.uniform import Uniform
+from eigenselect.compressors.base import Compressor
+from eigenselect.compressors.data.table import EmbeddingTable
+from eigenselect.compressors.methods.bands import Bands
+from eigenselect.compressors.methods.blockwise import Blockwise
+from eigenselect.compressors.methods.byte_codebook import ByteCodebook
+from eigenselect.compressors.methods.dccl import DCCL
+from eigenselect.compressors.methods.exact_rows import ExactRows
+from eigenselect.compressors.methods.given import Given
+from eigenselect.compressors.methods.identity import Identity
+from eigenselect.compressors.methods.kmeans import KMeans
+from eigenselect.compressors.methods.light_token import LightToken
+from eigenselect.compressors.methods.pca import PCA
+from eigenselect.compressors.methods.product import ProductQuantization
+from eigenselect.compressors.methods.residual import ResidualQuantization
+from eigenselect.compressors.methods.spectral import Spectral
+from eigenselect.compressors.methods.tensor_train import TTSVD
+from eigenselect.compressors.methods.trellis_code import TrellisCode
+from eigenselect.compressors.methods.uniform import Uniform
+from eigenselect.compressors.payloads.base import Payload
+from eigenselect.compressors.payloads.storage import load
 
 __version__ = "0.1.0"
 

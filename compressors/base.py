@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from compressors.payload import Payload
-from compressors.table import Table
+from eigenselect.compressors.data.table import Table
+from eigenselect.compressors.payloads.base import Payload
 
 
 class Compressor(ABC):

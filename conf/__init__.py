@@ -1,1 +1,1 @@
-"""The Hydra configuration, found as `pkg://conf` from a checkout and from an installed package."""
+"""The Hydra configuration, found as `pkg://eigenselect.conf` from a checkout and from an installed package."""

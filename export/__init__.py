@@ -3,19 +3,19 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from export.encoder import Encoder
-from export.handover import OnnxExport
-from export.host import Host
-from export.model import load, save, to_onnx
-from export.parity import OnnxDecoder, Verification, VerificationError, available_providers, verify
-from export.reader import embedding_table
-from export.rewrite import HostReport, rewrite_host
-from export.words import verify_words
+from eigenselect.export.host.encoder import Encoder
+from eigenselect.export.host.host import Host
+from eigenselect.export.host.rewrite import HostReport, rewrite_host
+from eigenselect.export.models.reader import embedding_table
+from eigenselect.export.onnx_export import OnnxExport
+from eigenselect.export.operators.model import load, save, to_onnx
+from eigenselect.export.tokens.string_input import verify_words
+from eigenselect.export.verify.parity import OnnxDecoder, Verification, VerificationError, available_providers, verify
 
 if TYPE_CHECKING:
-    from export.torch_module import CompressedEmbedding
-    from export.torch_onnx import torch_to_onnx
-    from export.torch_replace import replace_embeddings
+    from eigenselect.export.torch.module import CompressedEmbedding
+    from eigenselect.export.torch.onnx import torch_to_onnx
+    from eigenselect.export.torch.replace import replace_embeddings
 
 __all__ = [
     "CompressedEmbedding",
@@ -39,9 +39,9 @@ __all__ = [
 ]
 
 _TORCH = {
-    "CompressedEmbedding": "export.torch_module",
-    "replace_embeddings": "export.torch_replace",
-    "torch_to_onnx": "export.torch_onnx",
+    "CompressedEmbedding": "eigenselect.export.torch.module",
+    "replace_embeddings": "eigenselect.export.torch.replace",
+    "torch_to_onnx": "eigenselect.export.torch.onnx",
 }
 """What needs torch, which takes seconds to import: only who asks for it waits."""
 

@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from compressors import (
+from eigenselect.compressors import (
     DCCL,
     PCA,
     TTSVD,

@@ -9,10 +9,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-import compressors.payload
-from compressors import Payload, load
-from compressors.ops import NumpyOps, TorchOps
-from export import to_onnx
+import eigenselect.compressors.payloads.base
+from eigenselect.compressors import Payload, load
+from eigenselect.compressors.payloads.ops import NumpyOps, TorchOps
+from eigenselect.export import to_onnx
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ def check_chunks(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows read in chunks of any size are the rows decoded at once."""
     payload, n = example.payload, example.payload.n
     for rows in (1, 3, n - 1, n):
-        monkeypatch.setattr(compressors.payload, "READ_BYTES", 4 * payload.width * rows)
+        monkeypatch.setattr(eigenselect.compressors.payloads.base, "READ_BYTES", 4 * payload.width * rows)
         example.agrees(payload.read(slice(None)), example.expected)
         example.agrees(payload.read(slice(2, n)), example.expected[2:])
         assert payload.read(slice(1, 1)).shape == (0, payload.k)

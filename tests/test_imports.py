@@ -10,24 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from selector.tracking import SERVED_WITH
+from eigenselect.selector.store.tracking import SERVED_WITH
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("compressors", "export", "selector")
-OURS = {*ROOMS, "conf", "tests", "benchmarks"}
+OURS = {*(f"eigenselect.{room}" for room in (*ROOMS, "conf")), "eigenselect", "tests", "benchmarks"}
 
 ALLOWED = {
-    "compressors": {"compressors"},
-    "export": {"compressors", "export"},
-    "selector": {"compressors", "export", "selector"},
+    "compressors": {"eigenselect.compressors"},
+    "export": {"eigenselect.compressors", "eigenselect.export"},
+    "selector": {"eigenselect.compressors", "eigenselect.export", "eigenselect.selector"},
 }
 """Room -> what of ours it may import."""
 
-SHIPPED = "selector/serving.py"
+SHIPPED = "selector/store/serving.py"
 """The file that travels inside a logged model, and runs where only what the model is pinned to is installed."""
 
 ONLY_IN = {
-    "mlflow": {"selector/tracking.py", SHIPPED},
+    "mlflow": {"selector/store/tracking.py", SHIPPED},
     "onnx": {"export/"},
     "onnxruntime": {"export/", SHIPPED},
     "hydra": {"selector/"},
@@ -41,17 +41,27 @@ def sources(room: str) -> list[Path]:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Top-level packages that a file imports, wherever in it; `.` for a relative import."""
+    """Top-level packages that a file imports, wherever in it; rooms of our own; `.` for a relative import."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            yield from (place(alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module.split(".")[0] if node.module and not node.level else "."
+            if node.module == "eigenselect":
+                yield from (place(f"eigenselect.{alias.name}") for alias in node.names)
+            else:
+                yield place(node.module) if node.module and not node.level else "."
+
+
+def place(module: str) -> str:
+    return ".".join(module.split(".")[: 2 if module.startswith("eigenselect.") else 1])
 
 
 def test_imports_are_seen(tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text("import os.path, json\nfrom . import x\ndef f():\n    from onnx.helper import y\n")
-    assert list(imported(tmp_path / "a.py")) == ["os", "json", ".", "onnx"]
+    (tmp_path / "a.py").write_text(
+        "import os.path, json\nfrom . import x\nfrom eigenselect import conf\nfrom eigenselect.export.host import z\n"
+        "def f():\n    from onnx.helper import y\n"
+    )
+    assert list(imported(tmp_path / "a.py")) == ["os", "json", ".", "eigenselect.conf", "eigenselect.export", "onnx"]
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -78,7 +88,9 @@ def test_packages_are_spoken_to_in_one_place(package: str) -> None:
 def test_the_shipped_file_needs_what_the_model_is_pinned_to() -> None:
     other = set(imported(ROOT / SHIPPED)) - sys.stdlib_module_names
     assert other == {"mlflow", "numpy", "onnxruntime"} < set(SERVED_WITH)
-    importers = [path for room in ROOMS for path in sources(room) if "selector.serving" in path.read_text()]
+    importers = [
+        path for room in ROOMS for path in sources(room) if "eigenselect.selector.store.serving" in path.read_text()
+    ]
     assert importers == [], "it is copied, not imported"
 
 
@@ -107,11 +119,11 @@ def lint(planted: str, line: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("planted", "line"),
     [
-        ("compressors/planted.py", "import export"),
-        ("compressors/planted.py", "from selector import digest"),
+        ("compressors/planted.py", "import eigenselect.export"),
+        ("compressors/planted.py", "from eigenselect.selector import digest"),
         ("compressors/planted.py", "import onnx"),
         ("compressors/planted.py", "import hydra"),
-        ("export/planted.py", "from selector.measures import score"),
+        ("export/planted.py", "from eigenselect.selector.measures import score"),
         ("export/planted.py", "import mlflow"),
         ("selector/planted.py", "import mlflow"),
         ("selector/planted.py", "import onnxruntime"),
@@ -127,9 +139,9 @@ def test_the_linter_flags_a_planted_import(planted: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("planted", "line"),
     [
-        ("export/planted.py", "import onnx, onnxruntime, compressors"),
-        ("selector/planted.py", "import export, compressors, hydra"),
-        ("selector/tracking.py", "import mlflow"),
+        ("export/planted.py", "import eigenselect.compressors, onnx, onnxruntime"),
+        ("selector/planted.py", "import eigenselect.compressors, eigenselect.export, hydra"),
+        ("selector/store/tracking.py", "import mlflow"),
         (SHIPPED, "import mlflow, onnxruntime"),
     ],
 )

@@ -18,12 +18,12 @@ import onnxruntime as ort
 import pytest
 from safetensors.numpy import load_file
 
-import compressors.table
-from compressors import EmbeddingTable, Payload, load
-from compressors.ops import NumpyOps, TorchOps
-from export import save, to_onnx
-from export.parity import OVERHEAD_BYTES
-from selector.measures import score
+import eigenselect.compressors.data.table
+from eigenselect.compressors import EmbeddingTable, Payload, load
+from eigenselect.compressors.payloads.ops import NumpyOps, TorchOps
+from eigenselect.export import save, to_onnx
+from eigenselect.export.verify.parity import OVERHEAD_BYTES
+from eigenselect.selector.measures import score
 from tests.cases import CASES, FAMILIES, ON_TABLES, TABLES, Case, compress, decode, gaussian, payload_of
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -219,7 +219,7 @@ def test_sums_asked_for_outside_a_compressor_do_not_depend_on_threads() -> None:
 def test_the_block_size_does_not_matter(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     payload = payload_of(case, "gaussian")
     table = EmbeddingTable(TABLES["gaussian"].vectors)
-    monkeypatch.setattr(compressors.table, "BLOCK_BYTES", 7 * 4 * table.d)
+    monkeypatch.setattr(eigenselect.compressors.data.table, "BLOCK_BYTES", 7 * 4 * table.d)
     assert len(list(table.spans())) == -(-table.n // 7)
     other = compress(case, table)
     if case.one_pass:
@@ -276,7 +276,7 @@ def test_memory_is_the_payload_and_a_few_blocks(name: str) -> None:
     "name", ["uniform-b4", "uniform-b2-stochastic", "uniform-b7", "kmeans-b4", "pca-k6-keep-uniform-b4"]
 )
 def test_memory_does_not_grow_with_the_rows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compressors.table, "BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr(eigenselect.compressors.data.table, "BLOCK_BYTES", 1 << 20)
     (case,) = (case for case in CASES if case.id == name)
     for dtype in (np.float32, np.float16):
         few, many = _blocks_held(case, 20_000, dtype), _blocks_held(case, 80_000, dtype)
@@ -292,4 +292,4 @@ def _blocks_held(case: Case, n: int, dtype: type[np.floating] = np.float32) -> f
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    return (peak - payload.nbytes) / compressors.table.BLOCK_BYTES
+    return (peak - payload.nbytes) / eigenselect.compressors.data.table.BLOCK_BYTES

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from compressors import load
-from selector.output import FILES
+from eigenselect.compressors import load
+from eigenselect.selector.store.output import FILES
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -112,7 +112,7 @@ def test_on_a_tracking_server(server, table, tmp_path):
         "tracking.register=small",
     ]
     run = subprocess.run(
-        [sys.executable, "-m", "selector", *settings],
+        [sys.executable, "-m", "eigenselect", *settings],
         env=environment(server),
         capture_output=True,
         text=True,

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from hydra.utils import instantiate
 
-import compressors
-from compressors import DCCL, PCA, Compressor, EmbeddingTable, ExactRows, Given, Uniform
-from export import save, to_onnx
+from eigenselect import compressors
+from eigenselect.compressors import DCCL, PCA, Compressor, EmbeddingTable, ExactRows, Given, Uniform
+from eigenselect.export import save, to_onnx
 
 ROOT = Path(__file__).resolve().parents[1]
 PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
@@ -51,7 +51,7 @@ def test_every_compressor_file_builds_a_method_and_names_all_its_settings(
     np.save("small.npy", np.ones((3, 2), np.float32))
     Path("small.txt").write_text("a\nb\nc\n")
     settings = yaml.safe_load(path.read_text())
-    method = getattr(compressors, settings["_target_"].removeprefix("compressors."))
+    method = getattr(compressors, settings["_target_"].removeprefix("eigenselect.compressors."))
     assert {*settings} - {"_target_"} == {*method.__dataclass_fields__}
     assert isinstance(instantiate(settings, _convert_="all", **REQUIRED.get(method, {})), Compressor)
 
@@ -66,7 +66,7 @@ def test_every_method_has_a_file() -> None:
     methods = [made for made in exported if isinstance(made, type) and issubclass(made, Compressor)]
     files = (ROOT / "conf" / "compressor").glob("*.yaml")
     targets = {yaml.safe_load(path.read_text())["_target_"] for path in files}
-    assert targets == {f"compressors.{method.__name__}" for method in methods if method is not Compressor}
+    assert targets == {f"eigenselect.compressors.{method.__name__}" for method in methods if method is not Compressor}
 
 
 def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from compressors import PCA, Blockwise, Compressor, EmbeddingTable, KMeans, Spectral, TrellisCode, Uniform
-from selector.measures import score
+from eigenselect.compressors import PCA, Blockwise, Compressor, EmbeddingTable, KMeans, Spectral, TrellisCode, Uniform
+from eigenselect.selector.measures import score
 
 WORDPIECE = Path(__file__).resolve().parents[2] / "shared/data/embeddings/minilm_l6_wordpiece_384d.fp16.safetensors"
 

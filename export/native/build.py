@@ -1,4 +1,4 @@
-"""Builds the native library: `python -m export.native.build [include=FOLDER] [cuda=1]`, which `make native` calls."""
+"""Builds the native library: `eigenselect native [include=FOLDER] [cuda=1]`, which `make native` calls."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from export.arguments import settings
-from export.native import LIBRARY
+from eigenselect.export.arguments import settings
+from eigenselect.export.native import LIBRARY
 
 SOURCES = Path(__file__).parent
 
@@ -103,7 +103,3 @@ def main(words: Sequence[str]) -> int:
         return 2
     print(LIBRARY)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from compressors import Compressor
-from selector import job as selection
-from selector.evidence.scores import Scores, read_scores
-from selector.evidence.statistics import SMALLEST
-from selector.evidence.tasks import Ids, Known, Task, Vectors, find, rows_of_words
-from selector.job import Job, plain
+from eigenselect.compressors import Compressor
+from eigenselect.selector.evidence.analysis.scores import Scores, read_scores
+from eigenselect.selector.evidence.analysis.statistics import SMALLEST
+from eigenselect.selector.evidence.tasks import Ids, Known, Task, Vectors, find, rows_of_words
+from eigenselect.selector.run import job as selection
+from eigenselect.selector.run.job import Job, plain
 
 SETTINGS = {"tasks", "include", "model", "seeds", "scores"}
 

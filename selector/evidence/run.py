@@ -10,14 +10,14 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from selector.evidence import report
-from selector.evidence.comparison import compare
-from selector.evidence.plan import Plan
-from selector.evidence.trials import Result, try_all
-from selector.job import profile
-from selector.output import staged
-from selector.sweep import check_failures
-from selector.tracking import ParentRun
+from eigenselect.selector.evidence.analysis import report
+from eigenselect.selector.evidence.analysis.comparison import compare
+from eigenselect.selector.evidence.plan import Plan
+from eigenselect.selector.evidence.trials import Result, try_all
+from eigenselect.selector.run.job import profile
+from eigenselect.selector.run.sweep import check_failures
+from eigenselect.selector.store.output import staged
+from eigenselect.selector.store.tracking import ParentRun
 
 
 def run(plan: Plan, console: Console, *, sweep: bool) -> dict[str, Any]:

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compressors import Payload
-from compressors.training import progress
-from selector.evidence.plan import Plan, Trial, Words
-from selector.evidence.tasks import Task, Vectors
-from selector.selection import Candidate
-from selector.sweep import Earlier, identify, measure, recall
-from selector.tracking import ParentRun
+from eigenselect.compressors import Payload
+from eigenselect.compressors.training import progress
+from eigenselect.selector.decision.selection import Candidate
+from eigenselect.selector.evidence.plan import Plan, Trial, Words
+from eigenselect.selector.evidence.tasks import Task, Vectors
+from eigenselect.selector.run.sweep import Earlier, identify, measure, recall
+from eigenselect.selector.store.tracking import ParentRun
 
 LOGGED_EVERY = 5.0
 """Seconds of training after which scores are logged: what a kill can cost, beside the trials begun."""

@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from compressors.payload import Payload
-from compressors.table import Floats, Rows, Table
-from selector.measures import confidence, kernel, overlap, reconstruction
-from selector.moments import Moments, moments
+from eigenselect.compressors.data.table import Floats, Rows, Table
+from eigenselect.compressors.payloads.base import Payload
+from eigenselect.selector.measures import confidence, kernel, overlap, reconstruction
+from eigenselect.selector.measures.moments import Moments, moments
 
 Measure = Callable[[Moments], float | None]
 

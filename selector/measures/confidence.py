@@ -14,7 +14,7 @@ import numpy.typing as npt
 import scipy.linalg
 from scipy.special import stdtrit
 
-from selector.moments import Moments
+from eigenselect.selector.measures.moments import Moments
 
 Doubles = npt.NDArray[np.float64]
 

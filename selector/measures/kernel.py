@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from selector.moments import Moments
+from eigenselect.selector.measures.moments import Moments
 
 Doubles = npt.NDArray[np.float64]
 

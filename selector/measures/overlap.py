@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from selector.moments import Moments
+from eigenselect.selector.measures.moments import Moments
 
 EOS_TOLERANCE = 1e-6
 """How far the EOS of an exported model's own output may be from that of its payload: sums in another order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from selector.moments import Moments
+from eigenselect.selector.measures.moments import Moments
 
 
 def reconstruction_error(m: Moments) -> float | None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from selector.sources.fields import BLANK, decode, is_number, shown
-from selector.sources.stream import BOM
+from eigenselect.selector.sources.fields import BLANK, decode, is_number, shown
+from eigenselect.selector.sources.stream import BOM
 
 Counts = npt.NDArray[np.float64] | dict[str, float]
 """As a file holds them: (lines,) float64 in row order, or by token."""

@@ -7,10 +7,10 @@ import struct
 import zlib
 from pathlib import Path
 
-from selector.sources import npy
-from selector.sources.fields import BLANK, delimiter_of, is_number
-from selector.sources.stream import BOM, GZIP_MAGIC
-from selector.sources.word2vec_text import HEADER
+from eigenselect.selector.sources import npy
+from eigenselect.selector.sources.fields import BLANK, delimiter_of, is_number
+from eigenselect.selector.sources.stream import BOM, GZIP_MAGIC
+from eigenselect.selector.sources.word2vec_text import HEADER
 
 HEAD_BYTES = 1 << 20
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from selector.sources.fields import BLANK, delimiter_of, is_number, shown
-from selector.sources.stream import Progress, open_stream
-from selector.sources.text import TextRows
+from eigenselect.selector.sources.fields import BLANK, delimiter_of, is_number, shown
+from eigenselect.selector.sources.stream import Progress, open_stream
+from eigenselect.selector.sources.text import TextRows
 
 
 def read(path: Path, progress: Progress | None = None) -> tuple[npt.NDArray[np.float32], list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compressors.table import Floats
+from eigenselect.compressors.data.table import Floats
 
 MAGIC = b"\x93NUMPY"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import export
-from compressors.table import Floats
+from eigenselect import export
+from eigenselect.compressors.data.table import Floats
 
 
 def read(path: Path, tensor: str | None = None) -> Floats:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from compressors.table import Floats
+from eigenselect.compressors.data.table import Floats
 
 ROWS_BYTES = 1 << 24
 """bfloat16 is widened this many bytes at a time."""

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from selector.sources.fields import BLANK, decode, delimiter_of, floats, is_number, parse, shown
-from selector.sources.stream import BOM, Stream
+from eigenselect.selector.sources.fields import BLANK, decode, delimiter_of, floats, is_number, parse, shown
+from eigenselect.selector.sources.stream import BOM, Stream
 
 
 class TextRows:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import parquet
 
-from compressors.table import Floats
-from selector.sources.fields import decode
-from selector.sources.stream import BOM
+from eigenselect.compressors.data.table import Floats
+from eigenselect.selector.sources.fields import decode
+from eigenselect.selector.sources.stream import BOM
 
 COLUMNS = ("token", "word", "index")
 NAMED = 5

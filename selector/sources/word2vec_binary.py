@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from selector.sources.fields import decode
-from selector.sources.stream import Progress, open_stream
-from selector.sources.word2vec_text import header
+from eigenselect.selector.sources.fields import decode
+from eigenselect.selector.sources.stream import Progress, open_stream
+from eigenselect.selector.sources.word2vec_text import header
 
 MAX_TOKEN_BYTES = 1 << 16
 """Longest token tried; where no space comes so soon, the rows are not where the header says."""

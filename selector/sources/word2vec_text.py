@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from selector.sources.fields import shown
-from selector.sources.stream import Progress, open_stream
-from selector.sources.text import TextRows
+from eigenselect.selector.sources.fields import shown
+from eigenselect.selector.sources.stream import Progress, open_stream
+from eigenselect.selector.sources.text import TextRows
 
 HEADER = re.compile(rb"(\d{1,9})[ \t]+(\d{1,9})[ \t]*\r?\n")
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import compressors.table
-from compressors import (
+import eigenselect.compressors.data.table
+from eigenselect.compressors import (
     PCA,
     Bands,
     Blockwise,
@@ -23,8 +23,8 @@ from compressors import (
     Spectral,
     Uniform,
 )
-from compressors.composed import Stacked
-from compressors.table import ProjectedTable, RowsTable, Table
+from eigenselect.compressors.data.table import ProjectedTable, RowsTable, Table
+from eigenselect.compressors.payloads.composed import Stacked
 from tests.cases import decode, gaussian
 from tests.decoding import Example, check_chunks, check_everywhere, check_stored
 
@@ -119,7 +119,7 @@ def test_a_table_of_rows_is_its_rows(rows: list[int], block: int) -> None:
     for source in (whole, ProjectedTable(whole, matrix)):
         view: Table = RowsTable(RowsTable(source, np.arange(40)[::-1]), 39 - np.array(rows))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(compressors.table, "BLOCK_BYTES", 4 * 6 * block)
+            patch.setattr(eigenselect.compressors.data.table, "BLOCK_BYTES", 4 * 6 * block)
             assert [span.stop - span.start for span in view.spans()][:1] == [min(block, len(rows))]
             found = np.concatenate(list(view.blocks()))
         np.testing.assert_allclose(found, source.read(slice(0, 40))[rows], rtol=1e-5, atol=1e-6)

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from compressors.bitpack import check_bits, pack, plane_bytes, plane_widths, row_bytes, split, unpack, unpack_table
+from eigenselect.compressors.payloads.bitpack import (
+    check_bits,
+    pack,
+    plane_bytes,
+    plane_widths,
+    row_bytes,
+    split,
+    unpack,
+    unpack_table,
+)
 
 
 @st.composite

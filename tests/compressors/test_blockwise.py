@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from compressors import Blockwise, EmbeddingTable
-from compressors.blockwise import NF4
-from selector.measures import score
+from eigenselect.compressors import Blockwise, EmbeddingTable
+from eigenselect.compressors.methods.blockwise import NF4
+from eigenselect.selector.measures import score
 from tests.cases import decode, gaussian
 
 WORDPIECE = (

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressors import ByteCodebook, EmbeddingTable
+from eigenselect.compressors import ByteCodebook, EmbeddingTable
 from tests.cases import decode, gaussian
 from tests.compressors.test_lloyd import squares
 

@@ -9,11 +9,11 @@ from threading import Lock
 import numpy as np
 import pytest
 
-from compressors import DCCL, EmbeddingTable, KMeans, ProductQuantization, ResidualQuantization
-from compressors.additive import choose, count_pairs, refit, train_residual
-from compressors.kinds import Coded
-from compressors.training import Deadline
-from selector.measures import score
+from eigenselect.compressors import DCCL, EmbeddingTable, KMeans, ProductQuantization, ResidualQuantization
+from eigenselect.compressors.codebooks.additive import choose, count_pairs, refit, train_residual
+from eigenselect.compressors.payloads.kinds import Coded
+from eigenselect.compressors.training import Deadline
+from eigenselect.selector.measures import score
 from tests.cases import decode, gaussian
 
 TABLE = EmbeddingTable(gaussian(500, 12))
@@ -105,7 +105,7 @@ def test_refit_is_the_least_squares_solution() -> None:
 
 @pytest.mark.parametrize("codewords", [4, 32])
 def test_pairs_by_hand(codewords: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compressors.additive.PAIRED", 7)
+    monkeypatch.setattr("eigenselect.compressors.codebooks.additive.PAIRED", 7)
     codes = np.random.default_rng(0).integers(0, codewords, (40, 3)).astype(np.uint8)
     total = np.zeros((3 * codewords, 3 * codewords))
     count_pairs(codes, codewords, total, Lock())
@@ -147,7 +147,7 @@ def test_the_published_training_gives_codes_with_refitted_codebooks(time_limit: 
 
 
 def test_the_grid_of_learning_rates_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    import compressors.dccl as dccl
+    import eigenselect.compressors.methods.dccl as dccl
 
     tried = []
     train = dccl.train
@@ -228,7 +228,7 @@ GLOVE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "embedd
 @pytest.mark.skipif(not GLOVE.exists(), reason=f"needs {GLOVE.name}")
 def test_dccl_on_glove_is_as_good_as_measured() -> None:
     """20,000 rows at ratio 31 reach EOS .562 with two rounds of refit and conditional modes."""
-    from selector.sources import read_table
+    from eigenselect.selector.sources import read_table
 
     table = EmbeddingTable(np.ascontiguousarray(read_table(GLOVE).vectors[:20_000]))
     payload = DCCL(bits=32 / 31, codewords=16).compress(table, np.random.default_rng(0))

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressors import Payload
-from compressors.bitpack import pack
-from compressors.composed import Projected, Repeated, Replaced, Scaled, Stacked, Sum, Unaligned
-from compressors.kinds import Dense, Packed, TensorTrain
+from eigenselect.compressors import Payload
+from eigenselect.compressors.payloads.bitpack import pack
+from eigenselect.compressors.payloads.composed import Projected, Repeated, Replaced, Scaled, Stacked, Sum, Unaligned
+from eigenselect.compressors.payloads.kinds import Dense, Packed, TensorTrain
 from tests.decoding import Example, check_chunks, check_everywhere, check_stored
 
 

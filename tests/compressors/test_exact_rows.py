@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressors import PCA, ByteCodebook, EmbeddingTable, ExactRows, Identity, KMeans, Spectral, Uniform
-from compressors.composed import Replaced
-from compressors.kinds import Dense
+from eigenselect.compressors import PCA, ByteCodebook, EmbeddingTable, ExactRows, Identity, KMeans, Spectral, Uniform
+from eigenselect.compressors.payloads.composed import Replaced
+from eigenselect.compressors.payloads.kinds import Dense
 from tests.cases import decode, gaussian
 
 TABLE = EmbeddingTable(gaussian(40, 6))

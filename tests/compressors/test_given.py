@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressors import (
+from eigenselect.compressors import (
     PCA,
     Blockwise,
     ByteCodebook,
@@ -21,11 +21,11 @@ from compressors import (
     Spectral,
     Uniform,
 )
-from compressors.composed import Unaligned
-from compressors.table import ProjectedTable
-from selector.candidates import expand, parameters
-from selector.digest import candidate_key, table_digest
-from selector.measures import score
+from eigenselect.compressors.data.table import ProjectedTable
+from eigenselect.compressors.payloads.composed import Unaligned
+from eigenselect.selector.measures import score
+from eigenselect.selector.pool.candidates import expand, parameters
+from eigenselect.selector.pool.digest import candidate_key, table_digest
 from tests.cases import decode, gaussian
 from tests.decoding import Example, check_chunks, check_everywhere, check_stored
 
@@ -145,15 +145,18 @@ def settings(folder: Path, **more: object) -> dict[str, object]:
     np.save(folder / "small.npy", READY.vectors)
     (folder / "small.txt").write_text("\n".join(READY.tokens or ()), encoding="utf-8")
     table = {
-        "_target_": "selector.sources.read_table",
+        "_target_": "eigenselect.selector.sources.read_table",
         "path": str(folder / "small.npy"),
         "tokens": str(folder / "small.txt"),
     }
-    return {"_target_": "compressors.Given", "label": "small", "table": table, **more}
+    return {"_target_": "eigenselect.compressors.Given", "label": "small", "table": table, **more}
 
 
 def test_a_pool_reads_the_table(tmp_path: Path) -> None:
-    then = [{"_target_": "compressors.Identity"}, {"_target_": "compressors.KMeans", "bits": [2, 4]}]
+    then = [
+        {"_target_": "eigenselect.compressors.Identity"},
+        {"_target_": "eigenselect.compressors.KMeans", "bits": [2, 4]},
+    ]
     made = expand({"ready": settings(tmp_path, then=then)})
     assert [each.name for each in made] == ["given-small", "given-small-kmeans-b2", "given-small-kmeans-b4"]
     np.testing.assert_array_equal(decode(compressed(made[0])), SMALL[:N])
@@ -161,7 +164,7 @@ def test_a_pool_reads_the_table(tmp_path: Path) -> None:
         expand(
             {
                 "ready": settings(tmp_path)
-                | {"table": {"_target_": "selector.sources.read_table", "path": "nowhere.npy"}}
+                | {"table": {"_target_": "eigenselect.selector.sources.read_table", "path": "nowhere.npy"}}
             }
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressors.histogram import BINS, Histogram
+from eigenselect.compressors.data.histogram import BINS, Histogram
 
 
 def of(values: np.ndarray) -> Histogram:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressors import EmbeddingTable, Identity
+from eigenselect.compressors import EmbeddingTable, Identity
 from tests.cases import TABLES, decode, gaussian
 
 

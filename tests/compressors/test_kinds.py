@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressors import Payload
-from compressors.bitpack import pack
-from compressors.composed import Sum, Unaligned
-from compressors.kinds import Coded, Dense, Packed, TensorTrain, Trellis
-from compressors.ops import NO_ROW, NumpyOps
+from eigenselect.compressors import Payload
+from eigenselect.compressors.payloads.bitpack import pack
+from eigenselect.compressors.payloads.composed import Sum, Unaligned
+from eigenselect.compressors.payloads.kinds import Coded, Dense, Packed, TensorTrain, Trellis
+from eigenselect.compressors.payloads.ops import NO_ROW, NumpyOps
 from tests.decoding import Example, check_chunks, check_everywhere, check_stored
 
 

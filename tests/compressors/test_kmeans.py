@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans as Reference
 
-from compressors import EmbeddingTable, KMeans
+from eigenselect.compressors import EmbeddingTable, KMeans
 from tests.cases import decode, gaussian
 
 

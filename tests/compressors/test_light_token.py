@@ -9,11 +9,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from compressors import EmbeddingTable, LightToken, light_token
-from compressors.binary_autoencoder import Stage, flip, loss, products, solve, start, train
-from compressors.composed import Projected, Sum
-from compressors.training import generator
-from selector.measures import score
+from eigenselect.compressors import EmbeddingTable, LightToken
+from eigenselect.compressors.methods import light_token
+from eigenselect.compressors.methods.light_token.autoencoder import Stage, flip, loss, products, solve, start, train
+from eigenselect.compressors.payloads.composed import Projected, Sum
+from eigenselect.compressors.training import generator
+from eigenselect.selector.measures import score
 from tests.cases import decode, gaussian
 
 WORDPIECE = (

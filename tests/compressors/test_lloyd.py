@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans as SklearnKMeans
 
-from compressors.lloyd import _spread, indicators, learn, nearest
+from eigenselect.compressors.codebooks.lloyd import _spread, indicators, learn, nearest
 
 
 def squares(points: np.ndarray, codebook: np.ndarray) -> np.ndarray:
@@ -17,7 +17,7 @@ def squares(points: np.ndarray, codebook: np.ndarray) -> np.ndarray:
 def test_nearest_is_nearest(v: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(v)
     points, codebook = (rng.standard_normal((m, v)).astype(np.float32) for m in (700, count))
-    monkeypatch.setattr("compressors.lloyd.CHUNK_BYTES", 4 * count * 300)
+    monkeypatch.setattr("eigenselect.compressors.codebooks.lloyd.CHUNK_BYTES", 4 * count * 300)
     distances = squares(points, codebook)
     chosen = distances[np.arange(len(points)), nearest(points, codebook)]
     np.testing.assert_allclose(chosen, distances.min(axis=1), rtol=1e-4, atol=1e-6)

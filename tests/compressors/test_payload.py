@@ -12,9 +12,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from compressors import PCA, EmbeddingTable, Identity, KMeans, Uniform, load
-from compressors.composed import Projected, Sum
-from compressors.kinds import Coded, Dense, Packed
+from eigenselect.compressors import PCA, EmbeddingTable, Identity, KMeans, Uniform, load
+from eigenselect.compressors.payloads.composed import Projected, Sum
+from eigenselect.compressors.payloads.kinds import Coded, Dense, Packed
 from tests.cases import decode, gaussian
 
 Arrays = dict[str, np.ndarray]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressors import PCA, EmbeddingTable, Identity, KMeans, Uniform
-from selector.measures import score
+from eigenselect.compressors import PCA, EmbeddingTable, Identity, KMeans, Uniform
+from eigenselect.selector.measures import score
 from tests.cases import decode, gaussian
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from compressors import ByteCodebook, EmbeddingTable, Identity, KMeans, Spectral, Uniform
-from selector.measures import score
+from eigenselect.compressors import ByteCodebook, EmbeddingTable, Identity, KMeans, Spectral, Uniform
+from eigenselect.selector.measures import score
 from tests.cases import decode, gaussian
 
 WORDPIECE = (

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import compressors.table
-from compressors import EmbeddingTable, Identity, Uniform
-from compressors.table import ProjectedTable, sample_rows
+import eigenselect.compressors.data.table
+from eigenselect.compressors import EmbeddingTable, Identity, Uniform
+from eigenselect.compressors.data.table import ProjectedTable, sample_rows
 from tests.cases import decode, gaussian
 
 
@@ -40,7 +40,7 @@ def test_names_the_first_entry_that_is_not_finite(
     vectors[29, 2], vectors[35, 0] = bad, bad
     with pytest.raises(ValueError, match=rf"^{bad} at row 29, column 2: every entry must be finite; drop or repair"):
         EmbeddingTable(vectors)
-    monkeypatch.setattr(compressors.table, "BLOCK_BYTES", 7 * 3 * 4)
+    monkeypatch.setattr(eigenselect.compressors.data.table, "BLOCK_BYTES", 7 * 3 * 4)
     with pytest.raises(ValueError, match=rf"^{bad} at row 29, column 2 \(token 't29'\): every entry"):
         EmbeddingTable(vectors, [f"t{i}" for i in range(40)])
 
@@ -56,10 +56,10 @@ def test_blocks_are_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = gaussian(100, 6)
     table = EmbeddingTable(vectors)
     assert list(table.spans()) == [slice(0, 100)]
-    monkeypatch.setattr(compressors.table, "BLOCK_BYTES", 30 * 6 * 4)
+    monkeypatch.setattr(eigenselect.compressors.data.table, "BLOCK_BYTES", 30 * 6 * 4)
     assert list(table.spans()) == [slice(0, 30), slice(30, 60), slice(60, 90), slice(90, 100)]
     np.testing.assert_array_equal(np.concatenate(list(table.blocks())), vectors)
-    monkeypatch.setattr(compressors.table, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(eigenselect.compressors.data.table, "BLOCK_BYTES", 1)
     assert len(list(table.spans())) == 100
 
 
@@ -67,7 +67,7 @@ def test_blocks_are_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_statistics(dtype: type[np.floating], monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = gaussian(100, 6).astype(dtype)
     vectors[70, 1] = -9
-    monkeypatch.setattr(compressors.table, "BLOCK_BYTES", 30 * 6 * 4)
+    monkeypatch.setattr(eigenselect.compressors.data.table, "BLOCK_BYTES", 30 * 6 * 4)
     table = EmbeddingTable(vectors)
     assert table.abs_max == 9
     wide = vectors.astype(np.float64)
@@ -105,7 +105,7 @@ def test_projected_table_is_the_product(dtype: type[np.floating], monkeypatch: p
     projected = ProjectedTable(source, matrix)
     assert (projected.n, projected.d) == (100, 2)
     product = source.vectors.astype(np.float64) @ matrix.astype(np.float64)
-    monkeypatch.setattr(compressors.table, "BLOCK_BYTES", 30 * 6 * 4)
+    monkeypatch.setattr(eigenselect.compressors.data.table, "BLOCK_BYTES", 30 * 6 * 4)
     whole = np.concatenate(list(projected.blocks()))
     assert whole.dtype == np.float32
     np.testing.assert_allclose(whole, product, rtol=1e-5, atol=1e-5)
@@ -116,7 +116,7 @@ def test_projected_table_is_the_product(dtype: type[np.floating], monkeypatch: p
 
 
 def test_a_sample_is_random_rows_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compressors.table, "BLOCK_BYTES", 7 * 4 * 2)
+    monkeypatch.setattr(eigenselect.compressors.data.table, "BLOCK_BYTES", 7 * 4 * 2)
     table = EmbeddingTable(np.stack([np.arange(50.0), np.zeros(50)], axis=1).astype(np.float16))
     first, again, other = (sample_rows(table, 20, np.random.default_rng(seed)) for seed in (0, 0, 1))
     assert first.dtype == np.float32 and first.shape == (20, 2)

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-import compressors.unfolding
-from compressors import TTSVD, EmbeddingTable
-from compressors.kinds import TensorTrain
-from compressors.tensor_train import digits
-from compressors.unfolding import Unfolding
-from selector.measures import score
+import eigenselect.compressors.methods.tensor_train.unfolding
+from eigenselect.compressors import TTSVD, EmbeddingTable
+from eigenselect.compressors.methods.tensor_train import digits
+from eigenselect.compressors.methods.tensor_train.unfolding import Unfolding
+from eigenselect.compressors.payloads.kinds import TensorTrain
+from eigenselect.selector.measures import score
 from tests.cases import decode, gaussian
 
 WORDPIECE = Path(__file__).resolve().parents[3] / "shared/data/embeddings/minilm_l6_wordpiece_384d.fp16.safetensors"
@@ -155,7 +155,7 @@ def test_nbytes_by_hand() -> None:
 @pytest.mark.parametrize("side", [2048, 1])
 @pytest.mark.parametrize("cores", [2, 3, 4])
 def test_full_rank_is_the_table(cores: int, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compressors.unfolding, "EXACT_SIDE", side)
+    monkeypatch.setattr(eigenselect.compressors.methods.tensor_train.unfolding, "EXACT_SIDE", side)
     modes = tensor(TABLE.vectors, cores).shape
     full = tuple(min(math.prod(modes[:i]), math.prod(modes[i:])) for i in range(cores + 1))
     monkeypatch.setattr(TTSVD, "bonds", lambda self, n, d: full)
@@ -251,7 +251,7 @@ def test_an_iterated_subspace_is_nearly_the_best(cores: int, rate: float, monkey
     table = EmbeddingTable(gaussian(3000, 40))
     method = TTSVD(rate, cores)
     exact = error_of(trained(method, table), table)
-    monkeypatch.setattr(compressors.unfolding, "EXACT_SIDE", 1)
+    monkeypatch.setattr(eigenselect.compressors.methods.tensor_train.unfolding, "EXACT_SIDE", 1)
     payloads = [trained(method, table, seed) for seed in (0, 0, 1)]
     for payload in payloads:
         assert abs(error_of(payload, table) / exact - 1) <= 0.03
@@ -266,7 +266,7 @@ def test_an_iterated_subspace_is_nearly_the_best(cores: int, rate: float, monkey
 @pytest.mark.parametrize("rate", [2, 8])
 @pytest.mark.parametrize("cores", [2, 3, 4])
 def test_sweeps_never_raise_the_error(cores: int, rate: float, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compressors.unfolding, "EXACT_SIDE", side)
+    monkeypatch.setattr(eigenselect.compressors.methods.tensor_train.unfolding, "EXACT_SIDE", side)
     errors = [error_of(trained(TTSVD(rate, cores, sweeps))) for sweeps in range(6)]
     assert all(more <= fewer * (1 + 1e-6) for fewer, more in itertools.pairwise(errors)), errors
 

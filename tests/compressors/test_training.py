@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from compressors import training
-from compressors.training import Deadline, check_time_limit, generator, one_thread, progress
+from eigenselect.compressors import training
+from eigenselect.compressors.training import Deadline, check_time_limit, generator, one_thread, progress
 
 
 class Terminal(io.StringIO):

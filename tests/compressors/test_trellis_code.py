@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from compressors import EmbeddingTable, KMeans, TrellisCode
-from compressors.viterbi import LANES, encode
+from eigenselect.compressors import EmbeddingTable, KMeans, TrellisCode
+from eigenselect.compressors.methods.trellis_code.viterbi import LANES, encode
 from tests.cases import decode
 
 

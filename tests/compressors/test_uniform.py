@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from compressors import EmbeddingTable, Payload, Uniform
-from compressors import uniform as module
-from compressors.uniform import clip_threshold
+from eigenselect.compressors import EmbeddingTable, Payload, Uniform
+from eigenselect.compressors.methods import uniform as module
+from eigenselect.compressors.methods.uniform import clip_threshold
 from tests.cases import decode, gaussian
 
 ALL_BITS = range(1, 9)

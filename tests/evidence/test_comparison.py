@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selector.evidence.comparison import compare
-from selector.evidence.statistics import STATISTICS, interval, samples
+from eigenselect.selector.evidence.analysis.comparison import compare
+from eigenselect.selector.evidence.analysis.statistics import STATISTICS, interval, samples
 
 TASKS = ("one", "two")
 

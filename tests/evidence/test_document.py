@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def writer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    monkeypatch.setattr("selector.evidence.statistics.RESAMPLES", 20)
+    monkeypatch.setattr("eigenselect.selector.evidence.analysis.statistics.RESAMPLES", 20)
     return importlib.import_module("evidence")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from selector.evidence.scores import read_scores
+from eigenselect.selector.evidence.analysis.scores import read_scores
 
 
 def write(tmp_path: Path, text: str | bytes) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from selector.evidence.statistics import (
+from eigenselect.selector.evidence.analysis.statistics import (
     STATISTICS,
     Interval,
     equal_bytes,

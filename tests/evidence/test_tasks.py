@@ -10,9 +10,8 @@ import pytest
 import torch
 from scipy import stats
 
-from selector.evidence import cnn, linear
-from selector.evidence.sentences import FOLDS, read_sentences
-from selector.evidence.tasks import Task, find, rows_of_words
+from eigenselect.selector.evidence.tasks import Task, cnn, find, linear, rows_of_words
+from eigenselect.selector.evidence.tasks.sentences import FOLDS, read_sentences
 
 GOOD, BAD, PLAIN = ("good", "great", "fine"), ("bad", "poor", "awful"), tuple(f"w{i}" for i in range(20))
 WORDS = (*GOOD, *BAD, *PLAIN)

@@ -15,9 +15,14 @@ import pytest
 from onnx import numpy_helper
 from scipy import stats
 
-from selector.evidence import transformer
-from selector.evidence.tasks import Task, find
-from selector.evidence.transformer import AnswerRetrieval, OwnSimilarity, Transformer, TransformerTask, sentence_ends
+from eigenselect.selector.evidence.tasks import Task, find, transformer
+from eigenselect.selector.evidence.tasks.transformer import (
+    AnswerRetrieval,
+    OwnSimilarity,
+    Transformer,
+    TransformerTask,
+    sentence_ends,
+)
 from tests.evidence.test_tasks import WORDS, write_sentences
 from tests.export.hosts import make_host, save_host
 

@@ -7,9 +7,9 @@ import threading
 import numpy as np
 import pytest
 
-from selector.evidence.plan import Words
-from selector.evidence.tasks import Task
-from selector.evidence.trials import Training, _ahead, _threads
+from eigenselect.selector.evidence.plan import Words
+from eigenselect.selector.evidence.tasks import Task
+from eigenselect.selector.evidence.trials import Training, _ahead, _threads
 
 
 def test_so_many_are_begun_ahead_and_their_order_stays():

@@ -1,11 +1,10 @@
-"""`python -m selector.validate` through its own `main`, on a small table and a real tracking store."""
+"""`eigenselect validate`, in this process, on a small table and a real tracking store."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import re
-import sys
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -17,20 +16,18 @@ from hydra.utils import instantiate
 from mlflow import MlflowClient
 from scipy import stats
 
-import compressors
-import selector.__main__
-import selector.validate
-from compressors import KMeans, Uniform
-from selector import job
-from selector.budget import Budget
-from selector.candidates import Room, expand
-from selector.evidence.linear import SentenceLinear
-from selector.evidence.plan import SETTINGS, Words
-from selector.evidence.statistics import SAME_SIZE
-from selector.evidence.wordsim import WordSimilarity
-from selector.job import plain
-from selector.measures import score
-from selector.sources import read_table
+from eigenselect import compressors
+from eigenselect.compressors import KMeans, Uniform
+from eigenselect.selector.evidence.analysis.statistics import SAME_SIZE
+from eigenselect.selector.evidence.plan import SETTINGS, Words
+from eigenselect.selector.evidence.tasks.linear import SentenceLinear
+from eigenselect.selector.evidence.tasks.wordsim import WordSimilarity
+from eigenselect.selector.measures import score
+from eigenselect.selector.pool.budget import Budget
+from eigenselect.selector.pool.candidates import Room, expand
+from eigenselect.selector.run import job
+from eigenselect.selector.run.job import plain
+from eigenselect.selector.sources import read_table
 from tests.evidence.test_tasks import WORDS, write_sentences
 from tests.export.hosts import make_host, save_host
 from tests.running import command as run_command
@@ -54,7 +51,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selector.evidence.statistics.RESAMPLES", 20)
+    monkeypatch.setattr("eigenselect.selector.evidence.analysis.statistics.RESAMPLES", 20)
 
 
 @pytest.fixture
@@ -93,7 +90,7 @@ def table(tmp_path: Path) -> list[str]:
     return [f"table.path={tmp_path / 't.npy'}", f"table.tokens={tmp_path / 't.txt'}", *POOL]
 
 
-command = partial(run_command, main=selector.validate.main)
+command = partial(run_command, "validate")
 
 
 def tried(*more: str, seeds: str = "[0,1]", include: str = "[linear_A,wordsim_P]") -> list[str]:
@@ -196,7 +193,7 @@ def test_runs_hold_the_scores(client, table, name, tmp_path):
 
 
 def test_a_finished_sweep_is_taken_up_and_results_are_reused(client, table, name, tmp_path, counted):
-    assert command(*table, "out=s", main=selector.__main__.main) == 0
+    assert run_command(*table, "out=s") == 0
     before = {run.info.run_id for run in runs(client, name, "candidate")}
     counted.clear()
     assert command(*table, *tried(seeds="[0]")) == 0
@@ -239,9 +236,7 @@ def test_a_stopped_run_goes_on(client, table, name, tmp_path, counted, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(WordSimilarity, "score", stopped)
-        with pytest.raises(SystemExit, match="stopped"), pytest.MonkeyPatch.context() as argv:
-            argv.setattr(sys, "argv", ["selector", *table, *tried(seeds="[0]")])
-            selector.validate.main()
+        assert command(*table, *tried(seeds="[0]")) == 130
     assert not (tmp_path / "o").exists() and counted["wordsim_P"] == 4
     assert command(*table, *tried(seeds="[0]")) == 0
     count = len(evidence(tmp_path)["results"])
@@ -249,7 +244,7 @@ def test_a_stopped_run_goes_on(client, table, name, tmp_path, counted, monkeypat
 
 
 def test_scores_of_ones_own(client, table, name, tmp_path, counted):
-    assert command(*table, "out=s", main=selector.__main__.main) == 0
+    assert run_command(*table, "out=s") == 0
     names = sorted(run.info.run_name for run in runs(client, name, "candidate"))
     counted.clear()
     (tmp_path / "mine.csv").write_text("candidate,score\n" + "".join(f"{n},{i % 5}\n" for i, n in enumerate(names)))
@@ -296,7 +291,7 @@ def test_the_page_stands_alone(client, table, tmp_path):
 
 
 def test_other_files_of_the_folder_stay(client, table, tmp_path):
-    assert command(*table, "out=o", main=selector.__main__.main) == 0
+    assert command(*table, "out=o") == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()}
     assert command(*table, *tried(seeds="[0]")) == 0
     after = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()}
@@ -408,7 +403,7 @@ def test_rows_are_read_in_steps(monkeypatch):
     table = compressors.EmbeddingTable(rng.standard_normal((50, 6)).astype(np.float32))
     payload = compressors.Spectral().compress(table, rng)
     rows = np.array([3, 49, 0, 7, 7])
-    monkeypatch.setattr("compressors.payload.READ_BYTES", 8 * payload.width)
+    monkeypatch.setattr("eigenselect.compressors.payloads.base.READ_BYTES", 8 * payload.width)
     assert np.array_equal(payload.read(rows), payload.read(slice(0, 50))[rows])
 
 
@@ -420,15 +415,15 @@ def test_unknown_words_are_zero(table, tmp_path):
 
 
 def test_nothing_on_the_way_to_a_choice_knows_of_evidence():
-    root = Path(selector.__file__).parent
-    mine = [root / "validate.py", *(root / "evidence").glob("*.py")]
-    users = [path for path in root.parent.glob("[ces]*or*/**/*.py") if "selector.evidence" in path.read_text()]
+    root = ROOT / "selector"
+    mine = [root / "commands" / "validate.py", *(root / "evidence").rglob("*.py")]
+    users = [path for path in ROOT.glob("[ces]*or*/**/*.py") if "eigenselect.selector.evidence" in path.read_text()]
     assert {*users} <= {*mine} and len(users) > 5
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_experiment_composes(path: Path) -> None:
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("eigenselect.conf", version_base="1.3"):
         settings = compose("validate", [f"+experiment={path.stem}", "table.path=t", "out=o", "validate.tasks=f"])
     assert {*settings.validate} == SETTINGS and {*settings} == job.SETTINGS | {"validate"}
     assert Budget.parse(settings.budget).nbytes(1_000, 300) >= 4 * 1_000 * 300, "the float32 table is a candidate too"

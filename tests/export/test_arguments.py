@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from export.arguments import settings
+from eigenselect.export.arguments import settings
 
 
 def test_words_by_key() -> None:

@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export import Encoder, embedding_table
+from eigenselect.export import Encoder, embedding_table
 from tests.export.hosts import FORMS, entries, make_host, save_host
 
 MINILM = Path(__file__).resolve().parents[3] / "shared/data/onnx/all-MiniLM-L6-v2.int8weights.onnx"

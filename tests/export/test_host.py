@@ -14,15 +14,17 @@ import onnxruntime as ort
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from compressors import PCA, EmbeddingTable, Identity, KMeans, Payload, Uniform
-from compressors.kinds import Dense
-from export import HostReport, VerificationError, model, proof, rewrite, rewrite_host
-from export.graph import TARGETS, Target
-from export.parity import OVERHEAD_BYTES
-from export.scopes import Model, tensors
-from export.stored import array
-from export.tables import rows_by_input
-from export.trial import made_inputs
+from eigenselect.compressors import PCA, EmbeddingTable, Identity, KMeans, Payload, Uniform
+from eigenselect.compressors.payloads.kinds import Dense
+from eigenselect.export import HostReport, VerificationError, rewrite_host
+from eigenselect.export.host import proof, rewrite
+from eigenselect.export.models.scopes import Model, tensors
+from eigenselect.export.models.sessions import made_inputs
+from eigenselect.export.models.stored import array
+from eigenselect.export.models.tables import rows_by_input
+from eigenselect.export.operators import model
+from eigenselect.export.operators.builder import TARGETS, Target
+from eigenselect.export.verify.parity import OVERHEAD_BYTES
 from tests.cases import CASES, Case, decode, gaussian, payload_of
 from tests.export.hosts import FORMS, entries, make_host, save_host, stored
 
@@ -295,7 +297,7 @@ def test_a_tensor_that_started_on_a_page_still_does(tmp_path: Path) -> None:
 
 
 def test_a_model_that_would_not_fit_one_file_gets_a_data_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("export.external.EMBEDDED_BYTES", 3000)
+    monkeypatch.setattr("eigenselect.export.models.external.EMBEDDED_BYTES", 3000)
     rewrite_host(save_host(make_host(TABLE), tmp_path / "host.onnx"), uniform(), tmp_path / "new.onnx")
     assert (tmp_path / "new.onnx.data").stat().st_size > 1500
     check_rows(tmp_path / "new.onnx", uniform(), feeds())

@@ -10,9 +10,11 @@ import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
-from compressors import Identity, Payload, Uniform
-from export import OnnxExport, handover, model, save, to_onnx, verify
-from export.functions import DOMAIN, dequantize_gather
+from eigenselect.compressors import Identity, Payload, Uniform
+from eigenselect.export import OnnxExport, save, to_onnx, verify
+from eigenselect.export import onnx_export as handover
+from eigenselect.export.operators import model
+from eigenselect.export.operators.functions import DOMAIN, dequantize_gather
 from tests.cases import CASES, Case, decode, payload_of
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

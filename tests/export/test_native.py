@@ -14,12 +14,12 @@ import onnxruntime as ort
 import pytest
 from onnx import helper, numpy_helper
 
-from compressors import DCCL, TTSVD, LightToken, ResidualQuantization
-from compressors.bitpack import pack, planar, plane_widths, split
-from export import native, to_onnx
-from export.functions import DOMAIN
-from export.graph import Target
-from export.native import build
+from eigenselect.compressors import DCCL, TTSVD, LightToken, ResidualQuantization
+from eigenselect.compressors.payloads.bitpack import pack, planar, plane_widths, split
+from eigenselect.export import native, to_onnx
+from eigenselect.export.native import build
+from eigenselect.export.operators.builder import Target
+from eigenselect.export.operators.functions import DOMAIN
 from tests.cases import CASES, Case, payload_of
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,10 +10,11 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compressors import EmbeddingTable, Payload
-from compressors.kinds import Packed
-from compressors.ops import NumpyOps, TorchOps
-from export import OnnxDecoder, VerificationError, parity, save, to_onnx, verify
+from eigenselect.compressors import EmbeddingTable, Payload
+from eigenselect.compressors.payloads.kinds import Packed
+from eigenselect.compressors.payloads.ops import NumpyOps, TorchOps
+from eigenselect.export import OnnxDecoder, VerificationError, save, to_onnx, verify
+from eigenselect.export.verify import parity
 from tests.cases import CASES, Case, compress, decode, gaussian, payload_of
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

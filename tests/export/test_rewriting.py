@@ -14,9 +14,9 @@ import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
-from compressors import EmbeddingTable, KMeans, Payload, Uniform
-from export import embedding_table, rewrite_host
-from export.__main__ import main
+from eigenselect.compressors import EmbeddingTable, KMeans, Payload, Uniform
+from eigenselect.export import embedding_table, rewrite_host
+from eigenselect.export.command import main
 from tests.cases import decode, gaussian
 from tests.export.hosts import make_host, save_host
 
@@ -46,7 +46,9 @@ def words(tmp_path: Path) -> list[str]:
 
 
 def test_the_command_in_a_process_of_its_own(words: list[str], tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "export", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "eigenselect", "export", *words], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0] == str(tmp_path / "new.onnx")
     assert "verified: the outputs are those of the host with the decoded float table put in" in done.stdout
@@ -101,7 +103,7 @@ def test_a_hand_over_that_is_none_is_refused(
 def test_a_payload_of_a_newer_program_is_refused(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("compressors.payload.FORMAT_VERSION", 2)
+    monkeypatch.setattr("eigenselect.compressors.payloads.base.FORMAT_VERSION", 2)
     compress(TABLE).save(tmp_path / "payload.safetensors")
     assert main(words) == 2
     assert "payload format 2, this program reads 1: upgrade eigenselect" in capsys.readouterr().err
@@ -110,9 +112,9 @@ def test_a_payload_of_a_newer_program_is_refused(
 def test_exit_codes_of_a_failed_verification_and_of_a_bug(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("export.proof.RELATIVE_ERROR", -1)
+    monkeypatch.setattr("eigenselect.export.host.proof.RELATIVE_ERROR", -1)
     assert main(words) == 1 and "table_error is 0.0, allowed is -1: not written" in capsys.readouterr().err
-    monkeypatch.setattr("export.host.Host.open", lambda path: 1 / 0)
+    monkeypatch.setattr("eigenselect.export.host.host.Host.open", lambda path: 1 / 0)
     assert main(words) == 1 and "ZeroDivisionError" in capsys.readouterr().err
 
 
@@ -122,7 +124,7 @@ def test_exit_codes_of_a_failed_verification_and_of_a_bug(
 @pytest.fixture
 def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is measured in a process each; other tests start them."""
-    monkeypatch.setattr("export.proof.session_bytes", lambda path: 0)
+    monkeypatch.setattr("eigenselect.export.host.proof.session_bytes", lambda path: 0)
 
 
 def exported(model: object, path: Path) -> Path:
@@ -235,7 +237,7 @@ def test_minilm_with_integer_weights(tmp_path: Path) -> None:
 @pytest.mark.data
 def test_the_float_table_of_minilm_is_that_of_the_integer_model(tmp_path: Path) -> None:
     """Made of the float16 file, put into the model that holds it in int8: the recorded error is found again."""
-    from selector.sources import read_table
+    from eigenselect.selector.sources import read_table
 
     source = DATA / "embeddings" / "minilm_l6_wordpiece_384d.fp16.safetensors"
     if not (source.exists() and MINILM.exists()):

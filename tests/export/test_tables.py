@@ -9,10 +9,10 @@ import onnx
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from export import embedding_table
-from export.scopes import Model
-from export.stored import array
-from export.tables import HostTable, find_tables, graph_input
+from eigenselect.export import embedding_table
+from eigenselect.export.models.scopes import Model
+from eigenselect.export.models.stored import array
+from eigenselect.export.models.tables import HostTable, find_tables, graph_input
 from tests.cases import gaussian
 from tests.export.hosts import FORMS, entries, make_host, save_host, stored
 

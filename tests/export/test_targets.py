@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from compressors import EmbeddingTable, Uniform
-from compressors.bitpack import pack, planar, unpack
-from compressors.ops import NumpyOps
-from compressors.payload import Payload
-from compressors.scalar import levels
-from export import to_onnx
-from export.functions import DOMAIN, dequantize_gather, dequantize_gather_linear
-from export.graph import TARGETS, OnnxOps, Target, linear
+from eigenselect.compressors import EmbeddingTable, Uniform
+from eigenselect.compressors.codebooks.scalar import levels
+from eigenselect.compressors.payloads.base import Payload
+from eigenselect.compressors.payloads.bitpack import pack, planar, unpack
+from eigenselect.compressors.payloads.ops import NumpyOps
+from eigenselect.export import to_onnx
+from eigenselect.export.operators.builder import TARGETS, OnnxOps, Target, linear
+from eigenselect.export.operators.functions import DOMAIN, dequantize_gather, dequantize_gather_linear
 from tests.cases import CASES, Case, compress, gaussian, payload_of
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -218,11 +218,11 @@ def test_planar_bytes_hold_the_same_codes(width: int, d: int, n: int, seed: int)
 
 
 def test_planar_goes_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    import compressors.bitpack
+    import eigenselect.compressors.payloads.bitpack
 
     packed = np.random.default_rng(0).integers(0, 256, (50, 7), dtype=np.uint8)
     whole = planar(packed, 2, 26)
-    monkeypatch.setattr(compressors.bitpack, "PLANAR_BYTES", 100)
+    monkeypatch.setattr(eigenselect.compressors.payloads.bitpack, "PLANAR_BYTES", 100)
     np.testing.assert_array_equal(planar(packed, 2, 26), whole)
 
 

@@ -16,8 +16,9 @@ import pytest
 import torch
 from torch import nn
 
-from compressors import Payload
-from export import CompressedEmbedding, torch_module
+from eigenselect.compressors import Payload
+from eigenselect.export import CompressedEmbedding
+from eigenselect.export.torch import module as torch_module
 from tests.cases import CASES, Case, decode, payload_of
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -305,7 +306,7 @@ def triton_device() -> str:
 @pytest.mark.parametrize("dim", [1, 13, 300, 1500])
 def test_the_kernel_is_the_lookup(dim: int, v: int, dtype: torch.dtype) -> None:
     device = triton_device()
-    from export.triton_kernel import dequantize_gather
+    from eigenselect.export.torch.triton_kernel import dequantize_gather
 
     torch.manual_seed(0)
     packed = torch.randint(0, 256, (50, -(-dim // v)), dtype=torch.uint8, device=device)

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 from torch.onnx._internal.exporter import _onnx_program
 
-from export import CompressedEmbedding, replace_embeddings, torch_onnx, torch_to_onnx
-from export.functions import DOMAIN
+from eigenselect.export import CompressedEmbedding, replace_embeddings, torch_to_onnx
+from eigenselect.export.operators.functions import DOMAIN
+from eigenselect.export.torch import onnx as torch_onnx
 from tests.cases import CASES, payload_of
 from tests.export.test_torch_replace import WORDS, Transformer
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from compressors import PCA, EmbeddingTable, Payload, Uniform
-from compressors.ops import NumpyOps
-from export import CompressedEmbedding, replace_embeddings
+from eigenselect.compressors import PCA, EmbeddingTable, Payload, Uniform
+from eigenselect.compressors.payloads.ops import NumpyOps
+from eigenselect.export import CompressedEmbedding, replace_embeddings
 
 WORDS, PLACES, WIDTH = 100, 32, 16
 

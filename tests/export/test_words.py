@@ -10,8 +10,9 @@ import onnxruntime as ort
 import pytest
 from onnx import helper
 
-from export import OnnxExport, VerificationError, save, to_onnx, verify_words, words
-from export.words import check_vocabulary, to_words, write_words
+from eigenselect.export import OnnxExport, VerificationError, save, to_onnx, verify_words
+from eigenselect.export.tokens import string_input as words
+from eigenselect.export.tokens.string_input import check_vocabulary, to_words, write_words
 from tests.cases import CASES, Case, decode, payload_of
 
 ODD = ["", " ", "\t", "a\0b", "\r", "x\n", "é", "e\u0301", "日本語", "😀", "\u200b", "zeros", "error", "-1", "[UNK]"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selector.budget import Budget
+from eigenselect.selector.pool.budget import Budget
 
 N, D = 400_000, 300
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from compressors import (
+from eigenselect.compressors import (
     PCA,
     TTSVD,
     EmbeddingTable,
@@ -19,14 +19,14 @@ from compressors import (
     Spectral,
     Uniform,
 )
-from selector.candidates import Room, _alternatives, exact_rows, expand, parameters, rebuilt
+from eigenselect.selector.pool.candidates import Room, _alternatives, exact_rows, expand, parameters, rebuilt
 from tests.cases import CASES
 
-UNIFORM = {"_target_": "compressors.Uniform"}
-KMEANS = {"_target_": "compressors.KMeans"}
-IDENTITY = {"_target_": "compressors.Identity"}
-EXACT = {"_target_": "compressors.ExactRows"}
-PRINCIPAL = {"_target_": "compressors.PCA"}
+UNIFORM = {"_target_": "eigenselect.compressors.Uniform"}
+KMEANS = {"_target_": "eigenselect.compressors.KMeans"}
+IDENTITY = {"_target_": "eigenselect.compressors.Identity"}
+EXACT = {"_target_": "eigenselect.compressors.ExactRows"}
+PRINCIPAL = {"_target_": "eigenselect.compressors.PCA"}
 
 
 def test_an_entry_without_lists_is_one_candidate():
@@ -67,7 +67,9 @@ def test_values_that_are_lists_nest_and_hold_alternatives_of_their_own():
 
 def test_lists_multiply_out_at_any_depth():
     inner = [{**PRINCIPAL, "rate": [2, 3], "keep_dimension": True, "then": {**UNIFORM, "bits": [1, 2]}}, IDENTITY]
-    made = expand({"a": [{**EXACT, "rows": [[0]], "then": {"_target_": "compressors.Spectral", "then": inner}}]})
+    made = expand(
+        {"a": [{**EXACT, "rows": [[0]], "then": {"_target_": "eigenselect.compressors.Spectral", "then": inner}}]}
+    )
     thens = [PCA(rate=r, keep_dimension=True, then=Uniform(b)) for r in (2, 3) for b in (1, 2)]
     assert made == [ExactRows((0,), Spectral(then=then)) for then in [*thens, Identity()]]
 
@@ -109,8 +111,8 @@ def test_the_second_of_two_entries_is_named():
         (EXACT, r"missing 1 required positional argument: 'rows'"),
         ({**EXACT, "rows": [0, 1]}, r"ExactRows rows = 0: must be a list of at least one id, in a pool \[\[0, 1\]\]"),
         (PRINCIPAL, r"PCA with dim = None and rate = None: give exactly one of them"),
-        ({"_target_": "compressors.Unifrom", "bits": 4}, r"[\s\S]*compressors\.Unifrom"),
-        ("compressors.Uniform", r"Cannot instantiate config of type str"),
+        ({"_target_": "eigenselect.compressors.Unifrom", "bits": 4}, r"[\s\S]*compressors\.Unifrom"),
+        ("eigenselect.compressors.Uniform", r"Cannot instantiate config of type str"),
     ],
 )
 def test_an_entry_that_cannot_be_built_is_named_with_the_reason(settings, message):
@@ -178,7 +180,7 @@ def test_tokens_of_a_table_without_tokens():
 
 
 ROOM = Room(n=1000, d=20, budget=10_000)
-PRODUCT = {"_target_": "compressors.ProductQuantization", "codewords": 16}
+PRODUCT = {"_target_": "eigenselect.compressors.ProductQuantization", "codewords": 16}
 
 
 def test_fit_is_the_largest_number_that_fits():
@@ -198,7 +200,7 @@ def test_fit_is_one_where_nothing_fits():
 
 
 def test_budget_is_the_rate_that_it_amounts_to():
-    train = {"_target_": "compressors.TTSVD", "rate": "budget"}
+    train = {"_target_": "eigenselect.compressors.TTSVD", "rate": "budget"}
     (made,) = expand({"a": train}, ROOM)
     assert made == TTSVD(8.0)
     (made,) = expand({"a": train}, Room(1000, 20, 9_999))

@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,16 @@ import onnx
 import pytest
 from scipy.linalg import orth
 
-from compressors import EmbeddingTable, KMeans, Uniform, load
-from export import parity, to_onnx
-from selector import __main__, check, drift
-from selector.check import Examination, command
-from selector.output import MANIFEST, write_manifest
-from selector.sources import read_table
+from eigenselect.compressors import EmbeddingTable, KMeans, Uniform, load
+from eigenselect.export import to_onnx
+from eigenselect.export.verify import parity
+from eigenselect.selector.checking import drift
+from eigenselect.selector.checking import examination as check
+from eigenselect.selector.checking.examination import Examination
+from eigenselect.selector.checking.examination import main as command
+from eigenselect.selector.sources import read_table
+from eigenselect.selector.store.output import MANIFEST, write_manifest
+from tests.running import command as eigenselect
 
 N, D = 400, 8
 TOKENS = [f"token{i}" for i in range(N)]
@@ -50,10 +53,7 @@ def handed_over(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
         patch.delenv("MLFLOW_RUN_ID", raising=False)
         patch.chdir(root)
-        patch.setattr(sys, "argv", ["selector", *settings, *pool, "candidates.bits=[1,2]"])
-        with pytest.raises(SystemExit) as stop:
-            __main__.main()
-    assert stop.value.code == 0
+        assert eigenselect(*settings, *pool, "candidates.bits=[1,2]") == 0
     return root
 
 
@@ -396,7 +396,7 @@ def test_a_refusal_is_told_in_json_too(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize("words", [[], ["--help"]])
 def test_the_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert command(words) == 2
-    assert "python -m selector.check DIR" in capsys.readouterr().err
+    assert "eigenselect check DIR" in capsys.readouterr().err
 
 
 def test_json_that_cannot_be_written(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -555,7 +555,7 @@ def test_the_comparison_holds_a_block_at_a_time(monkeypatch: pytest.MonkeyPatch)
         return drift.drift(newer, drift.pair(N, TOKENS, newer), decode, chosen, aligned=True, seed=0)
 
     at_once = once()
-    monkeypatch.setattr("compressors.table.BLOCK_BYTES", 4 * D * 64)
+    monkeypatch.setattr("eigenselect.compressors.data.table.BLOCK_BYTES", 4 * D * 64)
     asked.clear()
     by_blocks = once()
     assert max(asked) == 64 and sum(asked) >= 300

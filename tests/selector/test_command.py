@@ -13,17 +13,17 @@ import onnxruntime as ort
 import pytest
 from mlflow import MlflowClient
 
-import compressors
-import selector.pipeline
-from compressors import PCA, KMeans, Uniform, load
-from compressors.ops import NumpyOps
-from export import VerificationError
-from selector.__main__ import main, overrides
-from selector.check import Examination
-from selector.digest import table_digest
-from selector.measures import Measures, higher_is_better, score
-from selector.output import FILES, MANIFEST, write_manifest
-from selector.sources import read_table
+import eigenselect.selector.run.pipeline
+from eigenselect import compressors
+from eigenselect.compressors import PCA, KMeans, Uniform, load
+from eigenselect.compressors.payloads.ops import NumpyOps
+from eigenselect.export import VerificationError
+from eigenselect.selector.checking.examination import Examination
+from eigenselect.selector.commands.select import main, overrides
+from eigenselect.selector.measures import Measures, higher_is_better, score
+from eigenselect.selector.pool.digest import table_digest
+from eigenselect.selector.sources import read_table
+from eigenselect.selector.store.output import FILES, MANIFEST, write_manifest
 from tests.running import command
 
 N, D = 500, 12
@@ -217,7 +217,7 @@ BAD_INPUT = {
     "words without tokens": (["export.words=true", "table.tokens=null"], "export.words=true needs the tokens"),
     "words of an unknown token": (["export.words=true", 'export.oov="[UNK]"'], "export.oov = '[UNK]' is neither"),
     "words of a token without quotes": (["export.words=true", "export.oov=[UNK]"], "must be error, zeros or a token"),
-    "policy without words": (["export.oov=zeros"], "add export.words=true"),
+    "policy without words": (["export.oov=zeros"], "add eigenselect.export.tokens.string_input=true"),
     "seed": (["seed=-1"], "seed = -1"),
     "share": (["allowed_failures=2"], "allowed_failures = 2"),
     "missing table": (["table.path=nowhere.npy"], "nowhere.npy"),
@@ -303,10 +303,10 @@ def test_failed_verification_hands_nothing_over(fault, client, table, name, tmp_
         def refuse(*arguments):
             raise VerificationError("relative_error is 0.5, allowed is 1e-06")
 
-        monkeypatch.setattr("export.handover.verify", refuse)
+        monkeypatch.setattr("eigenselect.export.onnx_export.verify", refuse)
     else:
         monkeypatch.setattr(
-            selector.pipeline.OnnxDecoder,
+            eigenselect.selector.run.pipeline.OnnxDecoder,
             "read",
             lambda self, rows: np.ones((rows.stop - rows.start, D), np.float32),
         )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressors import EmbeddingTable, Uniform
-from compressors import table as table_module
-from selector import moments as moments_module
-from selector.measures import Measures, confidence, overlap
-from selector.measures.confidence import half_width, influences, replicates, standard_error
-from selector.moments import moments
+from eigenselect.compressors import EmbeddingTable, Uniform
+from eigenselect.compressors.data import table as table_module
+from eigenselect.selector.measures import Measures, confidence, overlap
+from eigenselect.selector.measures import moments as moments_module
+from eigenselect.selector.measures.confidence import half_width, influences, replicates, standard_error
+from eigenselect.selector.measures.moments import moments
 
 EXPONENTS = [0, 0.5, 1, 2, 3]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import compressors.table
-from compressors import EmbeddingTable
-from selector import digest as module
-from selector.digest import candidate_key, code_digest, table_digest
+import eigenselect.compressors.data.table
+from eigenselect.compressors import EmbeddingTable
+from eigenselect.selector.pool import digest as module
+from eigenselect.selector.pool.digest import candidate_key, code_digest, table_digest
 
 
 def rows(dtype=np.float32):
@@ -28,7 +28,7 @@ def test_the_same_contents_have_the_same_digest(tmp_path, monkeypatch):
     assert table_digest(EmbeddingTable(mapped, tuple(tokens))) == known
     assert table_digest(EmbeddingTable(np.asfortranarray(rows()), tokens)) == known
     assert table_digest(EmbeddingTable(np.repeat(rows(), 2, axis=1)[:, ::2], tokens)) == known
-    monkeypatch.setattr(compressors.table, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(eigenselect.compressors.data.table, "BLOCK_BYTES", 1)
     assert table_digest(EmbeddingTable(rows(), tokens)) == known
 
 
@@ -63,7 +63,7 @@ def test_the_digest_is_of_what_the_table_is_and_not_of_where_it_was():
 
 
 def test_the_code_digest_is_the_same_in_another_process():
-    program = "from selector.digest import code_digest; print(code_digest())"
+    program = "from eigenselect.selector.pool.digest import code_digest; print(code_digest())"
     root = Path(module.__file__).parents[1]
     other = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert other.stdout.strip() == code_digest()

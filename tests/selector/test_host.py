@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 from mlflow import MlflowClient
 
-from compressors import load
+from eigenselect.compressors import load
 from tests.cases import gaussian
 from tests.export.hosts import make_host, save_host
 from tests.export.test_host import tied
@@ -99,7 +99,7 @@ def test_what_cannot_be_done_is_refused_before_the_sweep(client, host, name, tmp
 
 
 def test_a_host_that_fails_verification_hands_nothing_over(client, host, name, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("export.proof.ROUNDED_ERROR", {onnx.TensorProto.FLOAT: -1})
+    monkeypatch.setattr("eigenselect.export.host.proof.ROUNDED_ERROR", {onnx.TensorProto.FLOAT: -1})
     assert command(*POOL, f"table.path={host}") == 1
     assert "host.onnx: relative_error is 0.0, allowed is -1: not written" in capsys.readouterr().err
     assert not (tmp_path / "o").exists() and runs(client, name, "selection")[0].info.status == "FAILED"

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from compressors import EmbeddingTable
-from compressors.table import ProjectedTable
-from selector.measures import _Array
-from selector.sources import FORMATS, read_table
-from selector.sources.counts import counts_of_rows, read_counts
+from eigenselect.compressors import EmbeddingTable
+from eigenselect.compressors.data.table import ProjectedTable
+from eigenselect.selector.measures import _Array
+from eigenselect.selector.sources import FORMATS, read_table
+from eigenselect.selector.sources.counts import counts_of_rows, read_counts
 from tests.selector.test_sources import NAMES, STREAMED, refused, small, write
 
 # Keep

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from compressors import PCA, EmbeddingTable, Identity, KMeans, Uniform
-from selector import moments as moments_module
-from selector.measures import DELTAS, MEASURES, Measures, score
-from selector.moments import moments
+from eigenselect.compressors import PCA, EmbeddingTable, Identity, KMeans, Uniform
+from eigenselect.selector.measures import DELTAS, MEASURES, Measures, score
+from eigenselect.selector.measures import moments as moments_module
+from eigenselect.selector.measures.moments import moments
 from tests.selector import oracle
 
 WEIGHTED = ["weighted_eos_p1", "weighted_eos_p2"]

@@ -7,11 +7,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
-import compressors.table
-from compressors import PCA, EmbeddingTable, Identity, Uniform
-from selector import moments as module
-from selector.measures import MEASURES, overlap, score
-from selector.moments import table_rank
+import eigenselect.compressors.data.table
+from eigenselect.compressors import PCA, EmbeddingTable, Identity, Uniform
+from eigenselect.selector.measures import MEASURES, overlap, score
+from eigenselect.selector.measures import moments as module
+from eigenselect.selector.measures.moments import table_rank
 
 
 def orthonormal(rng, n, d):
@@ -183,7 +183,7 @@ def test_scores_do_not_depend_on_the_block_size(compressor, limit, monkeypatch):
     payload = compressor.compress(EmbeddingTable(x), rng)
     whole = score(EmbeddingTable(x), payload)
     for rows in (1, 7, 100):
-        monkeypatch.setattr(compressors.table, "BLOCK_BYTES", rows * 12 * 4)
+        monkeypatch.setattr(eigenselect.compressors.data.table, "BLOCK_BYTES", rows * 12 * 4)
         assert len(list(EmbeddingTable(x).spans())) == -(-301 // rows)
         again = score(EmbeddingTable(x), payload)
         # Sums of squares hold half the digits of the rounding that Δ2 of principal components is made of.
@@ -195,13 +195,13 @@ def test_scores_do_not_depend_on_the_block_size(compressor, limit, monkeypatch):
 @pytest.mark.parametrize("limit", [module.CONDITION_LIMIT, 0], ids=["sums", "qr"])
 def test_scores_are_the_same_bits_on_any_number_of_workers(limit, monkeypatch):
     monkeypatch.setattr(module, "CONDITION_LIMIT", limit)
-    monkeypatch.setattr(compressors.table, "BLOCK_BYTES", 1 << 12)
+    monkeypatch.setattr(eigenselect.compressors.data.table, "BLOCK_BYTES", 1 << 12)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((5000, 12), dtype=np.float32)
     payload = Uniform(2).compress(EmbeddingTable(x), rng)
     found = []
     for workers in (1, 2, 4):
-        monkeypatch.setattr(compressors.table, "WORKERS", workers)
+        monkeypatch.setattr(eigenselect.compressors.data.table, "WORKERS", workers)
         found.append(score(EmbeddingTable(x), payload))
     assert found[0] == found[1] == found[2]
 
@@ -210,8 +210,8 @@ def test_scores_are_the_same_bits_on_any_number_of_workers(limit, monkeypatch):
 def test_memory_is_a_few_blocks(limit, monkeypatch):
     """Not the 51 MB of the table in float64, the 26 MB of a decoded candidate or the 320 GB of an n x n matrix."""
     monkeypatch.setattr(module, "CONDITION_LIMIT", limit)
-    monkeypatch.setattr(compressors.table, "BLOCK_BYTES", 1 << 17)
-    monkeypatch.setattr(compressors.table, "WORKERS", 4)  # as many as there ever are
+    monkeypatch.setattr(eigenselect.compressors.data.table, "BLOCK_BYTES", 1 << 17)
+    monkeypatch.setattr(eigenselect.compressors.data.table, "WORKERS", 4)  # as many as there ever are
     rng = np.random.default_rng(0)
     table = EmbeddingTable(rng.standard_normal((200_000, 32), dtype=np.float32))
     payload = Uniform(4).compress(table, rng)
@@ -221,6 +221,6 @@ def test_memory_is_a_few_blocks(limit, monkeypatch):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    block = 2 * compressors.table.BLOCK_BYTES  # in float64
+    block = 2 * eigenselect.compressors.data.table.BLOCK_BYTES  # in float64
     assert set(scores) > set(MEASURES)
     assert peak < 32 * block < 10e6

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from selector.output import FILES, MANIFEST, check_writable, staged, write_id_map, write_manifest
+from eigenselect.selector.store.output import FILES, MANIFEST, check_writable, staged, write_id_map, write_manifest
 
 
 def tree(root):

@@ -22,11 +22,11 @@ import onnxruntime as ort
 import pytest
 from mlflow import MlflowClient
 
-from compressors import Uniform, load
-from compressors.table import EmbeddingTable
-from export import save, to_onnx
-from selector import serving
-from selector.tracking import SERVED_WITH, check_registration
+from eigenselect.compressors import Uniform, load
+from eigenselect.compressors.data.table import EmbeddingTable
+from eigenselect.export import save, to_onnx
+from eigenselect.selector.store import serving
+from eigenselect.selector.store.tracking import SERVED_WITH, check_registration
 from tests.running import command
 from tests.test_mlflow_run import environment
 

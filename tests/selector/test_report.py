@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from selector import report
-from selector.measures import Measures
-from selector.selection import Candidate, select
+from eigenselect.selector.decision import report
+from eigenselect.selector.decision.selection import Candidate, select
+from eigenselect.selector.measures import Measures
 
 KEYS = Measures().keys
 NASTY = "<img src=http://evil.example/x onerror=alert(1)></script><b>&\"'"

@@ -10,8 +10,15 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from selector.measures import Measures, higher_is_better
-from selector.selection import Candidate, NothingFitsError, NothingMeasuredError, margin, select, tied
+from eigenselect.selector.decision.selection import (
+    Candidate,
+    NothingFitsError,
+    NothingMeasuredError,
+    margin,
+    select,
+    tied,
+)
+from eigenselect.selector.measures import Measures, higher_is_better
 
 CRITERIA = ["eos", "mean_cosine", "pip_loss", "reconstruction_error", "delta_max"]
 

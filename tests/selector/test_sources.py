@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pyarrow import parquet
 from safetensors.numpy import save_file
 
-from selector.sources import FORMATS, detect, fields, read_table, safetensors, stream
+from eigenselect.selector.sources import FORMATS, detect, fields, read_table, safetensors, stream
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 data = pytest.mark.data
@@ -608,7 +608,7 @@ def test_only_five_duplicates_are_named(tmp_path):
 
 
 def test_duplicates_are_dropped_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("selector.sources.tokens.BLOCK_ROWS", 3)
+    monkeypatch.setattr("eigenselect.selector.sources.tokens.BLOCK_ROWS", 3)
     vectors, tokens = small(20)
     for row in (1, 3, 4, 5, 13):
         tokens[row] = tokens[0]

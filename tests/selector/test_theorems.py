@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selector.measures import score
+from eigenselect.selector.measures import score
 
 # Theorem 1.
 

@@ -1,0 +1,76 @@
+"""What all scalar quantizers share: encoding a table into planes of packed codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from eigenselect.compressors.data.table import Floats, Table
+from eigenselect.compressors.payloads.base import Payload
+from eigenselect.compressors.payloads.bitpack import pack, plane_bytes, plane_widths, row_bytes, split
+from eigenselect.compressors.payloads.composed import Sum
+from eigenselect.compressors.payloads.kinds import Packed
+
+CodesOf = Callable[[Floats, slice], npt.NDArray[np.uint8]]
+"""A float32 block of rows, and which rows they are -> their codes, of the same shape."""
+
+
+def encode(table: Table, bits: int, codes_of: CodesOf) -> list[npt.NDArray[np.uint8]]:
+    """The packed planes, most significant first, of the codes that `codes_of` gives each row block."""
+    widths = plane_widths(bits)
+    planes = [np.empty((table.n, plane_bytes(table.d, width)), dtype=np.uint8) for width in widths]
+    for span in table.spans():
+        codes = codes_of(table.read(span).astype(np.float32, copy=False), span)
+        for packed, width, part in zip(planes, widths, split(codes, bits), strict=True):
+            packed[span] = pack(part, width)
+    return planes
+
+
+def whole_numbers(table: Table, columns: int, bits: int, codes_of: Callable[[slice], npt.NDArray[np.uint8]]) -> Payload:
+    """The payload that decodes to the codes, (len, columns) for each row range, that `codes_of` gives side by side."""
+    widths = plane_widths(bits)
+    planes = [np.empty((table.n, plane_bytes(columns, width)), dtype=np.uint8) for width in widths]
+
+    def work(rows: slice) -> None:
+        for packed, width, part in zip(planes, widths, split(codes_of(rows), bits), strict=True):
+            packed[rows] = pack(part, width)
+
+    table.over(work)
+    return affine(planes, bits, columns, zero=0.0, scale=1.0)
+
+
+def affine(planes: list[npt.NDArray[np.uint8]], bits: int, dim: int, zero: float, scale: float) -> Payload:
+    """The payload that decodes planes of `bits`-bit codes to `(code - zero) * scale`.
+
+    Args:
+        planes: as `encode` gives them.
+        bits: of a code.
+        dim: columns.
+        zero: code of zero, a multiple of 1/2.
+        scale: of a code.
+    """
+    parts: list[Payload] = []
+    below = bits
+    for packed, width in zip(planes, plane_widths(bits), strict=True):
+        below -= width
+        parts.append(Packed(packed, levels(width, below, 0.0 if parts else zero, np.float32(scale / 2))[:, None], dim))
+    return parts[0] if len(parts) == 1 else Sum(tuple(parts))
+
+
+def levels(width: int, below: int, zero: float, half: np.float32) -> npt.NDArray[np.float32]:
+    """(2**width,) float32: (code * 2**below - zero) * 2 * half, each rounded as ONNX's DequantizeLinear rounds it.
+
+    Its zero point is a whole number. For a zero between two 8-bit codes half a step is added afterwards; codes of fewer
+    bits have room in a byte to be shifted, so that their zero is whole. Half a step, because a step may overflow.
+    """
+    twice = np.arange(1 << width, dtype=np.float32) * np.float32(2 << below)
+    if width < 8 or zero == int(zero):
+        return (twice - np.float32(2 * zero)) * half
+    return (twice - np.float32(2 * zero + 1)) * half + half
+
+
+def affine_nbytes(n: int, d: int, bits: int) -> int:
+    """Bytes of what `affine` makes: the packed rows and 4 bytes for each level of each plane."""
+    return n * row_bytes(d, bits) + sum(4 * (1 << width) for width in plane_widths(bits))

@@ -1,0 +1,310 @@
+"""The embedding table: rows of floats read in blocks, with the few statistics that every method asks for."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from eigenselect.compressors.data.histogram import Histogram
+
+T = TypeVar("T")
+
+Floats = npt.NDArray[np.floating]
+Rows = slice | npt.NDArray[np.integer]
+
+BLOCK_BYTES = 1 << 24
+"""Size of one float32 block. Fixed, so that streamed sums and random draws depend on nothing else."""
+
+
+WORKERS = min(4, os.cpu_count() or 1)
+"""Blocks worked on at once by `Table.each`: each costs memory."""
+
+
+class Table(ABC):
+    """An (n, d) table that is read in row blocks; what every compressor works on."""
+
+    @property
+    @abstractmethod
+    def n(self) -> int:
+        """Number of rows (vocabulary size)."""
+
+    @property
+    @abstractmethod
+    def d(self) -> int:
+        """Number of columns (dimension)."""
+
+    @abstractmethod
+    def read(self, rows: Rows) -> Floats:
+        """The rows `rows`, a range or ids from 0 on, (len, d) float32 or float16."""
+
+    @property
+    def tokens(self) -> Sequence[str] | None:
+        """The token of each row; None when they are not known."""
+        return None
+
+    @property
+    def counts(self) -> npt.NDArray[np.float64] | None:
+        """(n,) float64, how often each row's token occurs; None when that is not known."""
+        return None
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of a block: about `BLOCK_BYTES` of the widest table that reading one takes."""
+        return max(1, BLOCK_BYTES // (4 * self.d))
+
+    def spans(self) -> Iterator[slice]:
+        """Consecutive row ranges of a block each that together are the table."""
+        step = self.block_rows
+        for start in range(0, self.n, step):
+            yield slice(start, min(start + step, self.n))
+
+    def blocks(self) -> Iterator[Floats]:
+        """The table as consecutive row blocks."""
+        return map(self.read, self.spans())
+
+    def each(self, work: Callable[[slice], T]) -> Iterator[T]:
+        """`work` on every row range, a few at a time; the results in the order of the rows, whoever is first.
+
+        BLAS runs on one thread meanwhile: the blocks keep the processors busy, and no sum inside of one depends on how
+        many there are.
+        """
+        with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(WORKERS) as pool:
+            # Only so many results wait for their turn.
+            waiting: deque[Future[T]] = deque()
+            for span in self.spans():
+                waiting.append(pool.submit(work, span))
+                if len(waiting) > WORKERS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def over(self, work: Callable[[slice], None]) -> None:
+        """`work` on every row range as in `each`, for what it stores."""
+        for _ in self.each(work):
+            pass
+
+    @cached_property
+    def abs_max(self) -> float:
+        """Largest absolute entry."""
+        return max(float(np.abs(block).max()) for block in self.blocks())
+
+    @cached_property
+    def histogram(self) -> Histogram:
+        """Fine histogram of all n*d entries; one pass, kept."""
+        histogram = Histogram(self.abs_max)
+        for block in self.blocks():
+            histogram.add(block)
+        return histogram
+
+    @cached_property
+    def gram(self) -> npt.NDArray[np.float64]:
+        """XᵀX, (d, d) float64; one pass, kept."""
+        total = np.zeros((self.d, self.d))
+        # One BLAS thread, whoever asks first: the sum depends on how many it was split over, and it is kept.
+        with threadpool_limits(limits=1, user_api="blas"):
+            for block in self.blocks():
+                wide = block.astype(np.float64)
+                total += wide.T @ wide
+        return total
+
+    @cached_property
+    def spectrum(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """(d,) singular values, decreasing, and (d, d) right singular vectors as columns, float64; kept.
+
+        An eigenvector's sign is LAPACK's choice. Here its largest component is positive, so that the bytes made from
+        it are ours.
+        """
+        with threadpool_limits(limits=1, user_api="blas"):
+            values, vectors = np.linalg.eigh(self.gram)
+        vectors = vectors[:, ::-1]
+        vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(self.d)])
+        return np.sqrt(np.maximum(values[::-1], 0)), vectors
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingTable(Table):
+    """An (n, d) float table with finite entries and, when known, the token of each row.
+
+    Attributes:
+        vectors: (n, d) float32 or float16, n >= d >= 1. May be a memmap larger than memory; it is never copied.
+        tokens: the n tokens in row order, or None.
+        counts: (n,) float64, finite and at least 0: how often each token occurs, or None.
+        source_rows: (n,) int64, the row of the file that each row was taken from, or None for a table that is the
+            file's own, in its order.
+        source_n: number of rows of the file, where `source_rows` is given.
+
+    Raises:
+        ValueError: wrong rank, dtype or shape, a NaN or an infinity (row and column named), a count that is
+            negative or not finite (row named), or tokens, counts or source rows of another number.
+    """
+
+    vectors: Floats
+    tokens: Sequence[str] | None = None
+    counts: npt.NDArray[np.float64] | None = None
+    source_rows: npt.NDArray[np.int64] | None = None
+    source_n: int | None = None
+
+    def __post_init__(self) -> None:
+        v = self.vectors
+        if v.ndim != 2:
+            raise ValueError(f"table has {v.ndim} dimension(s), shape {v.shape}: an embedding table is 2-D, (n, d)")
+        if v.dtype not in (np.float32, np.float16):
+            raise ValueError(f"table holds {v.dtype}: convert it to float32 or float16 first")
+        if 0 in v.shape:
+            raise ValueError(f"table of shape {v.shape} is empty: it needs at least one row and one column")
+        if v.shape[0] < v.shape[1]:
+            pruned = self.source_rows is not None
+            raise ValueError(
+                f"table has n = {v.shape[0]} rows and d = {v.shape[1]} columns: n must be at least d; "
+                + ("keep more tokens" if pruned else "if it is transposed, save its transpose")
+            )
+        for one, given in (("token", self.tokens), ("count", self.counts), ("source row", self.source_rows)):
+            if given is not None and len(given) != v.shape[0]:
+                raise ValueError(f"{len(given)} {one}s for a table of {v.shape[0]} rows: one {one} a row is needed")
+        if self.counts is not None:
+            self._check_counts(self.counts)
+        self._check_finite()
+
+    def _check_counts(self, counts: npt.NDArray[np.float64]) -> None:
+        if counts.ndim != 1 or counts.dtype != np.float64:
+            raise ValueError(f"counts are {counts.dtype} of shape {counts.shape}: they must be float64, one a row")
+        bad = ~(np.isfinite(counts) & (counts >= 0))
+        if bad.any():
+            row = int(bad.argmax())
+            raise ValueError(
+                f"count {counts[row]} at row {row}{self._token(row)}: "
+                "every count must be finite and at least 0; correct it"
+            )
+
+    def _check_finite(self) -> None:
+        v = self.vectors
+        for span in self.spans():
+            finite = np.isfinite(v[span])
+            if not finite.all():
+                i, column = (int(at) for at in np.argwhere(~finite)[0])
+                row = span.start + i
+                raise ValueError(
+                    f"{v[row, column]} at row {row}, column {column}{self._token(row)}: "
+                    "every entry must be finite; drop or repair that row"
+                )
+
+    def _token(self, row: int) -> str:
+        """The token of `row` for a message, if it has one."""
+        return f" (token {self.tokens[row]!r})" if self.tokens is not None else ""
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return int(self.vectors.shape[0])
+
+    @property
+    def d(self) -> int:  # noqa: D102
+        return int(self.vectors.shape[1])
+
+    def read(self, rows: Rows) -> Floats:  # noqa: D102
+        return self.vectors[rows]
+
+
+@dataclass(frozen=True, eq=False)
+class View(Table):
+    """What is made of the rows of another table, computed block by block and never stored.
+
+    Its rows, columns and counts are those of the source unless said otherwise. So are its blocks: the source may be the
+    wider one, and a float16 block of it is widened to be reckoned with.
+
+    Attributes:
+        source: an (n, d) table.
+    """
+
+    source: Table
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return self.source.n
+
+    @property
+    def d(self) -> int:  # noqa: D102
+        return self.source.d
+
+    @property
+    def counts(self) -> npt.NDArray[np.float64] | None:  # noqa: D102
+        return self.source.counts
+
+    @property
+    def block_rows(self) -> int:  # noqa: D102
+        return self.source.block_rows
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectedTable(View):
+    """The (n, k) table `source @ matrix`.
+
+    Attributes:
+        matrix: (d, k) float32.
+    """
+
+    matrix: npt.NDArray[np.float32]
+
+    @property
+    def d(self) -> int:  # noqa: D102
+        return int(self.matrix.shape[1])
+
+    def read(self, rows: Rows) -> Floats:  # noqa: D102
+        return self.source.read(rows).astype(np.float32, copy=False) @ self.matrix
+
+
+@dataclass(frozen=True, eq=False)
+class RemainderTable(View):
+    """What an approximation leaves of `source`.
+
+    Attributes:
+        approximation: rows -> (len, d) float32.
+    """
+
+    approximation: Callable[[Rows], npt.NDArray[np.float32]]
+
+    def read(self, rows: Rows) -> Floats:  # noqa: D102
+        return self.source.read(rows).astype(np.float32, copy=False) - self.approximation(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class RowsTable(View):
+    """Some rows of `source`. There may be fewer of them than columns.
+
+    Attributes:
+        rows: (m,) ids, m >= 1.
+    """
+
+    rows: npt.NDArray[np.integer]
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return len(self.rows)
+
+    @property
+    def counts(self) -> npt.NDArray[np.float64] | None:  # noqa: D102
+        counts = self.source.counts
+        return None if counts is None else counts[self.rows]
+
+    def read(self, rows: Rows) -> Floats:  # noqa: D102
+        return self.source.read(self.rows[rows])
+
+
+def sample_rows(table: Table, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """(min(count, n), d) float32: rows picked at random, in their order."""
+    rows = np.sort(rng.permutation(table.n)[:count])
+    found = []
+    for span in table.spans():
+        picked = rows[np.searchsorted(rows, span.start) : np.searchsorted(rows, span.stop)] - span.start
+        if len(picked):
+            found.append(table.read(span)[picked].astype(np.float32, copy=False))
+    return np.concatenate(found)

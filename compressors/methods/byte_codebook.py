@@ -1,0 +1,76 @@
+"""A learned codebook of 256 codewords of 8 / bits values: one byte of a row picks several values at once.
+
+Vector quantization by k-means (Lloyd 1982; Linde, Buzo and Gray 1980) with one codebook for all pieces of all rows.
+Ours is only the size: with 256 codewords the packed rows, the decode and the operator are those of scalar codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eigenselect.compressors.base import Compressor
+from eigenselect.compressors.codebooks.lloyd import learn, nearest
+from eigenselect.compressors.data.table import Table, sample_rows
+from eigenselect.compressors.payloads.base import Payload
+from eigenselect.compressors.payloads.kinds import Packed
+
+Float32s = npt.NDArray[np.float32]
+
+SAMPLE = 1 << 17
+"""Pieces that the codebook is learned from: 512 for each codeword."""
+
+
+@dataclass(frozen=True)
+class ByteCodebook(Compressor):
+    """256 learned codewords of 8 / bits values each, the same for every piece of every row.
+
+    At its best where all pieces are alike: on rows that were rotated and normalised (`Spectral`).
+
+    Attributes:
+        bits: 1, 2 or 4 per entry. At 8, `KMeans` is the same thing.
+    """
+
+    bits: int
+
+    def __post_init__(self) -> None:
+        if self.bits not in (1, 2, 4) or isinstance(self.bits, bool):
+            raise ValueError(f"bits = {self.bits!r}: a byte codebook takes 1, 2 or 4; at 8 use KMeans")
+
+    @property
+    def name(self) -> str:  # noqa: D102
+        return f"codebook-b{self.bits}"
+
+    @property
+    def _v(self) -> int:
+        return 8 // self.bits
+
+    def nbytes(self, n: int, d: int) -> int:  # noqa: D102
+        return n * -(-d // self._v) + 4 * 256 * self._v
+
+    def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
+        # In units of the largest entry: products of entries of 1e30 would overflow.
+        unit = np.float32(table.abs_max or 1.0)
+        codebook = learn(self._sample(table, unit, rng), 256, rng)
+        packed = np.empty((table.n, -(-table.d // self._v)), dtype=np.uint8)
+
+        def encode(rows: slice) -> None:
+            block = table.read(rows).astype(np.float32, copy=False) / unit
+            whole, left = divmod(table.d, self._v)
+            pieces = block[:, : whole * self._v].reshape(-1, self._v)
+            packed[rows, :whole] = nearest(pieces, codebook).reshape(len(block), whole)
+            if left:  # the last piece is matched on the values that it has
+                packed[rows, whole] = nearest(block[:, -left:], np.ascontiguousarray(codebook[:, :left]))
+
+        table.over(encode)
+        return Packed(packed, codebook * unit, table.d)
+
+    def _sample(self, table: Table, unit: np.float32, rng: np.random.Generator) -> Float32s:
+        """About `SAMPLE` pieces (m, v), those of random rows."""
+        whole = max(1, table.d // self._v)
+        rows = sample_rows(table, -(-SAMPLE // whole), rng) / unit
+        if table.d < self._v:
+            rows = np.pad(rows, [(0, 0), (0, self._v - table.d)])
+        return rows[:, : whole * self._v].reshape(-1, self._v)

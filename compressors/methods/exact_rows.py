@@ -1,0 +1,71 @@
+"""Exact rows: a table by any method, with the rows that must not suffer kept in float16 beside it.
+
+Padding and other special tokens, or those that a task turns on, are few and cost next to nothing. Mixed precision with
+what matters kept wide is known from outliers (Dettmers et al., NeurIPS 2022).
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from eigenselect.compressors.base import Compressor, check_aligned
+from eigenselect.compressors.data.table import Table
+from eigenselect.compressors.methods.byte_codebook import ByteCodebook
+from eigenselect.compressors.payloads.base import Payload
+from eigenselect.compressors.payloads.composed import Replaced
+
+LARGEST = float(np.finfo(np.float16).max)
+
+
+def exact_nbytes(count: int, d: int) -> int:
+    """Bytes of `count` rows of d columns and of their ids."""
+    return count * (4 + 2 * d)
+
+
+@dataclass(frozen=True)
+class ExactRows(Compressor):
+    """The table by another method, but the listed rows in float16.
+
+    Attributes:
+        rows: ids from 0 on, each once; kept in increasing order.
+        then: what compresses the table, those rows included.
+    """
+
+    rows: tuple[int, ...]
+    then: Compressor = field(default_factory=lambda: ByteCodebook(2))
+
+    def __post_init__(self) -> None:
+        check_aligned("ExactRows", "then", self.then)
+        if not isinstance(self.rows, tuple | list) or not self.rows:
+            raise ValueError(f"ExactRows rows = {self.rows!r}: must be a list of at least one id, in a pool [[0, 1]]")
+        for row in self.rows:
+            if isinstance(row, bool) or not isinstance(row, int) or row < 0:
+                raise ValueError(f"ExactRows rows hold {row!r}: each must be an id, an integer of at least 0")
+        rows = tuple(sorted(self.rows))
+        if twice := [row for row, following in itertools.pairwise(rows) if row == following]:
+            raise ValueError(f"ExactRows rows hold {twice[0]} more than once: name each id once")
+        object.__setattr__(self, "rows", rows)
+
+    @property
+    def name(self) -> str:  # noqa: D102
+        return f"{self.then.name}-exact{len(self.rows)}"
+
+    def nbytes(self, n: int, d: int) -> int:  # noqa: D102
+        if self.rows[-1] >= n:
+            raise ValueError(f"ExactRows rows hold {self.rows[-1]}: the table's ids go from 0 to {n - 1}")
+        return self.then.nbytes(n, d) + exact_nbytes(len(self.rows), d)
+
+    def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
+        rows = np.array(self.rows, dtype=np.int32)
+        exact = table.read(rows)
+        beyond = np.abs(exact).max(axis=1) > LARGEST
+        if beyond.any():
+            row = int(beyond.argmax())
+            raise ValueError(
+                f"row {rows[row]} has an entry of {np.abs(exact[row]).max():g}, float16 holds up to {LARGEST:g}: "
+                "leave it out of the exact rows, or scale the table down"
+            )
+        return Replaced(self.then.compress(table, rng), rows, exact.astype(np.float16))

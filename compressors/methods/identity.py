@@ -1,0 +1,44 @@
+"""No compression: the table in float32 or float16, the reference points of every comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from eigenselect.compressors.base import Compressor
+from eigenselect.compressors.data.table import Table
+from eigenselect.compressors.payloads.base import Payload
+from eigenselect.compressors.payloads.kinds import Dense
+
+
+@dataclass(frozen=True)
+class Identity(Compressor):
+    """Rows as floats.
+
+    Attributes:
+        dtype: `float32` (exact) or `float16` (rounded to nearest).
+    """
+
+    dtype: Literal["float32", "float16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "float16"):
+            raise ValueError(f"dtype = {self.dtype!r}: must be float32 or float16")
+
+    @property
+    def name(self) -> str:  # noqa: D102
+        return self.dtype
+
+    def nbytes(self, n: int, d: int) -> int:  # noqa: D102
+        return n * d * np.dtype(self.dtype).itemsize
+
+    def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
+        limit = float(np.finfo(self.dtype).max)
+        if table.abs_max > limit:
+            raise ValueError(f"an entry of {table.abs_max:g} exceeds the {limit:g} of {self.dtype}: use float32")
+        rows = np.empty((table.n, table.d), dtype=self.dtype)
+        for span in table.spans():
+            rows[span] = table.read(span)
+        return Dense(rows)

@@ -1,0 +1,239 @@
+"""The kinds of payload that are made of payloads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eigenselect.compressors.payloads.base import Payload, check_array, check_payload, check_payloads
+from eigenselect.compressors.payloads.ops import Ops
+
+Float32s = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sum(Payload):
+    """The sum of parts of the same shape.
+
+    Attributes:
+        parts: two payloads or more.
+    """
+
+    parts: tuple[Payload, ...]
+
+    def __post_init__(self) -> None:
+        check_payloads("Sum.parts", self.parts)
+        shapes = [(part.n, part.k) for part in self.parts]
+        if len(shapes) < 2 or len(set(shapes)) > 1:
+            raise ValueError(f"Sum.parts have shapes {shapes}: there must be two or more of one shape")
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return self.parts[0].n
+
+    @property
+    def k(self) -> int:  # noqa: D102
+        return self.parts[0].k
+
+    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+        total = None
+        for i, part in enumerate(self.parts):
+            decoded = part.decode(rows, ops.scope(f"parts.{i}"))
+            total = decoded if total is None else ops.add(total, decoded)
+        return total
+
+
+@dataclass(frozen=True)
+class OfPart(Payload):
+    """What is made of one payload, of as many rows and, unless said otherwise, as many columns.
+
+    Attributes:
+        part: a payload.
+    """
+
+    part: Payload
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return self.part.n
+
+    @property
+    def k(self) -> int:  # noqa: D102
+        return self.part.k
+
+
+@dataclass(frozen=True)
+class Projected(OfPart):
+    """A part times a matrix.
+
+    Attributes:
+        part: a payload of j columns.
+        matrix: (j, k) float32 or float16.
+    """
+
+    matrix: npt.NDArray[np.floating]
+
+    def __post_init__(self) -> None:
+        check_payload("Projected.part", self.part)
+        check_array("Projected.matrix", self.matrix, 2, "float32", "float16")
+        if len(self.matrix) != self.part.k:
+            raise ValueError(f"Projected.matrix has {len(self.matrix)} rows for a part of {self.part.k} columns")
+
+    @property
+    def k(self) -> int:  # noqa: D102
+        return int(self.matrix.shape[1])
+
+    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+        return ops.matmul(self.part.decode(rows, ops.scope("part")), ops.param("matrix", self.matrix))
+
+
+@dataclass(frozen=True)
+class Repeated(OfPart):
+    """A part whose every column stands for several: one number for a block of a row.
+
+    Attributes:
+        part: a payload of ceil(dim / count) columns.
+        count: columns that each of them stands for; the last one for what is left.
+        dim: columns k.
+    """
+
+    count: int
+    dim: int
+
+    def __post_init__(self) -> None:
+        check_payload("Repeated.part", self.part)
+        if not all(isinstance(size, int) and size >= 1 for size in (self.count, self.dim)):
+            raise ValueError(
+                f"Repeated has blocks of {self.count!r} and dim {self.dim!r}: they must be integers of at least 1"
+            )
+        if self.part.k != -(-self.dim // self.count):
+            raise ValueError(
+                f"Repeated.part has {self.part.k} columns for {self.dim} columns in blocks of {self.count}"
+            )
+
+    @property
+    def k(self) -> int:  # noqa: D102
+        return self.dim
+
+    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+        decoded = self.part.decode(rows, ops.scope("part"))
+        return ops.repeat(decoded, self.part.k, self.count, self.dim)
+
+
+@dataclass(frozen=True)
+class Scaled(OfPart):
+    """A part times scales, entry by entry or row by row.
+
+    Attributes:
+        scale: a payload of as many rows, of as many columns or of one.
+    """
+
+    scale: Payload
+
+    def __post_init__(self) -> None:
+        check_payload("Scaled.part", self.part)
+        check_payload("Scaled.scale", self.scale)
+        if self.scale.n != self.part.n or self.scale.k not in (1, self.part.k):
+            raise ValueError(
+                f"Scaled.scale is {self.scale.n} x {self.scale.k} for a part of {self.part.n} x {self.part.k}"
+            )
+
+    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+        return ops.mul(self.part.decode(rows, ops.scope("part")), self.scale.decode(rows, ops.scope("scale")))
+
+
+@dataclass(frozen=True)
+class Unaligned(OfPart):
+    """A part in coordinates of its own: not the table, but a linear map of it."""
+
+    def __post_init__(self) -> None:
+        check_payload("Unaligned.part", self.part)
+
+    @property
+    def aligned(self) -> bool:  # noqa: D102
+        return False
+
+    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+        return self.part.decode(rows, ops.scope("part"))
+
+
+@dataclass(frozen=True)
+class Replaced(OfPart):
+    """A part, a few rows of which are stored apart.
+
+    Attributes:
+        rows: (m,) int32, increasing, the ids of those rows.
+        table: (m, k) float16 or float32.
+    """
+
+    rows: npt.NDArray[np.int32]
+    table: npt.NDArray[np.floating]
+
+    def __post_init__(self) -> None:
+        check_payload("Replaced.part", self.part)
+        check_array("Replaced.rows", self.rows, 1, "int32")
+        check_array("Replaced.table", self.table, 2, "float16", "float32")
+        if self.table.shape != (len(self.rows), self.part.k):
+            raise ValueError(f"Replaced.table is {self.table.shape}: it must be {(len(self.rows), self.part.k)}")
+        if not len(self.rows) or self.rows[0] < 0 or self.rows[-1] >= self.n or (np.diff(self.rows) < 1).any():
+            raise ValueError(f"Replaced.rows must be one or more increasing ids from 0 to {self.n - 1}")
+
+    @property
+    def width(self) -> int:  # noqa: D102
+        return max(super().width, len(self.rows) // 4)  # an id is compared with every row, a byte each
+
+    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+        ids = ops.wrap(rows, self.n)
+        decoded = self.part.decode(ids, ops.scope("part"))
+        return ops.replace(decoded, ids, ops.param("rows", self.rows), ops.param("table", self.table))
+
+
+@dataclass(frozen=True)
+class Stacked(Payload):
+    """Parts one under the other: bands of rows that are stored differently.
+
+    Attributes:
+        parts: two payloads or more of as many columns.
+        places: (n,) int32, where each id's row lies in the stack; None when the rows lie in order.
+    """
+
+    parts: tuple[Payload, ...]
+    places: npt.NDArray[np.int32] | None = None
+
+    def __post_init__(self) -> None:
+        check_payloads("Stacked.parts", self.parts)
+        columns = [part.k for part in self.parts]
+        if len(columns) < 2 or len(set(columns)) > 1:
+            raise ValueError(f"Stacked.parts have {columns} columns: there must be two or more of one width")
+        if self.places is not None:
+            check_array("Stacked.places", self.places, 1, "int32")
+            if not np.array_equal(np.sort(self.places), np.arange(self.n)):
+                raise ValueError(f"Stacked.places must hold each of 0 to {self.n - 1} once")
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return sum(part.n for part in self.parts)
+
+    @property
+    def bands(self) -> int:  # noqa: D102
+        return sum(part.bands for part in self.parts)
+
+    @property
+    def k(self) -> int:  # noqa: D102
+        return self.parts[0].k
+
+    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+        ids = ops.wrap(rows, self.n)
+        if self.places is not None:
+            ids = ops.pick(ops.param("places", self.places), ids)
+        chosen, start = None, 0
+        for i, part in enumerate(self.parts):
+            # Only the last part may be asked for a row that it does not have: an id that is too large must be an error.
+            last = i == len(self.parts) - 1
+            decoded = part.decode(ops.within(ids, start, None if last else part.n), ops.scope(f"parts.{i}"))
+            chosen = decoded if chosen is None else ops.from_row(ids, start, decoded, chosen)
+            start += part.n
+        return chosen

@@ -1,0 +1,115 @@
+"""Which table of a model is the one that was compressed: by shape, by values, by the error that was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto
+
+from eigenselect.compressors.payloads.base import Payload
+from eigenselect.export.models.tables import CODES, HostTable
+
+Read = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
+"""Ids -> (len, k) float rows of the table that was compressed, or of what it decodes to."""
+
+SAMPLED_ROWS = 4_096
+
+NEARER_SHARE = 0.75
+"""Of the sampled rows that must be nearer to their own decoded row than to another: unrelated tables give 0.5."""
+
+ERROR_TOLERANCE = 0.02
+"""How far, relatively, the error of the payload on the host's table may be from the recorded one."""
+
+HALF_ROUNDING = 2.0**-11
+"""Largest relative error of rounding to float16, which either table may have seen."""
+
+BLOCK_BYTES = 1 << 24
+
+
+def match(host: Path, tables: Sequence[HostTable], n: int, k: int, read: Read) -> HostTable:
+    """The table of `tables` that has n rows and k columns, and the values that `read` gives approximately.
+
+    Raises:
+        ValueError: none is, and how each of them differs; or several are.
+    """
+    differ: list[str] = []
+    matching: list[HostTable] = []
+    for table in tables:
+        if (table.n, table.d) != (n, k):
+            differ.append(f"{table.description} has another shape")
+        elif (share := nearer_share(n, table.read, read)) < NEARER_SHARE:
+            differ.append(
+                f"{table.description} has other values, {share:.0%} of its rows are nearer to their own decoded row "
+                f"than to another where {NEARER_SHARE:.0%} are needed"
+            )
+        else:
+            matching.append(table)
+    if not matching:
+        found = "; ".join(differ) or "no stored table is looked up in it"
+        raise ValueError(f"{host}: it does not hold the {n} x {k} table that was compressed: {found}")
+    if len(matching) > 1:
+        names = " and ".join(table.description for table in matching)
+        raise ValueError(f"{host}: {names} both match: store the table once in the model, so that it is clear which")
+    return matching[0]
+
+
+def nearer_share(n: int, read: Read, decoded: Read) -> float:
+    """Share of sampled rows that are nearer, in cosine, to their own decoded row than to a random other one.
+
+    Args:
+        n: rows of both.
+        read: ids -> rows of a table.
+        decoded: ids -> what may be the same rows, compressed.
+    """
+    ids = np.random.default_rng(0).permutation(n)[:SAMPLED_ROWS]
+    own = decoded(ids).astype(np.float64)
+    own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    rows = read(ids).astype(np.float64)
+    to_own = np.einsum("ij,ij->i", rows, own)
+    to_other = np.einsum("ij,ij->i", rows, np.roll(own, 1, axis=0))
+    return float(np.mean((to_own > to_other) + 0.5 * (to_own == to_other)))
+
+
+def reconstruction_error(table: HostTable, payload: Payload) -> float:
+    """‖H − X~‖_F / ‖H‖_F of the host's table H and the decoded payload X~."""
+    step = max(1, BLOCK_BYTES // (4 * table.d))
+    error = size = 0.0
+    for start in range(0, table.n, step):
+        rows = table.read(slice(start, start + step)).astype(np.float64)
+        error += float(np.square(rows - payload.read(slice(start, start + step))).sum())
+        size += float(np.square(rows).sum())
+    return float(np.sqrt(error / size)) if size else 0.0
+
+
+def check_error(host: Path, table: HostTable, found: float, recorded: float) -> None:
+    """Raise a ValueError unless the error `found` on the host's table can be the one that was `recorded`.
+
+    The host may store the table in float16 or int8: by the triangle inequality the two errors then differ by at most
+    the size of that rounding.
+    """
+    allowed = ERROR_TOLERANCE * recorded + _storage_error(table)
+    if not abs(found - recorded) <= allowed:
+        raise ValueError(
+            f"{host}: {table.description} is another version of the table that was compressed: the payload's relative "
+            f"reconstruction error on it is {found:.6f}, recorded is {recorded:.6f}, and they may differ by "
+            f"{allowed:.6f}: give the model that the table was taken from, or the payload's file alone to go on"
+        )
+
+
+def _storage_error(table: HostTable) -> float:
+    """Bound on ‖H − X‖_F / ‖H‖_F where H stores X in the host's type."""
+    if table.value.stored_type == TensorProto.BFLOAT16:
+        return 2.0**-8
+    if table.value.stored_type not in CODES:
+        return HALF_ROUNDING
+    ids = np.random.default_rng(0).permutation(table.n)[:SAMPLED_ROWS]
+    rows = table.read(ids).astype(np.float64)
+    gaps = np.diff(np.sort(rows, axis=1), axis=1)
+    # Entries of a row are multiples of its step: the smallest difference of two of them is one, or more.
+    steps = np.where(gaps > 1e-6 * np.abs(rows).max(axis=1, keepdims=True), gaps, np.inf).min(axis=1)
+    steps[~np.isfinite(steps)] = 0
+    return float(np.sqrt(table.d * np.square(steps / 2).sum()) / (np.linalg.norm(rows) or 1.0)) + HALF_ROUNDING

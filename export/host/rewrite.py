@@ -1,0 +1,187 @@
+"""A payload put into an existing model, in place of its embedding table.
+
+The table is found by shape and values. Its lookups become the payload's decode; what then has no use is removed, and
+all else stays as it is. The result is verified before it takes its place; the host is only read.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from onnx import helper
+
+from eigenselect.compressors.payloads.base import Payload
+from eigenselect.export.host import match
+from eigenselect.export.host.host import TIED, Host, Tied
+from eigenselect.export.host.proof import Proof, prove
+from eigenselect.export.host.splice import Splice, add, free_prefix, opset_of, replace_lookups
+from eigenselect.export.models.external import PAGE_BYTES, data_file, write
+from eigenselect.export.models.scopes import tensors
+from eigenselect.export.models.sessions import OutputDifference, differences
+from eigenselect.export.models.stored import nbytes
+from eigenselect.export.models.tables import HostTable
+from eigenselect.export.operators.builder import TARGETS, OnnxOps, Target
+from eigenselect.export.operators.model import check_runtime
+
+
+@dataclass(frozen=True)
+class HostReport:
+    """What `rewrite_host` did and measured; sizes in bytes.
+
+    Attributes:
+        host: the model that was rewritten.
+        table: the table in it: name, shape and stored type.
+        lookups: places where it was looked up.
+        kept_for: what else uses the table, for which it stays in the file.
+        opset: of the model.
+        host_bytes: size of the host, with its data files.
+        file_bytes: size of the rewritten model, with its data file.
+        removed_bytes: stored tensors of the host that are gone.
+        payload_bytes: the payload's `nbytes`.
+        reconstruction_error: relative one of the payload on the host's table.
+        inputs: what the two were run on: a file, or "made".
+        outputs: how far each output is from the host's.
+        proof: what was verified against the host with the decoded float table put in.
+    """
+
+    host: str
+    table: str
+    lookups: int
+    kept_for: list[str]
+    opset: int
+    host_bytes: int
+    file_bytes: int
+    removed_bytes: int
+    payload_bytes: int
+    reconstruction_error: float
+    inputs: str
+    outputs: list[OutputDifference]
+    proof: Proof
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.table} of {self.host} is now the payload, which is looked up {_times(self.lookups)}",
+            f"size: {self.host_bytes:,} bytes before, {self.file_bytes:,} after "
+            f"({self.removed_bytes:,} of the table out, {self.payload_bytes:,} of the payload in)",
+            f"memory when loaded: {self.proof.host_session_bytes / 1e6:.0f} MB before, "
+            f"{self.proof.session_bytes / 1e6:.0f} MB after",
+            f"error of the table: {self.reconstruction_error:.4f} of its norm",
+            *(
+                f"output {output.name}: cosine {output.cosine:.6f} to the host's, largest difference "
+                f"{output.max_abs_difference:.3g}, on {'made inputs' if self.inputs == 'made' else self.inputs}"
+                for output in self.outputs
+            ),
+            "verified: the outputs are those of the host with the decoded float table put in, to "
+            f"{self.proof.relative_error:.1e}",
+        ]
+        if self.kept_for:
+            lines.insert(1, f"the table stays in the file for {', '.join(self.kept_for)}")
+        return "\n".join(lines)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def rewrite_host(
+    host: Path,
+    payload: Payload,
+    out: Path,
+    *,
+    tied: Tied = "refuse",
+    target: Target = "portable",
+    inputs: Path | None = None,
+    recorded_error: float | None = None,
+) -> HostReport:
+    """Write to `out` the model `host` with `payload` in place of its embedding table, verified.
+
+    Args:
+        host: an ONNX model; only read.
+        payload: a table of the host's own dimension.
+        out: where to; a host with external data gets its data file beside it.
+        tied: what to do if the table is used otherwise too: refuse, or keep it for that use.
+        target: what the payload's operators are chosen for; see `export.operators.builder.Target`.
+        inputs: a `.npz` file of inputs to compare the two models on; None makes some.
+        recorded_error: relative reconstruction error of the payload on the table that it was made of: the host's
+            table must agree with it.
+
+    Raises:
+        ValueError: any of it cannot be used; `out` is then as it was.
+        VerificationError: the rewritten model is not what it should be; `out` is then as it was.
+    """
+    if tied not in TIED:
+        raise ValueError(f"tied = {tied!r}: must be {' or '.join(TIED)}")
+    if target not in TARGETS:
+        raise ValueError(f"target = {target!r}: must be one of {', '.join(TARGETS)}")
+    if not payload.aligned:
+        raise ValueError("the payload decodes to coordinates of its own, which no model expects: choose another")
+    opened = Host.open(host)
+    _check_out(opened, out)
+    table = opened.table_of(payload.n, payload.k, payload.read, tied)
+    error = match.reconstruction_error(table, payload)
+    if recorded_error is not None:
+        match.check_error(host, table, error, recorded_error)
+    feeds, before = opened.run(inputs)
+    check_runtime(opset_of(opened.model), target)
+    host_bytes, stored = opened.nbytes, sum(map(nbytes, tensors(opened.model)))
+    with tempfile.TemporaryDirectory(prefix=".eigenselect-", dir=out.parent) as folder:
+        written = Path(folder) / out.name
+        splice, added = _put(opened, table, payload, target)
+        removed = stored - sum(nbytes(t) for t in tensors(opened.model) if t.name not in added)
+        external = len(opened.files) - 1
+        write(opened.model, host.parent, written, added)
+        allowed = host_bytes - removed + PAGE_BYTES * external
+        proof, after = prove(payload, target, written, splice, feeds, host, allowed)
+        for file in (data_file(written), written):
+            if file.exists():
+                file.replace(out.with_name(file.name))
+    return HostReport(
+        host=str(host),
+        table=table.description,
+        lookups=len(table.places),
+        kept_for=table.others,
+        opset=opset_of(opened.model),
+        host_bytes=host_bytes,
+        file_bytes=proof.file_bytes,
+        removed_bytes=removed,
+        payload_bytes=payload.nbytes,
+        reconstruction_error=error,
+        inputs="made" if inputs is None else str(inputs),
+        outputs=differences(after, before),
+        proof=proof,
+    )
+
+
+def _check_out(host: Host, out: Path) -> None:
+    if not out.parent.is_dir():
+        raise ValueError(f"out = {out}: there is no folder {out.parent}: make it first")
+    if out.is_dir():
+        raise ValueError(f"out = {out} is a folder: name a file")
+    files = [file.resolve() for file in host.files]
+    for written in (out, data_file(out)):
+        if written.resolve() in files:
+            raise ValueError(f"out = {out} would overwrite {written} of the host: give another name")
+
+
+def _put(host: Host, table: HostTable, payload: Payload, target: Target) -> tuple[Splice, set[str]]:
+    """Change the host's model; also the names of the tensors that were added."""
+    prefix = free_prefix(host.found.names())
+    ops = OnnxOps(prefix, opset=opset_of(host.model), target=target)
+
+    def lookup(ids: str) -> list[onnx.NodeProto]:
+        start = len(ops.nodes)
+        rows = payload.decode(ids, ops)
+        if table.type == onnx.TensorProto.FLOAT16:
+            ops.as_half(rows)
+        elif table.type != onnx.TensorProto.FLOAT:
+            name = f"{prefix}Cast_of_{rows}"
+            return [*ops.nodes[start:], helper.make_node("Cast", [rows], [name], name=name, to=table.type)]
+        return ops.nodes[start:]
+
+    splice = replace_lookups(host.found, table, prefix, lookup)
+    added = ops.initializers
+    add(host.model, added, ops.functions())
+    return splice, {tensor.name for tensor in added}

@@ -1,0 +1,139 @@
+"""Nodes put in place of the lookups of a table; all else of the model stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import onnx
+from onnx import helper
+
+from eigenselect.export.models.scopes import STANDARD, Model, Name, Scope
+from eigenselect.export.models.tables import HostTable
+from eigenselect.export.operators.functions import operator
+
+FUNCTIONS_IR = 8
+"""First ir_version with model-local functions."""
+
+OVERRIDABLE_IR = 4
+"""Before this ir_version every initializer is listed among the inputs too, and cannot be overridden."""
+
+Lookup = Callable[[str], list[onnx.NodeProto]]
+"""Name of the ids -> nodes that look rows up; the last one gives them, in the host's type."""
+
+
+@dataclass(frozen=True)
+class Splice:
+    """What was put into a model.
+
+    Attributes:
+        prefix: of the names of all its nodes and tensors.
+        type: element type of the rows.
+        lookups: names of the ids and of the rows wherever the table was looked up.
+    """
+
+    prefix: str
+    type: int
+    lookups: list[tuple[str, str]]
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Version of the standard operators."""
+    return max((int(entry.version) for entry in model.opset_import if entry.domain in STANDARD), default=0)
+
+
+def free_prefix(names: set[str]) -> str:
+    """A prefix that no name has. It is short: what names take is no part of a payload's bytes."""
+    number = 0
+    while any(name.startswith(f"es{number}.") for name in names):
+        number += 1
+    return f"es{number}."
+
+
+def replace_lookups(found: Model, table: HostTable, prefix: str, lookup: Lookup) -> Splice:
+    """Let `lookup` give the rows wherever `table` is looked up, in the model that `found` was made of.
+
+    The names of its nodes start with `prefix`.
+
+    What then has no use left of the table is removed. `found` and `table` no longer describe the model afterwards.
+    """
+    uses = found.uses
+
+    def remove(scope: Scope, output: str) -> None:
+        at = next(i for i, node in enumerate(scope.graph.node) if output in node.output)
+        for name in scope.graph.node[at].input:
+            owner = scope.owner(name) if name else None
+            if owner is not None:
+                kept = [(s, n) for s, n in uses[owner, name] if n is None or s is not scope or output not in n.output]
+                uses[owner, name] = kept
+        del scope.graph.node[at]
+
+    for place in table.places:
+        nodes = lookup(place.ids)
+        nodes[-1].output[0] = place.rows
+        at = next(i for i, node in enumerate(place.scope.graph.node) if place.rows in node.output)
+        for node in reversed(nodes):
+            place.scope.graph.node.insert(at + 1, node)
+        remove(place.scope, place.rows)
+    unused: list[Name] = [*((place.scope, place.gather.output[0]) for place in table.places), *reversed(table.parts)]
+    for scope, name in unused:  # what is made of another comes before it
+        if uses[scope, name]:
+            continue
+        if name in scope.made:
+            remove(scope, name)
+        _remove_named(scope.graph, name)
+    return Splice(prefix, table.type, [(place.ids, place.rows) for place in table.places])
+
+
+def _remove_named(graph: onnx.GraphProto, name: str) -> None:
+    """Take a value that is gone out of every list that names it."""
+    for values, key in (
+        (graph.initializer, "name"),
+        (graph.input, "name"),
+        (graph.value_info, "name"),
+        (graph.quantization_annotation, "tensor_name"),
+    ):
+        for at in reversed([i for i, value in enumerate(values) if getattr(value, key) == name]):
+            del values[at]
+
+
+def add(
+    model: onnx.ModelProto, initializers: Sequence[onnx.TensorProto], functions: Sequence[onnx.FunctionProto]
+) -> None:
+    """Add what nodes refer to; the ir_version is raised only where functions need it.
+
+    Raises:
+        ValueError: the model has another function of one of their names.
+    """
+    old = model.ir_version < OVERRIDABLE_IR
+    if functions and model.ir_version < FUNCTIONS_IR:
+        model.ir_version = FUNCTIONS_IR
+        if old:  # listed inputs would now be overridable, and no constants any more
+            stored = {tensor.name for tensor in model.graph.initializer}
+            for at in reversed([i for i, value in enumerate(model.graph.input) if value.name in stored]):
+                del model.graph.input[at]
+    elif old:
+        model.graph.input.extend(
+            helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims) for tensor in initializers
+        )
+    model.graph.initializer.extend(initializers)
+    here = {(function.domain, function.name): function for function in model.functions}
+    for function in functions:
+        same = here.get((function.domain, function.name))
+        if same is None:
+            model.functions.append(function)
+        elif same.SerializeToString() != function.SerializeToString():
+            _generalise(same, opset_of(model))
+        if function.domain not in {entry.domain for entry in model.opset_import}:
+            model.opset_import.append(helper.make_opsetid(function.domain, 1))
+
+
+def _generalise(function: onnx.FunctionProto, opset: int) -> None:
+    """Turn a function of an earlier rewrite into the one that cuts padded rows too."""
+    bodies = [operator(function.name, opset, padded=padded) for padded in (False, True)]
+    if function.SerializeToString() not in {body.SerializeToString() for body in bodies}:
+        raise ValueError(
+            f"the host has a {function.domain}.{function.name} of another version of this program: "
+            "rewrite the original model instead"
+        )
+    function.CopyFrom(bodies[1])

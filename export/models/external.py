@@ -1,0 +1,93 @@
+"""Models whose tensors lie in a data file beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from pathlib import Path
+from typing import BinaryIO
+
+import onnx
+
+from eigenselect.export.models.scopes import tensors
+from eigenselect.export.models.stored import is_external, nbytes, place
+
+EMBEDDED_BYTES = (1 << 31) - (1 << 26)
+"""Tensors of one file may take so much: protocol buffers end at 2 GiB, and the graph itself needs room."""
+
+SMALL_BYTES = 1 << 10
+"""Tensors up to this stay in the model's own file."""
+
+PAGE_BYTES = 1 << 12
+"""Where a tensor started on a page it still does, so that it can be memory-mapped."""
+
+ALIGNED_BYTES = 1 << 6
+
+COPY_BYTES = 1 << 24
+
+
+def data_file(path: Path) -> Path:
+    """The data file of a model that is written to `path`."""
+    return path.with_name(f"{path.name}.data")
+
+
+def data_files(model: onnx.ModelProto, folder: Path) -> list[Path]:
+    """The data files of a model that lies in `folder`.
+
+    Raises:
+        ValueError: one of them cannot be used (see `export.models.stored.place`).
+    """
+    return sorted({place(tensor, folder)[0] for tensor in tensors(model) if is_external(tensor)})
+
+
+def write(model: onnx.ModelProto, folder: Path, path: Path, added: Container[str]) -> None:
+    """Write to `path` a model whose data files, if any, lie in `folder`: their bytes are streamed, never held.
+
+    Args:
+        model: is changed to what is written.
+        folder: where its data files are.
+        path: where to; its data file, if it has one, lies beside it.
+        added: names of the tensors that go to the data file where others are there; all do if they would not fit
+            one file otherwise.
+    """
+    every = list(tensors(model))
+    outside = [tensor for tensor in every if is_external(tensor)]
+    if outside or sum(map(nbytes, every)) > EMBEDDED_BYTES:
+        with data_file(path).open("wb") as data:
+            _stream(outside, folder, path, data)
+            for tensor in every:
+                if len(tensor.raw_data) > SMALL_BYTES and (not outside or tensor.name in added):
+                    offset = _pad(data, 0, ALIGNED_BYTES)
+                    length = data.write(tensor.raw_data)
+                    tensor.ClearField("raw_data")
+                    point(tensor, path, offset, length)
+    path.write_bytes(model.SerializeToString())
+
+
+def _stream(outside: list[onnx.TensorProto], folder: Path, path: Path, data: BinaryIO) -> None:
+    """Copy the bytes of external tensors, in their order; those that share bytes go on doing so."""
+    starts: dict[tuple[Path, int, int], int] = {}
+    for tensor in sorted(outside, key=lambda tensor: place(tensor, folder)):
+        source, offset, length = at = place(tensor, folder)
+        if at not in starts:
+            starts[at] = _pad(data, offset % PAGE_BYTES, PAGE_BYTES)
+            with source.open("rb") as file:
+                file.seek(offset)
+                for start in range(0, length, COPY_BYTES):
+                    data.write(file.read(min(COPY_BYTES, length - start)))
+        point(tensor, path, starts[at], length)
+
+
+def _pad(data: BinaryIO, residue: int, modulus: int) -> int:
+    """Go on to the next position that leaves `residue`, and say which that is."""
+    data.write(bytes((residue - data.tell()) % modulus))
+    return data.tell()
+
+
+def point(tensor: onnx.TensorProto, path: Path, offset: int, length: int) -> None:
+    """Say where a tensor of the model at `path` lies in its data file."""
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    kept = [entry for entry in tensor.external_data if entry.key not in ("location", "offset", "length")]
+    del tensor.external_data[:]
+    for key, value in (("location", data_file(path).name), ("offset", str(offset)), ("length", str(length))):
+        tensor.external_data.add(key=key, value=value)
+    tensor.external_data.extend(kept)

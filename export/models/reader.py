@@ -1,0 +1,79 @@
+"""The embedding table of a model file, to be compressed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto
+
+from eigenselect.export.models.scopes import Model
+from eigenselect.export.models.stored import read_model
+from eigenselect.export.models.tables import HostTable, find_tables, graph_input
+
+BLOCK_BYTES = 1 << 24
+
+
+def embedding_table(path: Path, tensor: str | None = None) -> npt.NDArray[np.floating[Any]]:
+    """Read an embedding table of an ONNX model.
+
+    Args:
+        path: the model.
+        tensor: name of the stored tensor that holds the entries. None takes the only table that may be meant: looked
+            up by ids that are an input of the model, with at least as many rows as columns.
+
+    Returns:
+        (n, d) float32, or float16 where the model looks float16 rows up. What is stored as such is not copied, and
+        memory-mapped where it is external data.
+
+    Raises:
+        ValueError: not an ONNX model, or its data file cannot be used; no table of that name; none or several to
+            choose from.
+    """
+    model = read_model(path)
+    try:
+        table = chosen(find_tables(Model(model), path.parent), tensor)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return entries(table)
+
+
+def entries(table: HostTable) -> npt.NDArray[np.floating[Any]]:
+    """The whole table as `embedding_table` gives it."""
+    stored = table.value.stored_type == table.value.type and len(table.parts) == len(table.big)
+    if stored and table.type in (TensorProto.FLOAT, TensorProto.FLOAT16):
+        whole: npt.NDArray[np.floating[Any]] = table.read(slice(0, table.n))
+        return whole
+    step = max(1, BLOCK_BYTES // (4 * table.d))
+    made = np.empty((table.n, table.d), table.read(slice(0, 1)).dtype)
+    for start in range(0, table.n, step):
+        made[start : start + step] = table.read(slice(start, start + step))
+    return made
+
+
+def chosen(tables: list[HostTable], tensor: str | None) -> HostTable:
+    """The table that `embedding_table` takes.
+
+    Raises:
+        ValueError: none, or several to choose from.
+    """
+    listed = f"looked up are {'; '.join(table.description for table in tables) or 'none'}"
+    if tensor is not None:
+        named = [table for table in tables if table.name == tensor]
+        if len(named) != 1:
+            raise ValueError(f"{len(named) or 'no'} embedding tables are named {tensor!r}; {listed}")
+        return named[0]
+    meant = [table for table in tables if table.n >= table.d and _of_input_ids(table)]
+    if len(meant) != 1:
+        names = f": {', '.join(repr(table.name) for table in meant)}" if meant else ""
+        raise ValueError(
+            f"{len(meant) or 'no'} tables are looked up by ids that are an input{names}; "
+            f"name one with table.tensor; {listed}"
+        )
+    return meant[0]
+
+
+def _of_input_ids(table: HostTable) -> bool:
+    return any(graph_input(place.scope, place.ids) is not None for place in table.places)

@@ -1,0 +1,114 @@
+"""The export step of a selection: write the model, then refuse it unless it is right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from eigenselect.compressors.data.table import Table
+from eigenselect.compressors.payloads.base import Payload
+from eigenselect.export.host.host import TIED, Host, Tied
+from eigenselect.export.host.rewrite import HostReport, rewrite_host
+from eigenselect.export.host.splice import opset_of
+from eigenselect.export.operators.builder import OLDEST_OPSET, OPSET, TARGETS, Target
+from eigenselect.export.operators.model import check_runtime, runs, save, to_onnx
+from eigenselect.export.tokens.string_input import Words, check_vocabulary, write_words
+from eigenselect.export.verify.parity import Verification, available_providers, verify
+
+CPU = ["CPUExecutionProvider"]
+CUDA = "CUDAExecutionProvider"
+
+
+@dataclass(frozen=True)
+class OnnxExport:
+    """How the chosen payload is exported.
+
+    Attributes:
+        target: what the model is made for; see `export.operators.builder.Target`.
+        opset: of the model.
+        providers: execution providers that the model is verified on, all of which must be at hand; None for the CPU,
+            and then CUDA too where it is at hand and the model is not made for a CPU.
+        words: whether a second model is written, which takes tokens.
+        oov: of that one, for a token that is not in the vocabulary: `error`, `zeros`, or the token whose row it gets.
+        host: an ONNX model that the payload is put into as well; None takes the one that the table was read out of.
+        tied: what to do if the host uses its table otherwise too; see `export.rewrite_host`.
+        inputs: a .npz file of inputs to compare the host on; None makes some.
+    """
+
+    target: Target = "portable"
+    opset: int = OPSET
+    providers: Sequence[str] | None = None
+    words: bool = False
+    oov: str = "error"
+    host: str | None = None
+    tied: Tied = "refuse"
+    inputs: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise ValueError(f"export.target = {self.target!r}: must be one of {', '.join(TARGETS)}")
+        if self.opset < OLDEST_OPSET or not runs(self.opset, "portable"):
+            raise ValueError(
+                f"export.opset = {self.opset}: must be at least {OLDEST_OPSET}, and ONNX Runtime {ort.__version__} "
+                f"must load it; {OPSET} runs everywhere"
+            )
+        check_runtime(self.opset, self.target)
+        if self.tied not in TIED:
+            raise ValueError(f"export.tied = {self.tied!r}: must be {' or '.join(TIED)}")
+        here = available_providers()
+        if missing := [provider for provider in self.providers or () if provider not in here]:
+            raise ValueError(f"export.providers names {missing}; this ONNX Runtime has {here}")
+        if not isinstance(self.words, bool):
+            raise ValueError(f"export.words = {self.words!r}: must be true or false")
+        if not isinstance(self.oov, str):
+            raise ValueError(f"export.oov = {self.oov!r}: must be error, zeros or a token, in quotes")
+        if self.oov != "error" and not self.words:
+            raise ValueError(f"export.oov = {self.oov!r} is for tokens, and no model takes them: add export.words=true")
+
+    @property
+    def verified_on(self) -> list[list[str]]:
+        """The execution providers of each verification."""
+        if self.providers is not None:
+            return [[*self.providers]]
+        return [CPU, [CUDA, *CPU]] if CUDA in available_providers() and self.target != "cpu" else [CPU]
+
+    def check_tokens(self, tokens: Sequence[str] | None) -> None:
+        """Raise a ValueError, before any work, unless what is asked for can be made of a table with these tokens."""
+        if self.words:
+            check_vocabulary(tokens, self.oov)
+
+    def check_host(self, host: Path, table: Table) -> None:
+        """Raise a ValueError unless `host` holds `table` and can be rewritten: found out before the work."""
+        opened = Host.open(host)
+        opened.table_of(table.n, table.d, table.read, self.tied)
+        opened.run(None if self.inputs is None else Path(self.inputs))
+        check_runtime(opset_of(opened.model), self.target)
+
+    def rewrite(self, host: Path, payload: Payload, path: Path, recorded_error: float | None) -> HostReport:
+        """Write `host` with `payload` in place of its table to `path`; see `export.rewrite_host`."""
+        inputs = None if self.inputs is None else Path(self.inputs)
+        return rewrite_host(
+            host, payload, path, tied=self.tied, target=self.target, inputs=inputs, recorded_error=recorded_error
+        )
+
+    def __call__(self, payload: Payload, path: Path, rng: np.random.Generator) -> Verification:
+        """Write `payload` as a model to `path` and verify the file; what the last verification measured.
+
+        Raises:
+            VerificationError: the file is not the payload.
+        """
+        save(to_onnx(payload, opset=self.opset, target=self.target), path)
+        return [verify(payload, path, rng, providers) for providers in self.verified_on][-1]
+
+    def write_words(self, model: Path, path: Path, tokens: Sequence[str], rng: np.random.Generator) -> Words:
+        """Write the model that takes tokens, of the verified one that takes ids, to `path` and verify it.
+
+        Raises:
+            ValueError: the tokens do not fit one file.
+            VerificationError: it does not give the rows of `model`.
+        """
+        return write_words(model, path, tokens, self.oov, rng, CPU)  # where strings are looked up

@@ -1,0 +1,93 @@
+"""A payload as an ONNX model: ids in, vectors out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import helper
+
+from eigenselect.compressors import __version__
+from eigenselect.compressors.codebooks.scalar import affine
+from eigenselect.compressors.payloads.base import Payload
+from eigenselect.export.operators.builder import OPSET, OnnxOps, Target
+from eigenselect.export.operators.functions import DOMAIN
+
+IR_VERSION = 9
+"""Read by every ONNX Runtime from 1.17."""
+
+MAX_FILE_BYTES = (1 << 31) - (1 << 20)
+"""Protocol buffers end at 2 GiB; the graph itself gets 1 MiB of it."""
+
+
+def to_onnx(payload: Payload, *, opset: int = OPSET, target: Target = "portable") -> onnx.ModelProto:
+    """The model `ids (batch,) int64 -> vectors (batch, k) float32` that decodes `payload`.
+
+    Its initializers are the payload's arrays under the same names: of evenly spaced codes a scale and a zero point, and
+    for the cpu target another order of the columns; of others a lookup table in place of a codebook. Ids from -n to -1
+    count from the end; others outside 0..n-1 are an error of the runtime.
+
+    Raises:
+        ValueError: the payload is too large for one ONNX file.
+    """
+    if payload.nbytes > MAX_FILE_BYTES:
+        raise ValueError(f"a payload of {payload.nbytes} bytes does not fit the {MAX_FILE_BYTES} of one ONNX file")
+    ops = OnnxOps(opset=opset, target=target)
+    decoded = payload.decode("ids", ops)
+    ops.nodes[-1].output[0] = "vectors"
+    assert ops.nodes[-1].name == decoded, "a decode must end in the node whose value it returns"
+    graph = helper.make_graph(
+        ops.nodes,
+        "embedding",
+        [helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ["batch"])],
+        [helper.make_tensor_value_info("vectors", onnx.TensorProto.FLOAT, ["batch", payload.k])],
+        ops.initializers,
+    )
+    functions = ops.functions()
+    model = helper.make_model(
+        graph,
+        ir_version=IR_VERSION,
+        opset_imports=[
+            helper.make_opsetid("", opset),
+            *([helper.make_opsetid(DOMAIN, 1)] if functions else []),
+        ],
+        functions=functions,
+        producer_name="eigenselect",
+        producer_version=__version__,
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def runs(opset: int, target: Target) -> bool:
+    """Whether this ONNX Runtime loads a model of `opset` for `target`: found out before the work, not after it."""
+    planes = [np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.uint8)]
+    try:
+        model = to_onnx(affine(planes, 3, 1, zero=3.5, scale=1.0), opset=opset, target=target)
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception:  # ONNX, and ONNX Runtime for each reason, have exception classes of their own
+        return False
+    return True
+
+
+def check_runtime(opset: int, target: Target) -> None:
+    """Raise a ValueError unless this ONNX Runtime has the operators of `target` at `opset`."""
+    if not runs(opset, target):
+        raise ValueError(
+            f"target = {target} at opset {opset}: ONNX Runtime {ort.__version__} does not run it; cpu needs 1.21 or "
+            "later from opset 18 on, portable runs from 1.17.3 on"
+        )
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Write `model` to `path`."""
+    onnx.save_model(model, path)
+
+
+def load(path: Path) -> onnx.ModelProto:
+    """The model of a file that `save` wrote."""
+    return onnx.load_model(path)

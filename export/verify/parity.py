@@ -1,0 +1,176 @@
+"""Proof that an exported file is the payload: the checks without which nothing is handed over."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+from onnx import numpy_helper
+
+from eigenselect.compressors.payloads.base import Payload
+from eigenselect.compressors.payloads.ops import NumpyOps
+
+OVERHEAD_BYTES = 16 << 10
+"""What a file, and the constants of a loaded session, may exceed the payload by for each band of rows."""
+
+RELATIVE_ERROR = 1e-6
+"""Largest ‖onnx − numpy‖_F / ‖numpy‖_F: products may be summed in another order, lookups are bit-equal."""
+
+MEMORY_SLACK = 32 << 20
+"""What a session may take beyond twice the payload (the file's bytes and the tensors made of them)."""
+
+SAMPLED_ROWS = 2_048
+
+
+class VerificationError(RuntimeError):
+    """An exported model is not what was chosen."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` measured; sizes in bytes.
+
+    Attributes:
+        rows: rows compared, the first and the last among them.
+        max_abs_error: largest |onnx − numpy| among their entries.
+        relative_error: ‖onnx − numpy‖_F / ‖numpy‖_F over them.
+        file_bytes: size of the file.
+        payload_bytes: the payload's `nbytes`.
+        constant_bytes: initializers of the graph as the session optimised it: an expanded table would show here.
+        session_bytes: resident memory that the loaded file holds after a batch was looked up, in a fresh process.
+        providers: execution providers that the session really used.
+    """
+
+    rows: int
+    max_abs_error: float
+    relative_error: float
+    file_bytes: int
+    payload_bytes: int
+    constant_bytes: int
+    session_bytes: int
+    providers: list[str]
+
+
+def available_providers() -> list[str]:
+    """Execution providers of this machine's ONNX Runtime."""
+    return list(ort.get_available_providers())
+
+
+class OnnxDecoder:
+    """An exported model, read by rows as a payload is."""
+
+    def __init__(self, path: Path, providers: Sequence[str] = ("CPUExecutionProvider",), optimized: Path | None = None):
+        """Open the file; `optimized` is where to write the graph that the session runs.
+
+        Raises:
+            VerificationError: ONNX Runtime cannot load the file, or a provider that was asked for is not used: it would
+                fall back in silence.
+        """
+        self._name = path.name
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        if optimized is not None:
+            options.optimized_model_filepath = str(optimized)
+        try:
+            self._session = ort.InferenceSession(path, options, providers=list(providers))
+        except Exception as error:  # ONNX Runtime has an exception class of its own for each reason
+            raise VerificationError(f"{path.name} cannot be loaded by ONNX Runtime: {error}") from error
+        self.providers: list[str] = self._session.get_providers()
+        if missing := [name for name in providers if name not in self.providers]:
+            raise VerificationError(f"ONNX Runtime did not use {missing}, only {self.providers}: install that provider")
+
+    def decode(self, ids: npt.NDArray[Any], name: str = "ids") -> npt.NDArray[np.float32]:
+        """Rows `ids`, (batch, k); `name` is the input that takes them.
+
+        Raises:
+            VerificationError: the model does not take them.
+        """
+        try:
+            vectors: npt.NDArray[np.float32] = self._session.run(None, {name: ids})[0]
+        except Exception as error:  # as above
+            raise VerificationError(f"{self._name} gives no rows: {error}") from error
+        return vectors
+
+    def read(self, rows: slice) -> npt.NDArray[np.float32]:
+        """Rows of a range with both ends given."""
+        return self.decode(np.arange(rows.start, rows.stop, dtype=np.int64))
+
+
+def verify(
+    payload: Payload,
+    path: Path,
+    rng: np.random.Generator,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+) -> Verification:
+    """Check the model at `path` against the payload it was made from.
+
+    ONNX Runtime's rows equal the numpy decode (first, last and random rows); the file is at most 16 KiB
+    larger than the payload, for each band of rows; a loaded session holds the packed table and no expanded one.
+
+    Raises:
+        VerificationError: naming the check that failed, with what was measured and what was allowed.
+    """
+    ids = np.unique(np.concatenate([[0, payload.n - 1], rng.integers(0, payload.n, SAMPLED_ROWS)])).astype(np.int64)
+    with tempfile.TemporaryDirectory() as folder:
+        optimized = Path(folder) / "optimized.onnx"
+        decoder = OnnxDecoder(path, providers, optimized)
+        got = decoder.decode(ids)
+        constants = sum(numpy_helper.to_array(tensor).nbytes for tensor in onnx.load(optimized).graph.initializer)
+    expected = payload.decode(ids, NumpyOps())
+    if got.shape != expected.shape:
+        raise VerificationError(f"the model gives rows of shape {got.shape}, the payload {expected.shape}")
+    difference = got.astype(np.float64) - expected
+    size = float(np.linalg.norm(expected.astype(np.float64)))
+    report = Verification(
+        rows=len(ids),
+        max_abs_error=float(np.abs(difference).max()),
+        relative_error=float(np.linalg.norm(difference)) / (size or 1.0),
+        file_bytes=path.stat().st_size,
+        payload_bytes=payload.nbytes,
+        constant_bytes=constants,
+        session_bytes=session_bytes(path, min(payload.n, 1024)),
+        providers=decoder.providers,
+    )
+    overhead = OVERHEAD_BYTES * payload.bands
+    limits = {
+        "relative_error": RELATIVE_ERROR,
+        "file_bytes": payload.nbytes + overhead,
+        "constant_bytes": payload.nbytes + added_bytes(payload) + overhead,
+        "session_bytes": 2 * payload.nbytes + MEMORY_SLACK,
+    }
+    for name, limit in limits.items():
+        measured = getattr(report, name)
+        if not measured <= limit:  # a NaN fails too
+            raise VerificationError(f"{path.name}: {name} is {measured}, allowed is {limit}: not handed over")
+    return report
+
+
+def added_bytes(payload: Payload) -> int:
+    """What a session may add to a payload: the tables of its decode, and what widens a float16 matrix.
+
+    A matrix meets float32 activations. Rows in float16 may not be widened.
+    """
+    matrices = (array for name, array in payload.arrays().items() if name.rpartition(".")[2] == "matrix")
+    return payload.lookup_bytes + sum(array.nbytes for array in matrices if array.dtype == np.float16)
+
+
+def session_bytes(path: Path, ids: int | None = None) -> int:
+    """Resident memory that loading the model at `path` takes, and looking so many ids up, in a fresh process."""
+    run = subprocess.run(
+        [sys.executable, "-m", "eigenselect.export.verify.memory", str(path), *([] if ids is None else [str(ids)])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if run.returncode:
+        raise VerificationError(f"{path.name} could not be loaded in a process of its own: {run.stderr.strip()[-500:]}")
+    return int(run.stdout)

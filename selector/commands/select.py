@@ -1,0 +1,121 @@
+"""The command: `eigenselect table.path=PATH budget=16MB out=DIR`.
+
+Exit codes: 0 done; 1 a bug of ours, or an exported file that failed verification; 2 the user's input; 3 nothing fits
+the budget; 4 more candidates failed than allowed.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+MLPROJECT = "--mlproject"
+"""First argument of `mlflow run`'s command line: the next word holds all overrides, quoted as one."""
+
+LOG_WIDTH = 160
+
+exit_codes: list[int] = [0]
+"""Of the jobs of this command so far."""
+
+
+def say(error: BaseException) -> None:
+    """One line on stderr."""
+    text = " ".join(str(error).split())
+    # Hydra's cure for an unknown key is to add it, with a +: it would then be refused as unknown.
+    known, hydra_cure, _ = text.partition(". To append to your config use")
+    print(f"error: {known}{': --cfg job prints every setting' if hydra_cure else ''}", file=sys.stderr)
+
+
+def _console() -> Console:
+    """Where results are printed; lines of a log are not wrapped to the 80 columns of a terminal that is not there."""
+    return Console(width=None if sys.stdout.isatty() else LOG_WIDTH, highlight=False)
+
+
+@hydra.main(version_base="1.3", config_path="pkg://eigenselect.conf", config_name="config")
+def job(settings: DictConfig) -> None:
+    """One selection; what went wrong is told here and remembered, so that the other jobs of a sweep go on."""
+    exit_codes.append(_run(settings))
+
+
+def _run(settings: DictConfig) -> int:
+    # Imported here: they take seconds, and `--help` or a misspelt key needs none of them.
+    from eigenselect.export import VerificationError
+    from eigenselect.selector.decision.selection import NothingFitsError, NothingMeasuredError
+    from eigenselect.selector.run.job import prepare
+    from eigenselect.selector.run.pipeline import run
+    from eigenselect.selector.run.sweep import TooManyFailedError
+
+    codes = {NothingFitsError: 3, TooManyFailedError: 4, NothingMeasuredError: 4, VerificationError: 1}
+    return attempt(prepare, run, settings, codes)
+
+
+def attempt(
+    prepare: Callable[[DictConfig], Any],
+    run: Callable[..., Any],
+    settings: DictConfig,
+    codes: Mapping[type[Exception], int],
+) -> int:
+    """The exit code of one job: that of `codes` for an error of `run`, told in one line; 2 for what the user gave."""
+    try:
+        prepared = prepare(settings)
+    except (ValueError, OmegaConfBaseException) as error:
+        say(error)
+        return 2
+    try:
+        run(prepared, _console(), sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
+    except tuple(codes) as error:
+        say(error)
+        return next(code for kind, code in codes.items() if isinstance(error, kind))
+    return 0
+
+
+def overrides(arguments: list[str]) -> list[str]:
+    """The command line, with what `mlflow run` hands over as one word split into overrides.
+
+    Raises:
+        ValueError: `mlflow run` was given a parameter that is not `overrides`.
+    """
+    if arguments[:1] != [MLPROJECT]:
+        return arguments
+    words, extra = arguments[1:2], arguments[2:]
+    if extra:
+        raise ValueError(f'mlflow run was given {" ".join(extra)}: put settings into -P overrides="key=value ..."')
+    return [override for word in words for override in shlex.split(word)]
+
+
+def execute(job: Callable[[], None], words: Sequence[str]) -> int:
+    """The exit code of a command's `job` on `words`, its part of the command line."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing several lines and exiting with 1
+    exit_codes[:] = [0]
+    try:
+        sys.argv[1:] = overrides([*words])
+        job()
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        say(error)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from here", file=sys.stderr)
+        return 130
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return max(exit_codes)
+
+
+def main(words: Sequence[str]) -> int:
+    """The exit code of the main job on `words`."""
+    return execute(job, words)

@@ -1,0 +1,33 @@
+"""The command: `eigenselect validate table.path=PATH budget=16MB out=DIR validate.tasks=FOLDER`.
+
+Exit codes: 0 done; 1 a bug of ours; 2 the user's input; 4 more candidates failed than allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import hydra
+from omegaconf import DictConfig
+
+from eigenselect.selector.commands.select import attempt, execute, exit_codes
+
+
+@hydra.main(version_base="1.3", config_path="pkg://eigenselect.conf", config_name="validate")
+def job(settings: DictConfig) -> None:
+    """The evidence of one selection's candidates."""
+    exit_codes.append(_run(settings))
+
+
+def _run(settings: DictConfig) -> int:
+    # Imported here: they take seconds, and `--help` or a misspelt key needs none of them.
+    from eigenselect.selector.evidence.plan import prepare
+    from eigenselect.selector.evidence.run import run
+    from eigenselect.selector.run.sweep import TooManyFailedError
+
+    return attempt(prepare, run, settings, {TooManyFailedError: 4})
+
+
+def main(words: Sequence[str]) -> int:
+    """The exit code of `eigenselect validate words`."""
+    return execute(job, words)

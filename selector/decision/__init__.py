@@ -1,0 +1,4 @@
+"""The choice, its record and its report. Pure: no tracking store, no sweep.
+
+Imports `selector.measures`.
+"""

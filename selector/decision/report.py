@@ -1,0 +1,245 @@
+"""What a person sees of a selection: the table on the terminal, the pictures, the CSV and the page."""
+
+from __future__ import annotations
+
+import csv
+import html
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only, whatever screen there is
+
+import matplotlib.pyplot as plt
+import plotly.graph_objects as go
+from rich.console import Console
+from rich.table import Table as Grid
+
+from eigenselect.selector.decision.selection import Candidate, Selection, margin, rank_key, tied
+from eigenselect.selector.measures import WEIGHTED, higher_is_better, is_overlap
+
+SHOWN = {
+    "eos": ("EOS", "{:.4f}"),
+    "reconstruction_error_relative": ("rel. error", "{:.4f}"),
+    "pip_loss_relative": ("rel. PIP", "{:.4f}"),
+    "mean_cosine": ("cosine", "{:.4f}"),
+}
+"""Measures on the terminal: metric key -> heading and format."""
+
+
+def method(candidate: Candidate) -> str:
+    """The compressors of a candidate, from the outermost on: `Spectral, TrellisCode`."""
+    names, key = [candidate.compressor], "then"
+    while key in candidate.parameters:
+        names.append(candidate.parameters[key])
+        key += ".then"
+    return ", ".join(name for name in names if name != "Identity" or names == [name])
+
+
+def _by_method(candidates: Sequence[Candidate], criterion: str) -> list[tuple[str, list[Candidate]]]:
+    """The candidates that have the criterion, under the names of their compressors."""
+    scored = sorted((c for c in candidates if criterion in c.measures), key=method)
+    return [(name, list(group)) for name, group in itertools.groupby(scored, key=method)]
+
+
+def _points(candidates: Sequence[Candidate], criterion: str) -> tuple[list[float], list[float]]:
+    """Megabytes and scores."""
+    return [c.nbytes / 1e6 for c in candidates], [c.measures[criterion] for c in candidates]
+
+
+def pareto_front(candidates: Sequence[Candidate], criterion: str) -> list[Candidate]:
+    """Candidates that no smaller one equals or beats, by increasing bytes."""
+    sign = 1 if higher_is_better(criterion) else -1
+    front: list[Candidate] = []
+    scored = [c for c in candidates if criterion in c.measures]
+    for candidate in sorted(scored, key=lambda c: (c.nbytes, -sign * c.measures[criterion], c.name)):
+        if not front or sign * candidate.measures[criterion] > sign * front[-1].measures[criterion]:
+            front.append(candidate)
+    return front
+
+
+def print_ranking(console: Console, selection: Selection, float32_bytes: int) -> None:
+    """The ranked candidates that fit, best first."""
+    weighted = {key: (f"EOS {key.rpartition('_')[2]}", "{:.4f}") for key in selection.chosen.measures if _weighted(key)}
+    keys = {selection.criterion: (selection.criterion, "{:.4g}"), "eos": SHOWN["eos"], **weighted, **SHOWN}
+    grid = Grid(box=None, pad_edge=False)
+    grid.add_column("#", justify="right")
+    grid.add_column("candidate", no_wrap=True)
+    grid.add_column("MB", justify="right")
+    grid.add_column("rate", justify="right")
+    for heading, _ in keys.values():
+        grid.add_column(heading, justify="right")
+    for place, candidate in enumerate(selection.ranking, start=1):
+        scores = (
+            form.format(candidate.measures[key]) if key in candidate.measures else "-"
+            for key, (_, form) in keys.items()
+        )
+        rate = f"{float32_bytes / candidate.nbytes:.1f}x"
+        grid.add_row(str(place), candidate.name, _megabytes(candidate), rate, *scores)
+    console.print(grid)
+
+
+def _weighted(key: str) -> bool:
+    return key.startswith(WEIGHTED)
+
+
+def _megabytes(candidate: Candidate) -> str:
+    megabytes = candidate.nbytes / 1e6
+    return f"{megabytes:,.2f}" if megabytes >= 1 else f"{megabytes:.3g}"
+
+
+def write_csv(path: Path, candidates: Sequence[Candidate], keys: Sequence[str]) -> None:
+    """One row a candidate: name, compressor, parameters (JSON), nbytes, status, measures, reason, run_id.
+
+    Args:
+        path: the file.
+        candidates: the rows, in their order.
+        keys: of measures and of their standard errors, the columns.
+    """
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "compressor", "parameters", "nbytes", "status", *keys, "reason", "run_id"])
+        for c in candidates:
+            known = c.measures | c.standard_errors
+            scores = [repr(known[key]) if key in known else "" for key in keys]
+            settings = json.dumps(c.parameters)
+            writer.writerow([c.name, c.compressor, settings, c.nbytes, c.status, *scores, c.reason, c.run_id])
+
+
+def write_picture(path: Path, selection: Selection, candidates: Sequence[Candidate]) -> None:
+    """The criterion against megabytes, with the budget and the Pareto front, as a PNG."""
+    criterion = selection.criterion
+    figure, axes = plt.subplots(figsize=(11, 5.5), layout="constrained")
+    for marker, (compressor, points) in zip(
+        itertools.cycle("osD^vPX"), _by_method(candidates, criterion), strict=False
+    ):
+        axes.scatter(*_points(points, criterion), label=compressor, marker=marker, alpha=0.7)
+    front = pareto_front(candidates, criterion)
+    axes.step(*_points(front, criterion), where="post", color="0.6", zorder=0, label="Pareto front")
+    _name_points(axes, front, criterion)
+    chosen = selection.chosen
+    axes.scatter(
+        *_points([chosen], criterion),
+        s=160,
+        facecolors="none",
+        edgecolors="black",
+        linewidths=1.5,
+        label=f"chosen: {chosen.name}",
+    )
+    axes.axvline(selection.budget / 1e6, color="black", linestyle="--", linewidth=1, label="budget")
+    axes.set(xlabel="payload, MB", ylabel=criterion, title=f"{criterion} against size")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1))
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _name_points(axes: Any, front: Sequence[Candidate], criterion: str) -> None:
+    """The candidates' names beside their points, the last first; none over another."""
+    renderer = axes.figure.canvas.get_renderer()
+    taken: list[Any] = []
+    for candidate in reversed(front):
+        at = (candidate.nbytes / 1e6, candidate.measures[criterion])
+        right = axes.transAxes.inverted().transform(axes.transData.transform(at))[0] > 0.6
+        name = axes.annotate(
+            candidate.name,
+            at,
+            xytext=(-7 if right else 7, 6 if right else -8),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            fontsize=7,
+        )
+        box = name.get_window_extent(renderer)
+        if any(box.overlaps(other) for other in taken):
+            name.remove()
+        else:
+            taken.append(box)
+
+
+def write_page(path: Path, selection: Selection, candidates: Sequence[Candidate], record: dict[str, Any]) -> None:
+    """A page that stands alone: the decision, the interactive picture, every candidate with its reason."""
+    criterion = selection.criterion
+    figure = go.Figure()
+    for symbol, (compressor, points) in enumerate(_by_method(candidates, criterion)):
+        x, y = _points(points, criterion)
+        names = [c.name for c in points]
+        marker = {"size": 9, "opacity": 0.7, "symbol": symbol}
+        figure.add_scatter(x=x, y=y, text=names, mode="markers", marker=marker, name=compressor)
+    x, y = _points(pareto_front(candidates, criterion), criterion)
+    line = {"shape": "hv", "color": "lightgray"}
+    figure.add_scatter(x=x, y=y, mode="lines", line=line, name="Pareto front", hoverinfo="skip")
+    x, y = _points([selection.chosen], criterion)
+    ring = {"size": 18, "symbol": "circle-open", "color": "black"}
+    figure.add_scatter(x=x, y=y, mode="markers", marker=ring, name="chosen", hoverinfo="skip")
+    figure.add_vline(x=selection.budget / 1e6, line_dash="dash", annotation_text="budget")
+    figure.update_layout(xaxis_title="payload, MB", yaxis_title=criterion, template="plotly_white", height=520)
+    keys = list(dict.fromkeys([criterion, *filter(is_overlap, selection.chosen.measures)]))
+    rows = "".join(
+        f"<tr><td>{html.escape(c.name)}<td class=n>{c.nbytes:,}"
+        + "".join(f"<td class=n>{_with_error(c, key)}" for key in keys)
+        + f"<td>{html.escape(reason)}"
+        for c, reason in [(selection.chosen, "chosen"), *selection.rejected]
+    )
+    others = "".join(
+        f"<tr><td>{a.criterion}<td>{html.escape(a.best.name)}<td class=n>{_with_error(a.best, a.criterion)}"
+        f"<td class=n>{_with_error(selection.chosen, a.criterion)}"
+        f"<td class=n>{a.rank or '-'} of {a.ranked}{', a tie' if a.tie and a.rank != 1 else ''}"
+        for a in selection.alternatives
+    )
+    chart = figure.to_html(full_html=False, include_plotlyjs=True)
+    path.write_text(
+        "<!doctype html><html lang=en><meta charset=utf-8><title>eigenselect: "
+        f"{html.escape(selection.chosen.name)}</title>"
+        "<style>body{font:15px sans-serif;margin:2em auto;max-width:70em}"
+        "td,th{padding:.2em .8em;text-align:left}td.n{text-align:right;white-space:nowrap}"
+        "pre{background:#f6f6f6;padding:1em;overflow:auto}</style>"
+        f"<h1>{html.escape(selection.chosen.name)}</h1><p>{html.escape(why(selection))}</p>{chart}"
+        f"<h2>Candidates</h2><table><tr><th>name<th>bytes<th>{'<th>'.join(keys)}<th>why{rows}</table>"
+        "<p>After ±: the standard error, between tables of other rows, as many and alike.</p>"
+        "<h2>What other criteria would choose</h2><table><tr><th>criterion<th>best by it<th>of the best"
+        f"<th>of the chosen one<th>place of the chosen one{others}</table>"
+        f"<h2>Record</h2><pre>{html.escape(json.dumps(record, indent=2))}</pre></html>",
+        encoding="utf-8",
+    )
+
+
+def _with_error(candidate: Candidate, key: str) -> str:
+    """A score with its standard error, as far as there are any."""
+    if key not in candidate.measures:
+        return ""
+    error = candidate.standard_errors.get(f"{key}_stderr")
+    return f"{candidate.measures[key]:.6g}" + ("" if error is None else f" ± {error:.1g}")
+
+
+def why(selection: Selection) -> str:
+    """The choice in a few sentences: what it is, how far it is to be trusted."""
+    chosen, criterion = selection.chosen, selection.criterion
+    fits = len(selection.ranking)
+    text = (
+        f"{chosen.name} has the best {criterion}, {chosen.measures[criterion]:.4f}, of the {fits} candidates measured "
+        f"within {selection.budget:,} bytes; it takes {chosen.nbytes:,}."
+    )
+    if runner := selection.runner_up:
+        second = runner.measures[criterion]
+        if rank_key(runner, criterion)[0] == rank_key(chosen, criterion)[0]:
+            text += f" The runner-up, {runner.name}, has the same {criterion} at {runner.nbytes:,}."
+        else:
+            gap = abs(chosen.measures[criterion] - second)
+            text += f" The runner-up, {runner.name}, has {second:.4f} ({gap:.2g} away) at {runner.nbytes:,}."
+            if tied(chosen, runner, criterion):
+                text += (
+                    f" That is a tie: between tables of other rows, as many and alike, the difference would vary by "
+                    f"{margin(chosen, runner, criterion):.2g} either way."
+                )
+    if others := selection.disagreeing:
+        told = " and ".join(
+            f"{a.best.name} by {a.criterion} ({a.best.measures[a.criterion]:.6g}, the chosen one has "
+            f"{chosen.measures[a.criterion]:.6g} and place {a.rank} of {a.ranked})"
+            for a in others
+        )
+        text += f" The choice is sensitive to the criterion: it would be {told}."
+    return text

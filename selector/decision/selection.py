@@ -1,0 +1,202 @@
+"""The choice: the highest score that fits the budget. Pure: no files, no clock, no order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from eigenselect.selector.measures import higher_is_better, is_overlap
+from eigenselect.selector.measures.confidence import half_width, standard_error
+
+Status = Literal["measured", "over_budget", "failed"]
+
+TIE_DIGITS = 9
+"""Scores that agree to this many significant digits are equal: the measures carry no more."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One compressor with what became of it.
+
+    Attributes:
+        name: unique among the candidates.
+        compressor: class of the method.
+        parameters: its settings.
+        nbytes: bytes of its payload.
+        status: `measured`; `over_budget`, and then never computed; or `failed`, with the error in `reason`.
+        measures: metric key -> value, empty unless measured.
+        replicates: metric key -> what the spread of the measure is known by (`measures.confidence`), where it is.
+        reason: why it failed.
+        run_id: its MLflow run, when it has one.
+    """
+
+    name: str
+    compressor: str
+    parameters: dict[str, Any]
+    nbytes: int
+    status: Status
+    measures: dict[str, float] = field(default_factory=dict)
+    reason: str | None = None
+    run_id: str | None = None
+    replicates: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def standard_errors(self) -> dict[str, float]:
+        """`eos_stderr` and the like: the standard error of each measure that has replicates."""
+        return {f"{key}_stderr": standard_error(found) for key, found in self.replicates.items()}
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """What another measure would have chosen.
+
+    Attributes:
+        criterion: its metric key.
+        best: the candidate that it would have chosen.
+        rank: place of the one that was chosen, from 1; None where the measure is undefined for it.
+        ranked: how many candidates have the measure.
+        tie: the one that was chosen is as good by it, see `tied`.
+    """
+
+    criterion: str
+    best: Candidate
+    rank: int | None
+    ranked: int
+    tie: bool
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A decision and its reasons.
+
+    Attributes:
+        chosen: the candidate to ship.
+        runner_up: the next best that fits, if any.
+        ranking: all that were measured and fit, best first.
+        rejected: every other candidate with its reason.
+        budget: bytes allowed.
+        criterion: metric key that decided.
+        alternatives: for every other measure what it would have chosen.
+    """
+
+    chosen: Candidate
+    runner_up: Candidate | None
+    ranking: list[Candidate]
+    rejected: list[tuple[Candidate, str]]
+    budget: int
+    criterion: str
+    alternatives: list[Alternative]
+
+    @property
+    def disagreeing(self) -> list[Alternative]:
+        """The other overlap scores that would have chosen something better by them than what was chosen.
+
+        They ask the same question with other weights of the directions. What the other measures would have chosen is
+        listed and is no reason to doubt: they are baselines.
+        """
+        return [a for a in self.alternatives if is_overlap(a.criterion) and not a.tie]
+
+
+class NothingFitsError(Exception):
+    """No candidate fits the budget."""
+
+
+class NothingMeasuredError(Exception):
+    """Candidates fit the budget, and not one of them could be measured."""
+
+
+def rank_key(candidate: Candidate, criterion: str) -> tuple[float, int, str]:
+    """Sorts the best first: by criterion, then fewer bytes, then name."""
+    value = float(f"{candidate.measures[criterion]:.{TIE_DIGITS}g}")
+    return (-value if higher_is_better(criterion) else value, candidate.nbytes, candidate.name)
+
+
+def margin(a: Candidate, b: Candidate, criterion: str) -> float | None:
+    """Half of the 95% interval of the difference of two scores, from the same rows of both; None when it is unknown."""
+    if criterion not in a.replicates or criterion not in b.replicates:
+        return None
+    return half_width(np.subtract(a.replicates[criterion], b.replicates[criterion]))
+
+
+def tied(a: Candidate, b: Candidate, criterion: str) -> bool:
+    """Whether two scores are equal, or differ by no more than their margin."""
+    allowed = margin(a, b, criterion)
+    return rank_key(a, criterion)[0] == rank_key(b, criterion)[0] or (
+        allowed is not None and abs(a.measures[criterion] - b.measures[criterion]) <= allowed
+    )
+
+
+def _ranked(candidates: Iterable[Candidate], budget: int, criterion: str) -> list[Candidate]:
+    """Those that fit and have the measure, best first."""
+    able = (c for c in candidates if c.nbytes <= budget and c.status == "measured" and criterion in c.measures)
+    return sorted(able, key=lambda c: rank_key(c, criterion))
+
+
+def _alternative(chosen: Candidate, ranking: list[Candidate], criterion: str) -> Alternative:
+    has = criterion in chosen.measures
+    return Alternative(
+        criterion=criterion,
+        best=ranking[0],
+        rank=ranking.index(chosen) + 1 if has else None,
+        ranked=len(ranking),
+        tie=has and tied(ranking[0], chosen, criterion),
+    )
+
+
+def select(candidates: Sequence[Candidate], budget: int, criterion: str = "eos") -> Selection:
+    """Choose the best candidate by `criterion` among those of at most `budget` bytes.
+
+    Raises:
+        NothingFitsError: every candidate is larger than the budget; the smallest is named.
+        NothingMeasuredError: some fit, none of them has the criterion.
+    """
+    if not any(c.nbytes <= budget for c in candidates):
+        smallest = min(candidates, key=lambda c: (c.nbytes, c.name))
+        raise NothingFitsError(
+            f"nothing fits the budget of {budget:,} bytes: the smallest candidate, {smallest.name}, "
+            f"needs {smallest.nbytes:,}; raise the budget or add smaller candidates"
+        )
+    ranking = _ranked(candidates, budget, criterion)
+    if not ranking:
+        reasons = "; ".join(f"{c.name}: {_why_out(c, budget, criterion)}" for c in candidates if c.nbytes <= budget)
+        raise NothingMeasuredError(f"no candidate that fits {budget:,} bytes has a {criterion}: {reasons}")
+    chosen = ranking[0]
+    beaten = [(c, _why_beaten(c, chosen, criterion)) for c in ranking[1:]]
+    # In one order, whatever the order of the candidates: that of the chosen one's measures, then what it lacks.
+    others = {**chosen.measures, **dict.fromkeys(sorted(key for c in candidates for key in c.measures))}
+    out = sorted((c for c in candidates if c not in ranking), key=lambda c: (c.nbytes, c.name))
+    return Selection(
+        chosen=chosen,
+        runner_up=ranking[1] if len(ranking) > 1 else None,
+        ranking=ranking,
+        rejected=beaten + [(c, _why_out(c, budget, criterion)) for c in out],
+        budget=budget,
+        criterion=criterion,
+        alternatives=[
+            _alternative(chosen, ranked, key)
+            for key in others
+            if key != criterion and (ranked := _ranked(candidates, budget, key))
+        ],
+    )
+
+
+def _why_beaten(candidate: Candidate, chosen: Candidate, criterion: str) -> str:
+    mine, best = rank_key(candidate, criterion), rank_key(chosen, criterion)
+    if mine[0] != best[0]:
+        value, top = candidate.measures[criterion], chosen.measures[criterion]
+        side = "below" if higher_is_better(criterion) else "above"
+        return f"{criterion} {value:.6g} is {abs(value - top):.3g} {side} the {top:.6g} of {chosen.name}"
+    if mine[1] != best[1]:
+        return f"{criterion} equals that of {chosen.name}, which needs {candidate.nbytes - chosen.nbytes:,} bytes fewer"
+    return f"{criterion} and bytes equal those of {chosen.name}, which comes first by name"
+
+
+def _why_out(candidate: Candidate, budget: int, criterion: str) -> str:
+    if candidate.nbytes > budget:
+        return f"{candidate.nbytes:,} bytes are {candidate.nbytes - budget:,} over the budget: not computed"
+    if candidate.status == "failed":
+        return f"failed: {candidate.reason}"
+    return f"{criterion} is undefined for it"

@@ -1,0 +1,222 @@
+"""From configuration to compressors.
+
+Every list among the settings is a list of alternatives, a list inside a list is one value: `bits: [1, 2]` stands for
+two candidates, `rows: [[0, 1]]` for one with the rows 0 and 1.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from eigenselect import compressors
+from eigenselect.compressors import Compressor, EmbeddingTable
+from eigenselect.selector.pool.digest import table_digest
+
+FIT = "fit"
+"""In place of an integer: the largest one with which the method fits the budget."""
+
+RATE = "budget"
+"""In place of a compression rate: the one that the budget amounts to."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the proposals of a pool are fitted to.
+
+    Attributes:
+        n: rows of the table.
+        d: columns.
+        budget: bytes.
+    """
+
+    n: int
+    d: int
+    budget: int
+
+    @property
+    def useful(self) -> int:
+        """The budget, but no more than the table takes in float16: with more, that is the one to take."""
+        return min(self.budget, 2 * self.n * self.d)
+
+    def holds(self, compressor: Compressor) -> bool:
+        """Whether the settings can be used on the table and keep to what is useful."""
+        try:
+            return compressor.nbytes(self.n, self.d) <= self.useful
+        except ValueError:
+            return False
+
+
+def expand(
+    pool: Mapping[str, Any],
+    room: Room | None = None,
+    largest: int | None = None,
+    tell: Callable[[str], None] = lambda reason: None,
+) -> list[Compressor]:
+    """The compressors of a pool: each entry is a `_target_` with arguments, and stands for the product of its lists.
+
+    Args:
+        pool: entry name -> configuration of plain dicts, lists and scalars.
+        room: what `FIT` and `RATE` are reckoned with; without one the pool is only checked.
+        largest: of each entry, only so many settings, those of the most bytes that fit; None is all.
+        tell: told of each of several settings of an entry that cannot be used on the table, and is left out.
+
+    Raises:
+        ValueError: an entry that cannot be built, two candidates of one name, or no candidate at all.
+    """
+    found: dict[str, Compressor] = {}
+    for entry, settings in pool.items():
+        made = [_fitted(entry, alternative, room) for alternative in _alternatives(settings)]
+        if room is not None:
+            made = _usable(made, room, tell)
+            made = made if largest is None else _largest(made, room, largest)
+        for compressor in made:
+            if found.setdefault(compressor.name, compressor) is not compressor:
+                raise ValueError(f"candidates.pool.{entry} makes {compressor.name} a second time: drop one of the two")
+    if not found:
+        raise ValueError("the candidates' pool is empty: name at least one compressor, for example candidates=quick")
+    return list(found.values())
+
+
+def _fitted(entry: str, settings: Any, room: Room | None) -> Compressor:
+    """The compressor that `settings` stand for, with `FIT` and `RATE` replaced."""
+    if room is None:
+        return _build(entry, _replaced(_replaced(settings, RATE, 1.0), FIT, 1))
+    # Rounded up at four digits, for the name.
+    rate = max(1.0, math.ceil(4e3 * room.n * room.d / room.useful) / 1e3)
+    settings = _replaced(settings, RATE, rate)
+    smallest = _build(entry, _replaced(settings, FIT, 1))
+    if _replaced(settings, FIT, 1) == settings:
+        return smallest
+
+    def fits(value: int) -> bool:
+        return room.holds(_build(entry, _replaced(settings, FIT, value)))
+
+    beyond = 2
+    while fits(beyond):
+        beyond *= 2
+    value = bisect.bisect_left(range(beyond), True, lo=beyond // 2 + 1, key=lambda value: not fits(value)) - 1
+    return _build(entry, _replaced(settings, FIT, value))
+
+
+def _replaced(node: Any, marker: str, value: float) -> Any:
+    """`node` with `value` in place of each `marker`."""
+    if isinstance(node, dict):
+        return {key: _replaced(inner, marker, value) for key, inner in node.items()}
+    return value if node == marker else node
+
+
+def _usable(made: list[Compressor], room: Room, tell: Callable[[str], None]) -> list[Compressor]:
+    """Those that can be used on the table. The only one of an entry must be."""
+    found = []
+    for compressor in made:
+        try:
+            compressor.nbytes(room.n, room.d)
+        except ValueError as error:
+            if len(made) == 1:
+                raise
+            tell(f"{compressor.name}: {error}")
+        else:
+            found.append(compressor)
+    return found
+
+
+def _largest(made: list[Compressor], room: Room, count: int) -> list[Compressor]:
+    """The `count` of the most bytes that fit; where none does the smallest one, which says what would be needed."""
+    by_size = sorted(made, key=lambda compressor: (-compressor.nbytes(room.n, room.d), compressor.name))
+    fitting = [compressor for compressor in by_size if compressor.nbytes(room.n, room.d) <= room.budget]
+    return fitting[:count] or by_size[-1:]
+
+
+def _alternatives(node: Any) -> list[Any]:
+    """Everything that `node` stands for, with its lists multiplied out."""
+    if isinstance(node, Mapping):
+        values = itertools.product(*(_alternatives(value) for value in node.values()))
+        return [dict(zip(node, combination, strict=True)) for combination in values]
+    if isinstance(node, list):
+        return [alternative for element in node for alternative in _element(element)]
+    return [node]
+
+
+def _element(node: Any) -> list[Any]:
+    """What an element of a list stands for: a list is a value, of which the settings in it may have alternatives."""
+    if isinstance(node, list):
+        return [tuple(combination) for combination in itertools.product(*map(_element, node))]
+    return _alternatives(node)
+
+
+def _build(entry: str, settings: Any) -> Compressor:
+    try:
+        made = instantiate(settings, _convert_="all")
+    except (InstantiationException, TypeError, ValueError) as error:
+        raise ValueError(f"candidates.pool.{entry}: {error.__cause__ or error}") from error
+    if not isinstance(made, Compressor):
+        raise ValueError(f"candidates.pool.{entry} makes a {type(made).__name__}: its _target_ must be a Compressor")
+    return made
+
+
+def exact_rows(wanted: Any, table: EmbeddingTable) -> tuple[int, ...]:
+    """The rows that the setting `exact_rows` names, by id or by token.
+
+    Raises:
+        ValueError: no list, an id or a token that the table does not have.
+    """
+    if not isinstance(wanted, list):
+        raise ValueError(f'exact_rows = {wanted!r}: must be a list of ids and tokens, for example [0,"[PAD]"]')
+    tokens = [each for each in wanted if isinstance(each, str)]
+    if tokens and table.tokens is None:
+        raise ValueError(
+            f"exact_rows names {tokens[0]!r} and the table has no tokens: give them as table.tokens, or ids"
+        )
+    row_of = {token: row for row, token in enumerate(table.tokens or ())} if tokens else {}
+    if unknown := [token for token in tokens if token not in row_of]:
+        first = ", ".join(map(repr, unknown[:5]))
+        raise ValueError(f"exact_rows has {len(unknown)} of {len(tokens)} tokens that the table lacks (first: {first})")
+    rows = [row_of[each] if isinstance(each, str) else each for each in wanted]
+    for row in rows:
+        if isinstance(row, bool) or not isinstance(row, int) or not 0 <= row < table.n:
+            raise ValueError(f"exact_rows holds {row!r}: must be an id from 0 to {table.n - 1}, or a token in quotes")
+    return tuple(sorted(set(rows)))
+
+
+def parameters(compressor: Compressor) -> dict[str, Any]:
+    """A compressor's settings by name, flat: a nested one is its class name, with its settings dotted."""
+    flat: dict[str, Any] = {}
+    for field in fields(compressor):  # type: ignore[arg-type]  # every compressor is a dataclass
+        value = getattr(compressor, field.name)
+        if isinstance(value, Compressor):
+            flat[field.name] = type(value).__name__
+            flat |= {f"{field.name}.{name}": inner for name, inner in parameters(value).items()}
+        elif isinstance(value, EmbeddingTable):
+            flat[field.name] = table_digest(value)  # by content: a result must not outlive a change of the file
+        else:
+            flat[field.name] = value
+    return flat
+
+
+def rebuilt(compressor: str, settings: Mapping[str, Any]) -> Compressor:
+    """The compressor of class `compressor` whose `parameters` are `settings`, which may come from JSON.
+
+    Raises:
+        ValueError: no method of that name takes these settings, or they hold a table, of which only the digest is kept.
+    """
+    given: dict[str, Any] = {}
+    for name, value in settings.items():
+        if "." in name:
+            continue
+        inner = {key.removeprefix(f"{name}."): each for key, each in settings.items() if key.startswith(f"{name}.")}
+        given[name] = rebuilt(value, inner) if inner else value
+    kind = getattr(compressors, compressor, None)
+    if not isinstance(kind, type) or not issubclass(kind, Compressor):
+        raise ValueError(f"{compressor} is no method of this program")
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise ValueError(f"{compressor} does not take these settings: {error}") from error
