@@ -1,7 +1,7 @@
 """The verbs that a payload's decode is written in, executed by numpy or by torch.
 
-`export.operators.builder.OnnxOps` is the third execution: it appends nodes to a graph. A decode uses nothing but these verbs, so
-that what is scored, what is run in torch and what is shipped are one procedure.
+`export.operators.builder.OnnxOps` is the third execution: it appends nodes to a graph. A decode uses nothing but these
+verbs, so that what is scored, what is run in torch and what is shipped are one procedure.
 """
 
 from __future__ import annotations

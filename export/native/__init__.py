@@ -1,4 +1,4 @@
-"""The native library: faster kernels of the operators in `export.operators.functions`, built on demand by `make native`.
+"""The native library: faster kernels of the operators in `export.operators.functions`, built on demand.
 
 A session that the library is registered with runs its kernels in place of the functions' bodies; any other session runs
 the bodies. The rows are the same to the bit.

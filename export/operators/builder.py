@@ -84,7 +84,7 @@ class _Graph:
 
 
 class OnnxOps:
-    """Appends nodes and initializers; a value is its name in the graph. See `compressors.payloads.ops.Ops` for the verbs.
+    """Appends nodes and initializers; a value is its name in the graph. The verbs are those of `Ops`.
 
     Args:
         prefix: of every name.

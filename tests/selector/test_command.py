@@ -13,7 +13,7 @@ import onnxruntime as ort
 import pytest
 from mlflow import MlflowClient
 
-import eigenselect.selector.run.pipeline
+import eigenselect.selector.run.handover
 from eigenselect import compressors
 from eigenselect.compressors import PCA, KMeans, Uniform, load
 from eigenselect.compressors.payloads.ops import NumpyOps
@@ -306,7 +306,7 @@ def test_failed_verification_hands_nothing_over(fault, client, table, name, tmp_
         monkeypatch.setattr("eigenselect.export.onnx_export.verify", refuse)
     else:
         monkeypatch.setattr(
-            eigenselect.selector.run.pipeline.OnnxDecoder,
+            eigenselect.selector.run.handover.OnnxDecoder,
             "read",
             lambda self, rows: np.ones((rows.stop - rows.start, D), np.float32),
         )

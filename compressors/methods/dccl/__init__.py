@@ -2,8 +2,8 @@
 
 The payload is theirs: M codes a row, each into a codebook of K codewords of d values, which are added. `gumbel` finds
 the codes by their network. `residual` finds them by residual k-means and iterated conditional modes (see
-`compressors.codebooks.additive`), in seconds to minutes and with a lower error (`benchmarks/compressing.md`). Either way the
-codebooks are refitted by least squares once the codes are known, which always lowers the error.
+`compressors.codebooks.additive`), in seconds to minutes and with a lower error (`benchmarks/compressing.md`). Either
+way the codebooks are refitted by least squares once the codes are known, which always lowers the error.
 """
 
 from __future__ import annotations
