@@ -12,7 +12,8 @@ import numpy.typing as npt
 from eigenselect.compressors.data.table import Floats, Rows, Table
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.selector.measures import confidence, kernel, overlap, reconstruction
-from eigenselect.selector.measures.moments import Moments, moments
+from eigenselect.selector.measures import moments as streamed
+from eigenselect.selector.measures.moments import Moments
 
 Measure = Callable[[Moments], float | None]
 
@@ -159,7 +160,7 @@ def score(
     if y.n != x.n:
         raise ValueError(f"the candidate has {y.n} rows and the table {x.n}: they must be of the same vocabulary")
     aligned = candidate.aligned if isinstance(candidate, Payload) else True
-    return Measures(lambdas, exponents)(moments(x, y.read, aligned=aligned))
+    return Measures(lambdas, exponents)(streamed.moments(x, y.read, aligned=aligned))
 
 
 def _matrix(values: npt.ArrayLike) -> Floats:
