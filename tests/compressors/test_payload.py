@@ -13,8 +13,10 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from eigenselect.compressors import PCA, EmbeddingTable, Identity, KMeans, Uniform, load
+from eigenselect.compressors.payloads.coded import Coded
 from eigenselect.compressors.payloads.composed import Projected, Sum
-from eigenselect.compressors.payloads.kinds import Coded, Dense, Packed
+from eigenselect.compressors.payloads.dense import Dense
+from eigenselect.compressors.payloads.packed import Packed
 from tests.cases import decode, gaussian
 
 Arrays = dict[str, np.ndarray]
@@ -125,7 +127,7 @@ def _array(key: str, new: Callable[[np.ndarray], np.ndarray]) -> Change:
         ("projected", _drop("matrix"), r"it lacks 'matrix'"),
         ("projected", _drop("part.packed"), r"it lacks 'part\.packed'"),
         ("projected", _drop("part"), r"it lacks 'part'"),
-        ("dense", lambda a, s: a.update(more=a["table"]), r"it holds \['more'\], which are no part of its payload"),
+        ("dense", lambda a, s: a.update(more=a["table"]), r"it holds \['more'\], which are not part of its payload"),
         ("sum", _drop("parts.1"), r"Sum\.parts have shapes \[\(60, 13\)\]: there must be two or more of one shape"),
         ("dense", _array("table", np.ravel), r"Dense\.table is float32 of shape \(780,\): it must be 2-D float32 or"),
         ("dense", _array("table", lambda a: a.astype(np.float64)), r"Dense\.table is float64 of shape \(60, 13\)"),
