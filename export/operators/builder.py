@@ -67,7 +67,7 @@ class OnnxOps:
 
     def _stored(self, name: str) -> Array:
         if name not in self.arrays:
-            raise ValueError("a decode looks codes up in a value that it computed: in ONNX it must be a stored array")
+            raise ValueError("a decode looks codes up in a value that it computed: in ONNX it must be stored")
         return self.arrays[name]
 
     def wrap(self, rows: str, n: int) -> str:  # noqa: D102
