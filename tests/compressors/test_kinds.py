@@ -165,7 +165,7 @@ def test_width_is_what_the_widest_step_takes(name: str) -> None:
     payload, sizes = EXAMPLES[name]().payload, []
 
     class Watched:
-        """NumpyOps, with the size of whatever it makes written down."""
+        """NumpyOps, with the size of all that it makes written down."""
 
         def __getattr__(self, verb: str) -> Any:
             run = getattr(NumpyOps(), verb)

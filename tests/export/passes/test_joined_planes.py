@@ -92,6 +92,15 @@ def test_not_planes_of_different_codes(change: str) -> None:
     assert joined_planes(other) is other
 
 
+def test_not_planes_that_no_code_is_split_into() -> None:
+    # Two bits in two planes, of which there is an operator of one plane.
+    bits = np.random.default_rng(0).integers(0, 256, (2, 40, 2), dtype=np.uint8)
+    high, low = (Packed(b, np.array([[0], [step]], np.float32), 13) for b, step in zip(bits, (2, 1), strict=True))
+    graph = separate(Sum((high, low)))
+    assert [node.op for node in graph.nodes] == ["DequantizeGatherU1", "DequantizeGatherU1", "Add"]
+    assert joined_planes(graph) is graph
+
+
 def test_planes_of_different_codes_are_added() -> None:
     high, low = planes(3).parts
     assert isinstance(low, Packed)
