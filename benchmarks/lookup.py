@@ -22,7 +22,8 @@ from eigenselect.compressors import Payload
 from eigenselect.compressors.codebooks.scalar import affine
 from eigenselect.compressors.payloads.bitpack import plane_bytes, plane_widths
 from eigenselect.compressors.payloads.composed import Projected, Scaled
-from eigenselect.compressors.payloads.kinds import Dense, Packed
+from eigenselect.compressors.payloads.dense import Dense
+from eigenselect.compressors.payloads.packed import Packed
 from eigenselect.export import native, to_onnx
 
 D, BATCH = 300, 8192

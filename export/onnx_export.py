@@ -14,7 +14,7 @@ from eigenselect.compressors.payloads.base import Payload
 from eigenselect.export.host.host import TIED, Host, Tied
 from eigenselect.export.host.rewrite import HostReport, rewrite_host
 from eigenselect.export.host.splice import opset_of
-from eigenselect.export.operators.builder import OLDEST_OPSET, OPSET, TARGETS, Target
+from eigenselect.export.operators.graph import OLDEST_OPSET, OPSET, TARGETS, Target
 from eigenselect.export.operators.model import check_runtime, runs, save, to_onnx
 from eigenselect.export.tokens.string_input import Words, check_vocabulary, write_words
 from eigenselect.export.verify.parity import Verification, available_providers, verify
@@ -28,7 +28,7 @@ class OnnxExport:
     """How the chosen payload is exported.
 
     Attributes:
-        target: what the model is made for; see `export.operators.builder.Target`.
+        target: what the model is made for; see `export.operators.graph.Target`.
         opset: of the model.
         providers: execution providers that the model is verified on, all of which must be at hand; None for the CPU,
             and then CUDA too where it is at hand and the model is not made for a CPU.

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+import torch
 
 import eigenselect.compressors.payloads.base
 from eigenselect.compressors import Payload, load
-from eigenselect.compressors.payloads.ops import NumpyOps, TorchOps
+from eigenselect.compressors.payloads.ops import NumpyOps
+from eigenselect.compressors.payloads.torch_ops import TorchOps
 from eigenselect.export import to_onnx
 
 
@@ -40,7 +42,6 @@ class Example:
 
 def check_everywhere(example: Example) -> None:
     """numpy = oracle, and torch and ONNX Runtime = numpy, for all ids there are; any other id is an error."""
-    torch = pytest.importorskip("torch")
     payload, expected = example.payload, example.expected
     n = payload.n
     assert (n, payload.k) == expected.shape

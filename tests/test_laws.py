@@ -20,7 +20,8 @@ from safetensors.numpy import load_file
 
 import eigenselect.compressors.data.table
 from eigenselect.compressors import EmbeddingTable, Payload, load
-from eigenselect.compressors.payloads.ops import NumpyOps, TorchOps
+from eigenselect.compressors.payloads.ops import NumpyOps
+from eigenselect.compressors.payloads.torch_ops import TorchOps
 from eigenselect.export import save, to_onnx
 from eigenselect.export.verify.parity import OVERHEAD_BYTES
 from eigenselect.selector.measures import score

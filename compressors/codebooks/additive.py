@@ -17,7 +17,7 @@ from eigenselect.compressors.codebooks.lloyd import indicators, learn, nearest
 from eigenselect.compressors.codebooks.scalar import affine_nbytes, whole_numbers
 from eigenselect.compressors.data.table import Table, sample_rows
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.compressors.payloads.kinds import Coded
+from eigenselect.compressors.payloads.coded import Coded
 from eigenselect.compressors.training import Deadline, Update
 
 Float32s = npt.NDArray[np.float32]

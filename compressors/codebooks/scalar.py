@@ -11,7 +11,7 @@ from eigenselect.compressors.data.table import Floats, Table
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.bitpack import pack, plane_bytes, plane_widths, row_bytes, split
 from eigenselect.compressors.payloads.composed import Sum
-from eigenselect.compressors.payloads.kinds import Packed
+from eigenselect.compressors.payloads.packed import Packed
 
 CodesOf = Callable[[Floats, slice], npt.NDArray[np.uint8]]
 """A float32 block of rows, and which rows they are -> their codes, of the same shape."""

@@ -18,7 +18,8 @@ from eigenselect.compressors.data.table import Floats, Table
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.bitpack import plane_bytes
 from eigenselect.compressors.payloads.composed import Repeated, Scaled, Sum
-from eigenselect.compressors.payloads.kinds import Dense, Packed
+from eigenselect.compressors.payloads.dense import Dense
+from eigenselect.compressors.payloads.packed import Packed
 
 Float32s = npt.NDArray[np.float32]
 

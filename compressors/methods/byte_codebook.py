@@ -15,7 +15,7 @@ from eigenselect.compressors.base import Compressor
 from eigenselect.compressors.codebooks.lloyd import learn, nearest
 from eigenselect.compressors.data.table import Table, sample_rows
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.compressors.payloads.kinds import Packed
+from eigenselect.compressors.payloads.packed import Packed
 
 Float32s = npt.NDArray[np.float32]
 

@@ -10,7 +10,7 @@ import numpy as np
 from eigenselect.compressors.base import Compressor
 from eigenselect.compressors.data.table import Table
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.compressors.payloads.kinds import Dense
+from eigenselect.compressors.payloads.dense import Dense
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from eigenselect.compressors.data.histogram import Histogram
 from eigenselect.compressors.data.table import Floats, Table
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.bitpack import check_bits, plane_widths
-from eigenselect.compressors.payloads.kinds import Coded, Packed
+from eigenselect.compressors.payloads.coded import Coded
+from eigenselect.compressors.payloads.packed import Packed
 
 MAX_ROUNDS = 10_000
 """Rounds of Lloyd's algorithm at most: each takes microseconds on a histogram, convergence far fewer."""

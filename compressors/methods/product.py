@@ -12,7 +12,7 @@ from eigenselect.compressors.codebooks.lloyd import check_codewords, learn, near
 from eigenselect.compressors.codebooks.scalar import affine_nbytes, whole_numbers
 from eigenselect.compressors.data.table import Table, sample_rows
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.compressors.payloads.kinds import Coded
+from eigenselect.compressors.payloads.coded import Coded
 
 SAMPLE = 128
 """Rows that the codebooks are learned from, for each codeword."""

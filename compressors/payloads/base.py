@@ -1,10 +1,11 @@
 """What a compressed table is: packed arrays and one decode.
 
-A payload knows nothing of the method that made it. Its kinds are in `compressors.payloads.kinds`, their compositions in
+A payload knows nothing of the method that made it. Its kinds are a file each beside this one, their compositions in
 `compressors.payloads.composed`; `compressors.payloads.storage` reads files back.
 
 File format: safetensors. Each array is stored under the name that `arrays()` gives it (`part.packed` for an array of
-a nested payload); the metadata entry `payload` is JSON that names the kinds, their plain attributes and their nesting.
+a nested payload); the metadata entry `payload` is JSON that names the kinds by their tags, their plain attributes and
+their nesting.
 """
 
 from __future__ import annotations
@@ -13,25 +14,74 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import fields
+from inspect import isabstract
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from eigenselect.compressors.payloads.ops import NumpyOps, Ops
+from eigenselect.compressors.payloads.ops import Array, NumpyOps, Ops, V
 
 FORMAT_VERSION = 1
 
 READ_BYTES = 1 << 25
 """What the widest intermediate value of a decode may take when rows are read in numpy."""
 
+OURS = "eigenselect."
+"""Start of the modules whose kinds are tagged by their bare names."""
+
 Float32s = npt.NDArray[np.float32]
+
+_TAGGED: dict[str, type[Payload]] = {}
 
 
 class Payload(ABC):
-    """A compressed (n, k) table. Subclasses are frozen dataclasses of arrays, plain attributes and payloads."""
+    """A compressed (n, k) table. Subclasses are frozen dataclasses of arrays, plain attributes and payloads.
+
+    A subclass is a kind of payload wherever it is defined: it is saved, loaded, and decoded in numpy, torch and ONNX
+    once it has `n`, `k` and `decode`. Its fields are numpy arrays, payloads, numbers, strings, booleans and None, or
+    tuples of them of at least one element.
+
+    Attributes:
+        tag: the kind in files: the class's name for ours, `package.module.Class` for others.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Twofold(Payload):
+        ...     doubled: np.ndarray  # (n, k) float32
+        ...
+        ...     n = property(lambda self: len(self.doubled))
+        ...     k = property(lambda self: self.doubled.shape[1])
+        ...
+        ...     def decode(self, rows, ops):
+        ...         rows = ops.gather(ops.param("doubled", self.doubled), rows)
+        ...         return ops.mul(rows, ops.param("half", np.array([0.5], np.float32)))
+        >>> Twofold(np.array([[2, 4], [6, 8]], np.float32)).read(slice(1, None))
+        array([[3., 4.]], dtype=float32)
+    """
+
+    tag: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        """Tag the kind.
+
+        Raises:
+            ValueError: a kind from another place has that tag.
+        """
+        super().__init_subclass__()
+        ours = cls.__module__.startswith(OURS)
+        cls.tag = cls.__name__ if ours else f"{cls.__module__}.{cls.__qualname__}"
+        # The same class again is a dataclass with slots, or a cell or a module that was run twice: it takes the place.
+        other = _TAGGED.setdefault(cls.tag, cls)
+        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(
+                f"{cls.__module__}.{cls.__qualname__} and {other.__module__}.{other.__qualname__} are two kinds of "
+                f"payload under one tag, {cls.tag!r}: rename one of them"
+            )
+        _TAGGED[cls.tag] = cls
 
     @property
     @abstractmethod
@@ -44,8 +94,8 @@ class Payload(ABC):
         """Number of columns that `decode` gives."""
 
     @abstractmethod
-    def decode(self, rows: Any, ops: Ops) -> Any:
-        """The rows `rows`, (batch, k) float32, in the verbs of `ops`."""
+    def decode(self, rows: V, ops: Ops[V]) -> V:
+        """The rows `rows`, (batch, k) float32, in the verbs of `ops`; the last verb gives what is returned."""
 
     @property
     def aligned(self) -> bool:
@@ -68,32 +118,52 @@ class Payload(ABC):
         return sum(part.lookup_bytes for _, part in self._items() if isinstance(part, Payload))
 
     def read(self, rows: slice | npt.NDArray[np.integer]) -> Float32s:
-        """Decoded rows in numpy, (len, k), a range or by their ids: what is scored."""
-        ids = range(self.n)[rows] if isinstance(rows, slice) else rows
+        """Decoded rows in numpy, as numpy picks rows of the decoded table: what is scored.
+
+        Args:
+            rows: any slice, or ids of any shape, from -n to n-1.
+
+        Returns:
+            (len, k) float32 of a slice, (*ids.shape, k) of ids.
+
+        Raises:
+            ValueError: ids that are not integers.
+            IndexError: an id outside of the table.
+        """
+        if isinstance(rows, slice):
+            return self._read(range(self.n)[rows])
+        ids = np.asarray(rows)
+        if not np.issubdtype(ids.dtype, np.integer):
+            raise ValueError(f"rows are {ids.dtype}: they must be integers or a slice")
+        return self._read(ids.ravel()).reshape(*ids.shape, self.k)
+
+    def _read(self, ids: range | npt.NDArray[np.integer]) -> Float32s:
         step = max(1, READ_BYTES // (4 * self.width))
-        parts = [ids[at : at + step] for at in range(0, max(1, len(ids)), step)]
-        # A range is read as a slice, without a copy.
-        slices = [slice(part.start, part.stop) if isinstance(part, range) else part for part in parts]
-        if len(parts) == 1:
-            whole: Float32s = self.decode(slices[0], NumpyOps())
-            return whole
+        if len(ids) <= step:
+            return self._decoded(ids)
         decoded = np.empty((len(ids), self.k), dtype=np.float32)
-        for i, part in enumerate(slices):
-            decoded[i * step : (i + 1) * step] = self.decode(part, NumpyOps())
+        for start in range(0, len(ids), step):
+            decoded[start : start + step] = self._decoded(ids[start : start + step])
         return decoded
+
+    def _decoded(self, ids: range | npt.NDArray[np.integer]) -> Float32s:
+        # A range is read as a slice, without a copy, which numpy alone takes: the verbs' type does not say so.
+        rows: Array = cast(Array, _slice(ids)) if isinstance(ids, range) else ids
+        found: Array = self.decode(rows, NumpyOps())
+        return found
 
     def _items(self) -> Iterator[tuple[str, Any]]:
         """Each field's name and value, the elements of a tuple one by one."""
         for field in fields(self):  # type: ignore[arg-type]  # every kind is a dataclass
             value = getattr(self, field.name)
-            if isinstance(value, tuple):
+            if isinstance(value, tuple) and value:
                 yield from ((f"{field.name}.{i}", element) for i, element in enumerate(value))
             else:
                 yield field.name, value
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> dict[str, Array]:
         """Every stored array by its name."""
-        found: dict[str, npt.NDArray[Any]] = {}
+        found: dict[str, Array] = {}
         for name, value in self._items():
             if isinstance(value, Payload):
                 found |= {f"{name}.{inner}": array for inner, array in value.arrays().items()}
@@ -107,20 +177,52 @@ class Payload(ABC):
         return sum(array.nbytes for array in self.arrays().values())
 
     def _spec(self) -> dict[str, Any]:
-        spec: dict[str, Any] = {"kind": type(self).__name__}
+        """What of the payload is not an array.
+
+        Raises:
+            ValueError: a value that a file does not hold, or that would be another kind when it is read.
+        """
+        kind = type(self)
+        if _TAGGED[kind.tag] is not kind:
+            raise ValueError(
+                f"{kind.tag} was defined again after this payload was made, which would be read as the later one: "
+                "make the payload again"
+            )
+        spec: dict[str, Any] = {"kind": kind.tag}
         for name, value in self._items():
             if isinstance(value, Payload):
                 spec[name] = value._spec()
-            elif not isinstance(value, np.ndarray):
+            elif value is None or isinstance(value, bool | int | float | str):
                 spec[name] = value
+            elif not isinstance(value, np.ndarray):
+                raise ValueError(
+                    f"{kind.tag}.{name} is a {type(value).__name__}, which a payload file does not hold: it must be an "
+                    "array, a payload, a number, a string, a boolean, None, or a tuple of them"
+                )
         return spec
 
     def save(self, path: Path) -> None:
-        """Write the payload to `path`."""
+        """Write the payload to `path`.
+
+        Raises:
+            ValueError: a field that a file does not hold.
+        """
         arrays = {name: np.ascontiguousarray(array) for name, array in self.arrays().items()}
         spec = {"version": FORMAT_VERSION, **self._spec()}
         save_file(arrays, path, metadata={"payload": json.dumps(spec)})
         path.chmod(0o644)  # safetensors writes for the owner alone
+
+
+def kinds() -> dict[str, type[Payload]]:
+    """Every kind of payload that has been defined, by its tag."""
+    return {tag: kind for tag, kind in _TAGGED.items() if not isabstract(kind)}
+
+
+def _slice(span: range) -> slice:
+    """The slice that picks `span`, which is a range of rows."""
+    if not span:
+        return slice(0, 0)
+    return slice(span.start, span.stop if span.stop >= 0 else None, span.step)  # below 0 would count from the end
 
 
 def check_array(name: str, array: Any, dims: int, *dtypes: str) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from eigenselect.compressors.payloads.base import Payload, check_array, check_payload, check_payloads
-from eigenselect.compressors.payloads.ops import Ops
-
-Float32s = npt.NDArray[np.float32]
+from eigenselect.compressors.payloads.ops import Ops, V
 
 
 @dataclass(frozen=True)
@@ -38,11 +35,10 @@ class Sum(Payload):
     def k(self) -> int:  # noqa: D102
         return self.parts[0].k
 
-    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
-        total = None
-        for i, part in enumerate(self.parts):
-            decoded = part.decode(rows, ops.scope(f"parts.{i}"))
-            total = decoded if total is None else ops.add(total, decoded)
+    def decode(self, rows: V, ops: Ops[V]) -> V:  # noqa: D102
+        total = self.parts[0].decode(rows, ops.scope("parts.0"))
+        for i, part in enumerate(self.parts[1:], 1):
+            total = ops.add(total, part.decode(rows, ops.scope(f"parts.{i}")))
         return total
 
 
@@ -69,9 +65,11 @@ class OfPart(Payload):
 class Projected(OfPart):
     """A part times a matrix.
 
+    Arrays:
+        matrix: (j, k) float32 or float16.
+
     Attributes:
         part: a payload of j columns.
-        matrix: (j, k) float32 or float16.
     """
 
     matrix: npt.NDArray[np.floating]
@@ -86,7 +84,7 @@ class Projected(OfPart):
     def k(self) -> int:  # noqa: D102
         return int(self.matrix.shape[1])
 
-    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+    def decode(self, rows: V, ops: Ops[V]) -> V:  # noqa: D102
         return ops.matmul(self.part.decode(rows, ops.scope("part")), ops.param("matrix", self.matrix))
 
 
@@ -118,7 +116,7 @@ class Repeated(OfPart):
     def k(self) -> int:  # noqa: D102
         return self.dim
 
-    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+    def decode(self, rows: V, ops: Ops[V]) -> V:  # noqa: D102
         decoded = self.part.decode(rows, ops.scope("part"))
         return ops.repeat(decoded, self.part.k, self.count, self.dim)
 
@@ -128,6 +126,7 @@ class Scaled(OfPart):
     """A part times scales, entry by entry or row by row.
 
     Attributes:
+        part: a payload.
         scale: a payload of as many rows, of as many columns or of one.
     """
 
@@ -141,13 +140,17 @@ class Scaled(OfPart):
                 f"Scaled.scale is {self.scale.n} x {self.scale.k} for a part of {self.part.n} x {self.part.k}"
             )
 
-    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+    def decode(self, rows: V, ops: Ops[V]) -> V:  # noqa: D102
         return ops.mul(self.part.decode(rows, ops.scope("part")), self.scale.decode(rows, ops.scope("scale")))
 
 
 @dataclass(frozen=True)
 class Unaligned(OfPart):
-    """A part in coordinates of its own: not the table, but a linear map of it."""
+    """A part in coordinates of its own: not the table, but a linear map of it.
+
+    Attributes:
+        part: a payload.
+    """
 
     def __post_init__(self) -> None:
         check_payload("Unaligned.part", self.part)
@@ -156,7 +159,7 @@ class Unaligned(OfPart):
     def aligned(self) -> bool:  # noqa: D102
         return False
 
-    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+    def decode(self, rows: V, ops: Ops[V]) -> V:  # noqa: D102
         return self.part.decode(rows, ops.scope("part"))
 
 
@@ -164,9 +167,12 @@ class Unaligned(OfPart):
 class Replaced(OfPart):
     """A part, a few rows of which are stored apart.
 
-    Attributes:
+    Arrays:
         rows: (m,) int32, increasing, the ids of those rows.
         table: (m, k) float16 or float32.
+
+    Attributes:
+        part: a payload.
     """
 
     rows: npt.NDArray[np.int32]
@@ -185,7 +191,7 @@ class Replaced(OfPart):
     def width(self) -> int:  # noqa: D102
         return max(super().width, len(self.rows) // 4)  # an id is compared with every row, a byte each
 
-    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+    def decode(self, rows: V, ops: Ops[V]) -> V:  # noqa: D102
         ids = ops.wrap(rows, self.n)
         decoded = self.part.decode(ids, ops.scope("part"))
         return ops.replace(decoded, ids, ops.param("rows", self.rows), ops.param("table", self.table))
@@ -195,9 +201,11 @@ class Replaced(OfPart):
 class Stacked(Payload):
     """Parts one under the other: bands of rows that are stored differently.
 
+    Arrays:
+        places: (n,) int32, where each id's row lies in the stack; None when the rows lie in order.
+
     Attributes:
         parts: two payloads or more of as many columns.
-        places: (n,) int32, where each id's row lies in the stack; None when the rows lie in order.
     """
 
     parts: tuple[Payload, ...]
@@ -225,15 +233,15 @@ class Stacked(Payload):
     def k(self) -> int:  # noqa: D102
         return self.parts[0].k
 
-    def decode(self, rows: Any, ops: Ops) -> Any:  # noqa: D102
+    def decode(self, rows: V, ops: Ops[V]) -> V:  # noqa: D102
         ids = ops.wrap(rows, self.n)
         if self.places is not None:
             ids = ops.pick(ops.param("places", self.places), ids)
-        chosen, start = None, 0
-        for i, part in enumerate(self.parts):
+        first, last = self.parts[0], len(self.parts) - 1
+        chosen, start = first.decode(ops.within(ids, 0, first.n), ops.scope("parts.0")), first.n
+        for i, part in enumerate(self.parts[1:], 1):
             # Only the last part may be asked for a row that it does not have: an id that is too large must be an error.
-            last = i == len(self.parts) - 1
-            decoded = part.decode(ops.within(ids, start, None if last else part.n), ops.scope(f"parts.{i}"))
-            chosen = decoded if chosen is None else ops.from_row(ids, start, decoded, chosen)
+            local = ops.within(ids, start, None if i == last else part.n)
+            chosen = ops.from_row(ids, start, part.decode(local, ops.scope(f"parts.{i}")), chosen)
             start += part.n
         return chosen

@@ -11,22 +11,15 @@ from typing import Any
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from eigenselect.compressors.payloads.base import FORMAT_VERSION, Payload
-from eigenselect.compressors.payloads.composed import Projected, Repeated, Replaced, Scaled, Stacked, Sum, Unaligned
-from eigenselect.compressors.payloads.kinds import Coded, Dense, Packed, TensorTrain, Trellis
-
-KINDS: dict[str, type[Payload]] = {
-    kind.__name__: kind
-    for kind in (
-        *(Dense, Packed, Coded, Trellis, TensorTrain),
-        *(Sum, Projected, Repeated, Scaled, Unaligned, Replaced, Stacked),
-    )
-}
-"""The tags of the file format."""
+# Imported to be defined: a file may name any of our kinds.
+from eigenselect.compressors.payloads import coded, composed, dense, packed, tensor_train, trellis  # noqa: F401
+from eigenselect.compressors.payloads.base import FORMAT_VERSION, Payload, kinds
 
 
 def load(path: Path) -> Payload:
     """Read a payload that `Payload.save` wrote.
+
+    A kind from a package of the user's own must have been imported before: nothing is imported by its name.
 
     Raises:
         ValueError: not a payload file, a newer format, an unknown kind, or arrays that do not make a payload.
@@ -48,17 +41,16 @@ def load(path: Path) -> Payload:
             )
         payload = _build(spec, arrays, "")
         if unused := sorted(arrays.keys() - payload.arrays().keys()):
-            raise ValueError(f"it holds {unused}, which are no part of its payload: was it changed after it was saved?")
+            raise ValueError(
+                f"it holds {unused}, which are not part of its payload: was it changed after it was saved?"
+            )
     except ValueError as error:
         raise ValueError(f"{path} is not a payload: {error}") from error
     return payload
 
 
 def _build(spec: Any, arrays: dict[str, npt.NDArray[Any]], prefix: str) -> Payload:
-    name = spec.get("kind") if isinstance(spec, dict) else spec
-    kind = KINDS.get(name) if isinstance(name, str) else None
-    if kind is None:
-        raise ValueError(f"it is of kind {name!r}, known are {sorted(KINDS)}: upgrade eigenselect")
+    kind = _kind(spec.get("kind") if isinstance(spec, dict) else spec)
     given: dict[str, Any] = {}
     for field in fields(kind):  # type: ignore[arg-type]  # every kind is a dataclass
         elements = (f"{field.name}.{i}" for i in itertools.count())
@@ -68,6 +60,16 @@ def _build(spec: Any, arrays: dict[str, npt.NDArray[Any]], prefix: str) -> Paylo
         else:
             given[field.name] = _value(field.name, spec, arrays, prefix)
     return kind(**given)
+
+
+def _kind(tag: Any) -> type[Payload]:
+    known = kinds()
+    if isinstance(tag, str) and tag in known:
+        return known[tag]
+    if isinstance(tag, str) and "." in tag:
+        module = tag.rpartition(".")[0]
+        raise ValueError(f"it is of kind {tag!r}, which is defined outside of eigenselect: import {module} first")
+    raise ValueError(f"it is of kind {tag!r}, known are {sorted(known)}: upgrade eigenselect")
 
 
 def _value(key: str, spec: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], prefix: str) -> Any:

@@ -17,7 +17,7 @@ from eigenselect.export.models.scopes import Model
 from eigenselect.export.models.sessions import Feeds, Outputs, give, load, made_inputs, read_inputs, run
 from eigenselect.export.models.stored import read_model
 from eigenselect.export.models.tables import HostTable, find_tables, rows_by_input
-from eigenselect.export.operators.builder import OLDEST_OPSET
+from eigenselect.export.operators.graph import OLDEST_OPSET
 
 Tied = Literal["refuse", "keep"]
 """What to do with a table that is used otherwise too."""

@@ -17,7 +17,7 @@ from eigenselect.export.models.external import data_file, point
 from eigenselect.export.models.scopes import Model, tensors
 from eigenselect.export.models.sessions import Feeds, Outputs, load, relative_error, run
 from eigenselect.export.models.stored import nbytes
-from eigenselect.export.operators.builder import Target
+from eigenselect.export.operators.graph import Target
 from eigenselect.export.operators.model import save, to_onnx
 from eigenselect.export.verify.parity import (
     OVERHEAD_BYTES,

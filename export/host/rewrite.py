@@ -6,6 +6,7 @@ all else stays as it is. The result is verified before it takes its place; the h
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,10 @@ from eigenselect.export.models.scopes import tensors
 from eigenselect.export.models.sessions import OutputDifference, differences
 from eigenselect.export.models.stored import nbytes
 from eigenselect.export.models.tables import HostTable
-from eigenselect.export.operators.builder import TARGETS, OnnxOps, Target
+from eigenselect.export.operators.decode import decode_graph
+from eigenselect.export.operators.graph import TARGETS, Target
 from eigenselect.export.operators.model import check_runtime
+from eigenselect.export.operators.passes import half_rows
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def rewrite_host(
         payload: a table of the host's own dimension.
         out: where to; a host with external data gets its data file beside it.
         tied: what to do if the table is used otherwise too: refuse, or keep it for that use.
-        target: what the payload's operators are chosen for; see `export.operators.builder.Target`.
+        target: what the payload's operators are chosen for; see `export.operators.graph.Target`.
         inputs: a `.npz` file of inputs to compare the two models on; None makes some.
         recorded_error: relative reconstruction error of the payload on the table that it was made of: the host's
             table must agree with it.
@@ -169,19 +172,21 @@ def _check_out(host: Host, out: Path) -> None:
 def _put(host: Host, table: HostTable, payload: Payload, target: Target) -> tuple[Splice, set[str]]:
     """Change the host's model; also the names of the tensors that were added."""
     prefix = free_prefix(host.found.names())
-    ops = OnnxOps(prefix, opset=opset_of(host.model), target=target)
+    ids = f"{prefix}ids"
+    graph = decode_graph(payload, ids, prefix, opset=opset_of(host.model), target=target)
+    if table.type == onnx.TensorProto.FLOAT16:
+        graph = half_rows(graph)
+    made = itertools.count(step=graph.made)
 
-    def lookup(ids: str) -> list[onnx.NodeProto]:
-        start = len(ops.nodes)
-        rows = payload.decode(ids, ops)
-        if table.type == onnx.TensorProto.FLOAT16:
-            ops.as_half(rows)
-        elif table.type != onnx.TensorProto.FLOAT:
+    def lookup(of: str) -> list[onnx.NodeProto]:
+        nodes = graph.named(next(made), {ids: of})
+        if table.type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16):
+            (rows,) = nodes[-1].output
             name = f"{prefix}Cast_of_{rows}"
-            return [*ops.nodes[start:], helper.make_node("Cast", [rows], [name], name=name, to=table.type)]
-        return ops.nodes[start:]
+            nodes.append(helper.make_node("Cast", [rows], [name], name=name, to=table.type))
+        return nodes
 
     splice = replace_lookups(host.found, table, prefix, lookup)
-    added = ops.initializers
-    add(host.model, added, ops.functions())
+    added = graph.initializers()
+    add(host.model, added, graph.functions())
     return splice, {tensor.name for tensor in added}

@@ -35,9 +35,10 @@ def _function(name: str, inputs: list[str], body: str, opset: int) -> onnx.Funct
 
 def operator(name: str, opset: int, *, padded: bool) -> onnx.FunctionProto:
     """The operator of that name."""
-    if name == "DequantizeGather":
+    bits = linear_bits(name)
+    if bits is None:
         return dequantize_gather(opset, padded=padded)
-    return dequantize_gather_linear(int(name.removeprefix(LINEAR)), opset, padded=padded)
+    return dequantize_gather_linear(bits, opset, padded=padded)
 
 
 def dequantize_gather(opset: int, *, padded: bool) -> onnx.FunctionProto:
@@ -77,6 +78,11 @@ def dequantize_gather(opset: int, *, padded: bool) -> onnx.FunctionProto:
 def linear_name(bits: int) -> str:
     """Name of the operator for evenly spaced codes of `bits` bits."""
     return f"{LINEAR}{bits}"
+
+
+def linear_bits(name: str) -> int | None:
+    """The bits in the name of an operator for evenly spaced codes; None of another operator."""
+    return int(name.removeprefix(LINEAR)) if name.startswith(LINEAR) else None
 
 
 def dequantize_gather_linear(bits: int, opset: int, *, padded: bool) -> onnx.FunctionProto:

@@ -12,8 +12,9 @@ from onnx import helper
 from eigenselect.compressors import __version__
 from eigenselect.compressors.codebooks.scalar import affine
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.export.operators.builder import OPSET, OnnxOps, Target
+from eigenselect.export.operators.decode import decode_graph
 from eigenselect.export.operators.functions import DOMAIN
+from eigenselect.export.operators.graph import OPSET, Target
 
 IR_VERSION = 9
 """Read by every ONNX Runtime from 1.17."""
@@ -30,22 +31,21 @@ def to_onnx(payload: Payload, *, opset: int = OPSET, target: Target = "portable"
     count from the end; others outside 0..n-1 are an error of the runtime.
 
     Raises:
-        ValueError: the payload is too large for one ONNX file.
+        ValueError: the payload is too large for one ONNX file, or its kind's decode cannot be written as a graph.
     """
     if payload.nbytes > MAX_FILE_BYTES:
         raise ValueError(f"a payload of {payload.nbytes} bytes does not fit the {MAX_FILE_BYTES} of one ONNX file")
-    ops = OnnxOps(opset=opset, target=target)
-    decoded = payload.decode("ids", ops)
-    ops.nodes[-1].output[0] = "vectors"
-    assert ops.nodes[-1].name == decoded, "a decode must end in the node whose value it returns"
+    decoded = decode_graph(payload, "ids", opset=opset, target=target)
+    nodes = decoded.named()
+    nodes[-1].output[0] = "vectors"
     graph = helper.make_graph(
-        ops.nodes,
+        nodes,
         "embedding",
         [helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ["batch"])],
         [helper.make_tensor_value_info("vectors", onnx.TensorProto.FLOAT, ["batch", payload.k])],
-        ops.initializers,
+        decoded.initializers(),
     )
-    functions = ops.functions()
+    functions = decoded.functions()
     model = helper.make_model(
         graph,
         ir_version=IR_VERSION,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.util import find_spec
-from typing import Any
+from inspect import signature
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,9 @@ from torch import nn
 from torch.nn.functional import embedding
 
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.compressors.payloads.ops import NO_ROW, NumpyOps, TorchOps
+from eigenselect.compressors.payloads.ops import NO_ROW, VERBS, Ops
+from eigenselect.compressors.payloads.torch_ops import TorchOps
+from eigenselect.compressors.payloads.windows import Windows
 from eigenselect.export.operators.functions import DOMAIN
 
 IDS = "ids"
@@ -43,18 +46,24 @@ class _Recorder:
         self.params[name] = array
         return name
 
-    def successive(self, levels: str, window: int, bits: int, count: int) -> str:
-        # Of stored values alone: it is made here, and not at every lookup.
-        self.params[levels] = NumpyOps().successive(self.params[levels], window, bits, count)
-        return levels
+    def windows(self, numbers: str, levels: npt.NDArray[np.float32], windows: Windows) -> str:
+        # The table of levels is made here, and not at every lookup.
+        return self._note("windows_of_table", (numbers, self.param("levels", windows.table(levels)), windows))
 
     def __getattr__(self, verb: str) -> Callable[..., str]:
-        def note(*operands: Any) -> str:
-            result = str(len(self.steps))
-            self.steps.append((result, verb, operands))
-            return result
+        if verb not in VERBS:
+            raise AttributeError(f"{verb!r} is not a verb of a decode: there are {', '.join(sorted(VERBS))}")
+        bind = signature(getattr(Ops, verb)).bind
+
+        def note(*operands: Any, **named: Any) -> str:
+            return self._note(verb, bind(self, *operands, **named).args[1:])
 
         return note
+
+    def _note(self, verb: str, operands: tuple[Any, ...]) -> str:
+        result = str(len(self.steps))
+        self.steps.append((result, verb, operands))
+        return result
 
 
 class _ModuleOps(TorchOps):
@@ -132,7 +141,7 @@ class CompressedEmbedding(nn.Module):  # type: ignore[misc]  # torch has types t
         self.padding_idx = padding_idx if padding_idx is None else padding_idx % n
         self.dtype = dtype
         recorder = _Recorder()
-        payload.decode(IDS, recorder)
+        self._rows = payload.decode(IDS, cast(Ops[str], recorder))  # which has the verbs by their names
         self._steps = tuple(recorder.steps)
         for name, array in recorder.params.items():
             # A copy: what is loaded into the buffer must not change the payload.
@@ -170,7 +179,7 @@ class CompressedEmbedding(nn.Module):  # type: ignore[misc]  # torch has types t
         with torch.autocast(device, enabled=False) if rounding else nullcontext():
             for result, verb, operands in self._steps:
                 values[result] = getattr(ops, verb)(*(values[o] if isinstance(o, str) else o for o in operands))
-        return values[self._steps[-1][0]].to(self.dtype)
+        return values[self._rows].to(self.dtype)
 
     @property
     def kernel(self) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 import onnx
 import torch
 
-from eigenselect.export.operators.builder import OPSET
 from eigenselect.export.operators.functions import DOMAIN, dequantize_gather
+from eigenselect.export.operators.graph import OPSET
 from eigenselect.export.torch.module import CompressedEmbedding
 
 
@@ -48,7 +48,7 @@ def torch_to_onnx(
         torch.onnx.OnnxExporterError: torch cannot export the model.
     """
     if not path.parent.is_dir():
-        raise ValueError(f"{path.parent} is no folder: make it first")
+        raise ValueError(f"{path.parent} is not a folder: make it first")
     if find_spec("onnxscript") is None:
         raise ValueError("torch exports to ONNX with the package onnxscript, which is not installed: install it")
     with warnings.catch_warnings():

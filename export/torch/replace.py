@@ -45,7 +45,7 @@ def replace_embeddings(
     """Put `CompressedEmbedding`s in the place of `nn.Embedding`s, in `model` itself, all or none.
 
     Device, dtype, training mode and padding_idx are kept, and the row at padding_idx stays what it was, in float32.
-    A module that the model holds in several places is replaced by one. What was trained is no longer.
+    A module that the model holds in several places is replaced by one. What was trained is trained no longer.
 
     Args:
         model: holds them at any depth.
@@ -70,7 +70,7 @@ def replace_embeddings(
             found.setdefault(module, []).append(name)
     known = sorted(name for several in found.values() for name in several)
     if unknown := sorted(set(names or ()) - {*known}):
-        raise ValueError(f"{unknown} are no embeddings of this model: it has {known}")
+        raise ValueError(f"{unknown} are not embeddings of this model: it has {known}")
     if names is not None:
         found = {module: several for module, several in found.items() if not {*several}.isdisjoint(names)}
     if not found:

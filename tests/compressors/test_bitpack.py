@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from eigenselect.compressors.payloads import bitpack
 from eigenselect.compressors.payloads.bitpack import (
     check_bits,
     pack,
+    planar,
     plane_bytes,
     plane_widths,
     row_bytes,
@@ -98,6 +100,29 @@ def test_unpack_table_by_hand() -> None:
     np.testing.assert_array_equal(unpack_table(4)[0xA7], [0x7, 0xA])
     np.testing.assert_array_equal(unpack_table(2)[0b11_10_01_00], [0, 1, 2, 3])
     assert [unpack_table(width).shape for width in (1, 2, 4, 8)] == [(256, 8), (256, 4), (256, 2), (256, 1)]
+
+
+@given(
+    width=st.sampled_from([1, 2, 4, 8]),
+    d=st.integers(1, 40),
+    n=st.integers(0, 9),
+    seed=st.integers(0, 99),
+)
+def test_planar_bytes_hold_the_same_codes(width: int, d: int, n: int, seed: int) -> None:
+    codes = np.random.default_rng(seed).integers(0, 1 << width, (n, d)).astype(np.uint8)
+    turned = planar(pack(codes, width), width, d)
+    w = turned.shape[1]
+    for column in range(d):
+        byte, place = turned[:, column % w], column // w
+        np.testing.assert_array_equal(byte >> (place * width) & ((1 << width) - 1), codes[:, column])
+    assert np.bitwise_count(turned).sum() == np.bitwise_count(unpack(pack(codes, width), width, d)).sum()
+
+
+def test_planar_goes_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = np.random.default_rng(0).integers(0, 256, (50, 7), dtype=np.uint8)
+    whole = planar(packed, 2, 26)
+    monkeypatch.setattr(bitpack, "PLANAR_BYTES", 100)
+    np.testing.assert_array_equal(planar(packed, 2, 26), whole)
 
 
 @pytest.mark.parametrize("bits", [0, 9, -1, 2.5, 2.0, True, "2", None])

@@ -11,7 +11,7 @@ import pytest
 
 from eigenselect.compressors import DCCL, EmbeddingTable, KMeans, ProductQuantization, ResidualQuantization
 from eigenselect.compressors.codebooks.additive import choose, count_pairs, refit, train_residual
-from eigenselect.compressors.payloads.kinds import Coded
+from eigenselect.compressors.payloads.coded import Coded
 from eigenselect.compressors.training import Deadline
 from eigenselect.selector.measures import score
 from tests.cases import decode, gaussian

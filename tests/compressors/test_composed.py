@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from eigenselect.compressors import Payload
 from eigenselect.compressors.payloads.bitpack import pack
 from eigenselect.compressors.payloads.composed import Projected, Repeated, Replaced, Scaled, Stacked, Sum, Unaligned
-from eigenselect.compressors.payloads.kinds import Dense, Packed, TensorTrain
+from eigenselect.compressors.payloads.dense import Dense
+from eigenselect.compressors.payloads.packed import Packed
+from eigenselect.compressors.payloads.tensor_train import TensorTrain
 from tests.decoding import Example, check_chunks, check_everywhere, check_stored
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from eigenselect.compressors import PCA, ByteCodebook, EmbeddingTable, ExactRows, Identity, KMeans, Spectral, Uniform
 from eigenselect.compressors.payloads.composed import Replaced
-from eigenselect.compressors.payloads.kinds import Dense
+from eigenselect.compressors.payloads.dense import Dense
 from tests.cases import decode, gaussian
 
 TABLE = EmbeddingTable(gaussian(40, 6))

@@ -14,9 +14,13 @@ from hypothesis import strategies as st
 
 from eigenselect.compressors import Payload
 from eigenselect.compressors.payloads.bitpack import pack
+from eigenselect.compressors.payloads.coded import Coded
 from eigenselect.compressors.payloads.composed import Sum, Unaligned
-from eigenselect.compressors.payloads.kinds import Coded, Dense, Packed, TensorTrain, Trellis
+from eigenselect.compressors.payloads.dense import Dense
 from eigenselect.compressors.payloads.ops import NO_ROW, NumpyOps
+from eigenselect.compressors.payloads.packed import Packed
+from eigenselect.compressors.payloads.tensor_train import TensorTrain
+from eigenselect.compressors.payloads.trellis import Trellis
 from tests.decoding import Example, check_chunks, check_everywhere, check_stored
 
 
@@ -161,7 +165,7 @@ def test_width_is_what_the_widest_step_takes(name: str) -> None:
     payload, sizes = EXAMPLES[name]().payload, []
 
     class Watched:
-        """NumpyOps, with the size of whatever it makes written down."""
+        """NumpyOps, with the size of all that it makes written down."""
 
         def __getattr__(self, verb: str) -> Any:
             run = getattr(NumpyOps(), verb)
@@ -171,8 +175,7 @@ def test_width_is_what_the_widest_step_takes(name: str) -> None:
                 sizes.append(made.nbytes)
                 return made
 
-            # What is made of stored levels is of one size, whatever the rows.
-            return {"scope": lambda _: self, "param": run, "successive": run}.get(verb, watched)
+            return {"scope": lambda _: self, "param": run}.get(verb, watched)
 
     payload.decode(np.arange(payload.n), Watched())
     assert max(sizes) <= 4 * payload.width * payload.n

@@ -9,12 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from eigenselect.compressors import PCA, EmbeddingTable, Identity, KMeans, Uniform, load
-from eigenselect.compressors.payloads.composed import Projected, Sum
-from eigenselect.compressors.payloads.kinds import Coded, Dense, Packed
+from eigenselect.compressors.payloads import base
+from eigenselect.compressors.payloads.coded import Coded
+from eigenselect.compressors.payloads.composed import Projected, Stacked, Sum
+from eigenselect.compressors.payloads.dense import Dense
+from eigenselect.compressors.payloads.packed import Packed
 from tests.cases import decode, gaussian
 
 Arrays = dict[str, np.ndarray]
@@ -125,7 +131,7 @@ def _array(key: str, new: Callable[[np.ndarray], np.ndarray]) -> Change:
         ("projected", _drop("matrix"), r"it lacks 'matrix'"),
         ("projected", _drop("part.packed"), r"it lacks 'part\.packed'"),
         ("projected", _drop("part"), r"it lacks 'part'"),
-        ("dense", lambda a, s: a.update(more=a["table"]), r"it holds \['more'\], which are no part of its payload"),
+        ("dense", lambda a, s: a.update(more=a["table"]), r"it holds \['more'\], which are not part of its payload"),
         ("sum", _drop("parts.1"), r"Sum\.parts have shapes \[\(60, 13\)\]: there must be two or more of one shape"),
         ("dense", _array("table", np.ravel), r"Dense\.table is float32 of shape \(780,\): it must be 2-D float32 or"),
         ("dense", _array("table", lambda a: a.astype(np.float64)), r"Dense\.table is float64 of shape \(60, 13\)"),
@@ -172,3 +178,47 @@ def test_decode_of_each_kind_by_hand() -> None:
     np.testing.assert_array_equal(
         decode(Projected(dense, np.array([[1, 0, 1], [0, 1, -1]], np.float32))), [[1, 2, -1], [3, 4, -1]]
     )
+
+
+# --- rows that are read -----------------------------------------------------------------------------------------------
+
+READ = Stacked((Dense(gaussian(5, 3)), Uniform(3).compress(EmbeddingTable(gaussian(4, 3)), np.random.default_rng(0))))
+N = READ.n
+WHOLE = decode(READ)
+
+bounds = st.none() | st.integers(-2 * N, 2 * N)
+
+
+@given(bounds, bounds, st.none() | st.integers(-N, N).filter(bool), st.integers(1, N))
+def test_any_slice_is_that_of_the_decoded_table(start: int, stop: int, step: int, at_once: int) -> None:
+    rows = slice(start, stop, step)
+    for payload in (READ, READ.parts[0]):  # ids are computed with, or are not
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(base, "READ_BYTES", 4 * payload.width * at_once)
+            np.testing.assert_array_equal(payload.read(rows), WHOLE[: payload.n][rows], strict=True)
+
+
+ids = hnp.arrays(
+    st.sampled_from([np.int8, np.int32, np.int64]),
+    hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+    elements=st.integers(-N, N - 1),
+)
+
+
+@given(ids, st.integers(1, N))
+def test_any_ids_are_those_of_the_decoded_table(rows: np.ndarray, at_once: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "READ_BYTES", 4 * READ.width * at_once)
+        np.testing.assert_array_equal(READ.read(rows), WHOLE[rows], strict=True)
+
+
+@pytest.mark.parametrize("id", [-N - 1, N])
+def test_an_id_outside_of_the_table_is_an_error(id: int) -> None:
+    with pytest.raises(IndexError):
+        READ.read(np.array([0, id]))
+
+
+@pytest.mark.parametrize("rows", [np.ones(N, bool), np.array([0.0])])
+def test_rows_that_are_not_integers_are_refused(rows: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=rf"^rows are {rows.dtype}: they must be integers or a slice$"):
+        READ.read(rows)

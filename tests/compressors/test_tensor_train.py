@@ -17,7 +17,7 @@ import eigenselect.compressors.methods.tensor_train.unfolding
 from eigenselect.compressors import TTSVD, EmbeddingTable
 from eigenselect.compressors.methods.tensor_train import digits
 from eigenselect.compressors.methods.tensor_train.unfolding import Unfolding
-from eigenselect.compressors.payloads.kinds import TensorTrain
+from eigenselect.compressors.payloads.tensor_train import TensorTrain
 from eigenselect.selector.measures import score
 from tests.cases import decode, gaussian
 

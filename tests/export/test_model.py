@@ -70,7 +70,7 @@ def test_initializers_are_the_arrays_by_name(case: Case) -> None:
             assert stored.pop(f"{part}lut").shape[0] == 256
         else:
             np.testing.assert_array_equal(stored.pop(name).ravel(), array.ravel(), strict=True)
-    # What the decode reckons with beside them: bytes to look up, strides, shifts.
+    # What the decode computes with beside them: bytes to look up, strides, shifts.
     assert sum(array.nbytes for array in stored.values()) <= 4096
 
 
@@ -151,7 +151,7 @@ def test_export_refuses_unknown_targets() -> None:
         OnnxExport(target="tpu")  # type: ignore[arg-type]
 
 
-def test_a_runtime_that_lacks_operators_of_a_target_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_that_lacks_operators_of_a_target_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = model.runs
 
     def old(opset: int, target: model.Target) -> bool:

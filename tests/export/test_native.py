@@ -18,8 +18,8 @@ from eigenselect.compressors import DCCL, TTSVD, LightToken, ResidualQuantizatio
 from eigenselect.compressors.payloads.bitpack import pack, planar, plane_widths, split
 from eigenselect.export import native, to_onnx
 from eigenselect.export.native import build
-from eigenselect.export.operators.builder import Target
 from eigenselect.export.operators.functions import DOMAIN
+from eigenselect.export.operators.graph import Target
 from tests.cases import CASES, Case, payload_of
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,8 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from eigenselect.compressors import EmbeddingTable, Payload
-from eigenselect.compressors.payloads.kinds import Packed
-from eigenselect.compressors.payloads.ops import NumpyOps, TorchOps
+from eigenselect.compressors.payloads.ops import NumpyOps
+from eigenselect.compressors.payloads.packed import Packed
+from eigenselect.compressors.payloads.torch_ops import TorchOps
 from eigenselect.export import OnnxDecoder, VerificationError, save, to_onnx, verify
 from eigenselect.export.verify import parity
 from tests.cases import CASES, Case, compress, decode, gaussian, payload_of

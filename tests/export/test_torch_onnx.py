@@ -146,7 +146,7 @@ def test_nothing_is_touched_when_the_model_is_wrong(tmp_path: Path, monkeypatch:
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"/absent is no folder: make it first$"):
+    with pytest.raises(ValueError, match=r"/absent is not a folder: make it first$"):
         torch_to_onnx(module("uniform-b4"), (some_ids(300),), tmp_path / "absent" / "model.onnx")
 
 

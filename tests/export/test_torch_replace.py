@@ -284,7 +284,9 @@ def test_other_misuse_is_named() -> None:
             replace_embeddings(model, **given)
     with pytest.raises(ValueError, match=r"^bits = 9: must be an integer from 1 to 8$"):
         replace_embeddings(model, bits=9)
-    with pytest.raises(ValueError, match=r"^\['wrds'\] are no embeddings of this model: it has \['places', 'words'\]$"):
+    with pytest.raises(
+        ValueError, match=r"^\['wrds'\] are not embeddings of this model: it has \['places', 'words'\]$"
+    ):
         replace_embeddings(model, bits=4, names=["wrds"])
     for none, names in ((nn.Linear(2, 2), None), (model, [])):
         with pytest.raises(ValueError, match=r"^there is no nn\.Embedding to replace$"):

@@ -33,7 +33,8 @@ from eigenselect.compressors.methods.light_token.autoencoder import (
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.bitpack import pack, unpack
 from eigenselect.compressors.payloads.composed import Projected, Sum
-from eigenselect.compressors.payloads.kinds import Dense, Packed
+from eigenselect.compressors.payloads.dense import Dense
+from eigenselect.compressors.payloads.packed import Packed
 from eigenselect.compressors.training import Deadline, check_time_limit, generator, progress
 
 SAMPLE = 1 << 16

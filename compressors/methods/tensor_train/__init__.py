@@ -21,7 +21,7 @@ from eigenselect.compressors.data.table import Table
 from eigenselect.compressors.methods.tensor_train.half import Half
 from eigenselect.compressors.methods.tensor_train.unfolding import Unfolding
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.compressors.payloads.kinds import TensorTrain
+from eigenselect.compressors.payloads.tensor_train import TensorTrain
 from eigenselect.compressors.training import Deadline, check_time_limit
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +20,7 @@ from eigenselect.compressors.data.table import WORKERS, RemainderTable, Table, s
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.bitpack import check_bits, plane_bytes, plane_widths, row_bytes
 from eigenselect.compressors.payloads.composed import Sum
-from eigenselect.compressors.payloads.kinds import Trellis
-from eigenselect.compressors.payloads.ops import NumpyOps
+from eigenselect.compressors.payloads.trellis import Trellis
 
 Float32s = npt.NDArray[np.float32]
 Windows = npt.NDArray[np.uint32]
@@ -72,7 +70,7 @@ class TrellisCode(Compressor):
         parts: list[Payload] = []
         for width in plane_widths(self.bits):
             part = self._coded(table, width, rng)
-            table = RemainderTable(table, partial(part.decode, ops=NumpyOps()))
+            table = RemainderTable(table, part.read)
             parts.append(part)
         return parts[0] if len(parts) == 1 else Sum(tuple(parts))
 

@@ -1,0 +1,95 @@
+"""The verbs of a decode, executed by torch.
+
+Apart from the others, because choosing and exporting a table needs no torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from eigenselect.compressors.payloads.ops import NO_ROW
+from eigenselect.compressors.payloads.windows import Windows
+
+
+class TorchOps:
+    """Execution in torch. Stored arrays are put on `device`; where that is the CPU they are not copied."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        self._device = device
+
+    def scope(self, name: str) -> Self:  # noqa: D102
+        return self
+
+    def param(self, name: str, array: npt.NDArray[Any]) -> Tensor:  # noqa: D102
+        return torch.as_tensor(np.ascontiguousarray(array), device=self._device)
+
+    def wrap(self, rows: Tensor, n: int) -> Tensor:  # noqa: D102
+        ids = rows.long()
+        return torch.where((ids >= -n) & (ids < n), torch.where(ids < 0, ids + n, ids), NO_ROW)
+
+    def digit(self, numbers: Tensor, strides: Tensor, base: int | None) -> Tensor:  # noqa: D102
+        quotients = numbers.long() // strides
+        return quotients if base is None else quotients % base
+
+    def pick(self, array: Tensor, ids: Tensor) -> Tensor:  # noqa: D102
+        return array[ids].long()
+
+    def within(self, ids: Tensor, start: int, count: int | None) -> Tensor:  # noqa: D102
+        return (ids - start).clamp(0, None if count is None else count - 1)
+
+    def gather(self, table: Tensor, rows: Tensor) -> Tensor:  # noqa: D102
+        return table[rows].float()
+
+    def dequantize_gather(self, packed: Tensor, lut: Tensor, rows: Tensor, dim: int) -> Tensor:  # noqa: D102
+        return lut[packed[rows].int()].flatten(-2)[..., :dim]
+
+    def lookup(self, levels: Tensor, codes: Tensor) -> Tensor:  # noqa: D102
+        return levels[codes.long()]
+
+    def windows(self, numbers: Tensor, levels: npt.NDArray[np.float32], windows: Windows) -> Tensor:  # noqa: D102
+        return self.windows_of_table(numbers, self.param("levels", windows.table(levels)), windows)
+
+    def windows_of_table(self, numbers: Tensor, table: Tensor, windows: Windows) -> Tensor:
+        """`windows`, of the table that `Windows.table` makes of the levels: what is kept from lookup to lookup."""
+        taken = numbers
+        if not windows.whole:
+            scales = torch.tensor([2.0**-start for start in windows.starts], device=numbers.device)
+            taken = torch.floor(numbers[..., None] * scales) % float(1 << windows.taken)
+        return table[taken.long()].reshape(*numbers.shape[:-1], windows.columns)
+
+    def add(self, a: Tensor, b: Tensor) -> Tensor:  # noqa: D102
+        return a + b
+
+    def mul(self, a: Tensor, b: Tensor) -> Tensor:  # noqa: D102
+        return a * b
+
+    def repeat(self, a: Tensor, columns: int, count: int, dim: int) -> Tensor:  # noqa: D102
+        return a.repeat_interleave(count, dim=-1)[..., :dim]
+
+    def roll(self, a: Tensor, count: int, columns: int) -> Tensor:  # noqa: D102
+        return a.roll(count, -1)
+
+    def reshape(self, a: Tensor, last: int, shape: tuple[int, ...]) -> Tensor:  # noqa: D102
+        return a.reshape(*a.shape[:-last], *shape)
+
+    def cut(self, a: Tensor, dim: int) -> Tensor:  # noqa: D102
+        return a[..., :dim]
+
+    def add_codewords(self, codebooks: Tensor, codes: Tensor, count: int) -> Tensor:  # noqa: D102
+        first = torch.arange(0, len(codebooks), len(codebooks) // count, device=codebooks.device)
+        return codebooks[codes.long() + first].sum(-2)
+
+    def from_row(self, ids: Tensor, start: int, a: Tensor, b: Tensor) -> Tensor:  # noqa: D102
+        return torch.where((ids >= start)[..., None], a, b)
+
+    def replace(self, a: Tensor, ids: Tensor, rows: Tensor, table: Tensor) -> Tensor:  # noqa: D102
+        hit = ids[..., None] == rows
+        return torch.where(hit.any(-1)[..., None], table.float()[hit.int().argmax(-1)], a)
+
+    def matmul(self, a: Tensor, b: Tensor) -> Tensor:  # noqa: D102
+        return a @ b.float()

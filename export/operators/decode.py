@@ -1,0 +1,33 @@
+"""A payload's decode as the graph that is shipped."""
+
+from __future__ import annotations
+
+from eigenselect.compressors.payloads.base import Payload
+from eigenselect.export.operators.builder import OnnxOps
+from eigenselect.export.operators.graph import OPSET, Graph, Target
+from eigenselect.export.operators.passes import joined_planes, linear_codes
+
+
+def decode_graph(
+    payload: Payload, ids: str, prefix: str = "", *, opset: int = OPSET, target: Target = "portable"
+) -> Graph:
+    """The graph that decodes the rows `ids`, int32 or int64 of any shape, to (*ids.shape, k) float32.
+
+    Args:
+        payload: a payload.
+        ids: name of the ids.
+        prefix: of every other name.
+        opset: of the model, from `OLDEST_OPSET` on.
+        target: which operators are used, where there is a choice.
+
+    Raises:
+        ValueError: the decode does not end in the verb that gives what it returns.
+    """
+    ops = OnnxOps(prefix)
+    rows = payload.decode(ids, ops)
+    if not ops.nodes or ops.nodes[-1].output != rows:
+        raise ValueError(f"{payload.tag}.decode does not return what its last verb gives: call no verb after that one")
+    graph = Graph(tuple(ops.nodes), ops.arrays, prefix, opset, target)
+    for rewritten in (linear_codes, joined_planes):
+        graph = rewritten(graph)
+    return graph

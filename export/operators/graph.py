@@ -1,0 +1,133 @@
+"""A decode as a graph: what `OnnxOps` writes, what passes rewrite, and what is then named and put into a model."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, Literal, get_args
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from eigenselect.compressors.payloads.bitpack import plane_widths
+from eigenselect.compressors.payloads.ops import Array
+from eigenselect.export.operators.functions import DOMAIN, linear_bits, operator
+
+OPSET = 18
+"""Newest opset whose operators all have CUDA kernels in the supported ONNX Runtime versions."""
+
+OLDEST_OPSET = 13
+
+Target = Literal["portable", "cpu", "cuda"]
+"""What a model is made for. portable and cuda use operators with CUDA kernels only; cpu is the fastest on a CPU."""
+
+TARGETS: tuple[str, ...] = get_args(Target)
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operator applied to values.
+
+    Attributes:
+        op: operator.
+        inputs: names of values.
+        output: name of its value, until the graph is named.
+        scope: start of its name.
+        domain: of the operator.
+        attributes: of the operator.
+        made: nodes that it stands for, itself included. They count in the numbering, which so stays what it was before
+            nodes became one.
+    """
+
+    op: str
+    inputs: tuple[str, ...]
+    output: str
+    scope: str = ""
+    domain: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    made: int = 1
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes and stored arrays. A pass takes one and returns another.
+
+    Attributes:
+        nodes: in the order of execution; the last one gives the rows.
+        arrays: the stored arrays by name, in the order of the file.
+        prefix: of every name.
+        opset: of the model it is for.
+        target: of the model it is for.
+    """
+
+    nodes: tuple[Node, ...]
+    arrays: Mapping[str, Array]
+    prefix: str = ""
+    opset: int = OPSET
+    target: Target = "portable"
+
+    def uses(self, name: str) -> int:
+        """How often a value or an array is an input."""
+        return sum(node.inputs.count(name) for node in self.nodes)
+
+    def named(self, start: int = 0, given: Mapping[str, str] | None = None) -> list[onnx.NodeProto]:
+        """The nodes, named by scope, operator and number.
+
+        Args:
+            start: the first number.
+            given: other names for what the graph is given, as the ids.
+        """
+        numbers = accumulate((node.made for node in self.nodes), initial=start - 1)
+        next(numbers)
+        names = dict(given or {})
+        names |= {node.output: f"{node.scope}{node.op}_{at}" for node, at in zip(self.nodes, numbers, strict=True)}
+        return [
+            helper.make_node(
+                node.op,
+                [names.get(name, name) for name in node.inputs],
+                [names[node.output]],
+                name=names[node.output],
+                domain=node.domain,
+                **node.attributes,
+            )
+            for node in self.nodes
+        ]
+
+    @property
+    def made(self) -> int:
+        """Numbers that `named` takes."""
+        return sum(node.made for node in self.nodes)
+
+    def initializers(self) -> list[onnx.TensorProto]:
+        """The stored arrays."""
+        return [numpy_helper.from_array(np.asarray(array, order="C"), name) for name, array in self.arrays.items()]
+
+    def functions(self) -> list[onnx.FunctionProto]:
+        """What the nodes of our domain mean."""
+        ours = [node for node in self.nodes if node.domain == DOMAIN]
+        padded = {node.op for node in ours if self._padded(node)}
+        return [operator(name, self.opset, padded=name in padded) for name in sorted({node.op for node in ours})]
+
+    def _padded(self, node: Node) -> bool:
+        """Whether the bytes of a row hold more columns than are wanted of them."""
+        dim = node.attributes["dim"]
+        bits = linear_bits(node.op)
+        if bits is None:
+            packed, lut = (self.arrays[name] for name in node.inputs[:2])
+            return bool(dim < packed.shape[1] * lut.shape[1])
+        planes = zip(node.inputs[:-3], plane_widths(bits), strict=True)
+        return any(dim < self.arrays[plane].shape[1] * 8 // width for plane, width in planes)
+
+
+def exchanged(arrays: Mapping[str, Array], old: Collection[str], new: Mapping[str, Array]) -> dict[str, Array]:
+    """`arrays` with those of `new` where the last of `old` was, and without the others of `old`."""
+    found: dict[str, Array] = {}
+    last = max((name for name in arrays if name in old), key=[*arrays].index)
+    for name, array in arrays.items():
+        if name == last:
+            found |= new
+        elif name not in old:
+            found[name] = array
+    return found

@@ -1,0 +1,26 @@
+"""The decoded rows as float16."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+
+from eigenselect.export.operators.graph import Graph, Node
+
+
+def half_rows(graph: Graph) -> Graph:
+    """The decoded rows as float16, for a host whose table is.
+
+    1. A `DequantizeGather` gives its table's type: where it is the last node, and alone uses its table, the table is
+       stored as float16.
+    2. The rows of any other graph are rounded.
+    """
+    last = graph.nodes[-1]
+    if last.op == "DequantizeGather" and graph.uses(lut := last.inputs[1]) == 1:
+        return replace(graph, arrays={**graph.arrays, lut: graph.arrays[lut].astype(np.float16)})
+    rounded = Node(
+        "Cast", (last.output,), f"{last.output}.half", graph.prefix, attributes={"to": onnx.TensorProto.FLOAT16}
+    )
+    return replace(graph, nodes=(*graph.nodes, rounded))
