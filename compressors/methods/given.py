@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from eigenselect.compressors.base import Compressor, check_aligned
-from eigenselect.compressors.data.table import EmbeddingTable, RowsTable, Table
+from eigenselect.compressors.base import Compressor
+from eigenselect.compressors.data.table import EmbeddingTable, Table
+from eigenselect.compressors.data.views import RowsTable
 from eigenselect.compressors.methods.identity import Identity
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.composed import Unaligned
+from eigenselect.compressors.settings import check_then, refuse
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,11 @@ class Given(Compressor):
     then: Compressor = field(default_factory=Identity)
 
     def __post_init__(self) -> None:
-        check_aligned("Given", "then", self.then)
         if not isinstance(self.label, str) or not self.label:
-            raise ValueError(f"Given label = {self.label!r}: must be a word that names the candidate")
+            refuse(self, "label", "a word that names the candidate")
         if not isinstance(self.table, EmbeddingTable):
-            raise ValueError(f"Given {self.label}: table is a {type(self.table).__name__}, must be an embedding table")
+            refuse(self, "table", "an embedding table")
+        check_then(self)
         if self.table.tokens is None:
             raise ValueError(f"Given {self.label}: its table has no tokens to match rows by: give them as its tokens")
 

@@ -12,8 +12,9 @@ from eigenselect.compressors.codebooks.scalar import affine, affine_nbytes, enco
 from eigenselect.compressors.data.histogram import Histogram
 from eigenselect.compressors.data.table import Floats, Table
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.compressors.payloads.bitpack import check_bits, plane_widths
+from eigenselect.compressors.payloads.bitpack import plane_widths
 from eigenselect.compressors.payloads.kinds import Coded, Packed
+from eigenselect.compressors.settings import check_count
 
 MAX_ROUNDS = 10_000
 """Rounds of Lloyd's algorithm at most: each takes microseconds on a histogram, convergence far fewer."""
@@ -66,7 +67,7 @@ class KMeans(Compressor):
     bits: int
 
     def __post_init__(self) -> None:
-        check_bits(self.bits)
+        check_count(self, "bits", most=8)
 
     @property
     def name(self) -> str:  # noqa: D102

@@ -14,7 +14,7 @@ from eigenselect.compressors.codebooks.scalar import affine, affine_nbytes, enco
 from eigenselect.compressors.data.histogram import Histogram
 from eigenselect.compressors.data.table import Floats, Table
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.compressors.payloads.bitpack import check_bits
+from eigenselect.compressors.settings import check_choice, check_count
 
 TOLERANCE = 0.01
 """Width at which the search for the clip threshold ends, relative to its upper end.
@@ -79,9 +79,8 @@ class Uniform(Compressor):
     rounding: Literal["nearest", "stochastic"] = "nearest"
 
     def __post_init__(self) -> None:
-        check_bits(self.bits)
-        if self.rounding not in ("nearest", "stochastic"):
-            raise ValueError(f"rounding = {self.rounding!r}: must be nearest or stochastic")
+        check_count(self, "bits", most=8)
+        check_choice(self, "rounding", ("nearest", "stochastic"))
 
     @property
     def name(self) -> str:  # noqa: D102

@@ -109,7 +109,7 @@ def test_the_second_of_two_entries_is_named():
         ({**UNIFORM, "bits": [4, 9]}, r"bits = 9: must be an integer from 1 to 8"),
         ({**UNIFORM, "bits": 4, "rounding": "up"}, r"rounding = 'up': must be nearest or stochastic"),
         (EXACT, r"missing 1 required positional argument: 'rows'"),
-        ({**EXACT, "rows": [0, 1]}, r"ExactRows rows = 0: must be a list of at least one id, in a pool \[\[0, 1\]\]"),
+        ({**EXACT, "rows": [0, 1]}, r"ExactRows rows = 0: must be a list of at least one id; in a pool \[\[0, 1\]\]"),
         (PRINCIPAL, r"PCA with dim = None and rate = None: give exactly one of them"),
         ({"_target_": "eigenselect.compressors.Unifrom", "bits": 4}, r"[\s\S]*compressors\.Unifrom"),
         ("eigenselect.compressors.Uniform", r"Cannot instantiate config of type str"),
