@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from eigenselect.compressors import EmbeddingTable, KMeans, TrellisCode
+from eigenselect.compressors.methods.trellis_code import viterbi
 from eigenselect.compressors.methods.trellis_code.viterbi import LANES, encode
 from tests.cases import decode
 
@@ -99,3 +100,20 @@ def test_a_gaussian_is_coded_near_the_published_error(bits: int, published: floa
 )
 def test_nbytes_by_hand(bits: int, d: int, nbytes: int) -> None:
     assert TrellisCode(bits, 8).nbytes(10, d) == nbytes
+
+
+def test_every_cost_is_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled sums take every number for finite, so that an infinity may come out as anything."""
+    costs: list[float] = []
+    step = viterbi._step
+
+    def watched(cost, following, *rest) -> None:
+        step(cost, following, *rest)
+        costs.extend((np.abs(cost).max(), np.abs(following).max()))
+
+    monkeypatch.setattr(viterbi, "_step", watched)
+    rows = np.random.default_rng(0).uniform(-1, 1, (3, 6)).astype(np.float32)
+    levels = np.linspace(-1, 1, 256, dtype=np.float32)
+    found = encode.py_func(rows, levels, 4, 6, 3)
+    assert np.isfinite(costs).all() and max(costs) < 1.01e30
+    np.testing.assert_array_equal(found, encode(rows, levels, 4, 6, 3))
