@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from eigenselect.compressors.data.table import Table
 from eigenselect.compressors.payloads.base import Payload
+from eigenselect.compressors.threads import one_blas_thread
 
 
 class Compressor(ABC):
@@ -18,18 +20,56 @@ class Compressor(ABC):
     Laws, checked for every method by `tests/test_laws.py`:
 
     - `nbytes(n, d)` equals `compress(table, rng).nbytes` for every (n, d) table, and needs no table to be known;
-    - the same table, settings and seed give the same bytes, on any number of threads.
+    - the same table, settings and seed give the same bytes, on any number of threads, if `reproducible`.
+
+    A method of your own names itself, says its bytes, and makes a payload:
+
+    >>> from dataclasses import dataclass
+    >>> import numpy as np
+    >>> from eigenselect.compressors import Compressor, EmbeddingTable, Identity
+    >>> @dataclass(frozen=True)
+    ... class Rounded(Compressor):
+    ...     digits: int
+    ...
+    ...     @property
+    ...     def name(self):
+    ...         return f"rounded-{self.digits}"
+    ...
+    ...     def nbytes(self, n, d):
+    ...         return Identity().nbytes(n, d)
+    ...
+    ...     def _compress(self, table, rng):
+    ...         return Identity().compress(EmbeddingTable(np.round(table.read(slice(0, table.n)), self.digits)), rng)
+    >>> table = EmbeddingTable(np.float32([[0.123, 0.456], [0.789, 1.0]]))
+    >>> Rounded(1).compress(table, np.random.default_rng(0)).read(slice(0, 2))
+    array([[0.1, 0.5],
+           [0.8, 1. ]], dtype=float32)
     """
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """Short name, unique among different settings of a method: `uniform-b4`."""
+        """Short name, another one for other settings of a method: `uniform-b4`."""
 
     @property
     def keeps_dimension(self) -> bool:
         """Whether the payload decodes to the table's own columns, and not to coordinates of its own."""
         return True
+
+    @property
+    def parts(self) -> Sequence[Compressor]:
+        """The compressors among the settings: those that this one hands work to."""
+        values = (getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]  # a dataclass
+        return [value for value in values if isinstance(value, Compressor)]
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether the same table, settings and seed give the same bytes again, anywhere.
+
+        False where a time limit is set, of this method or of one that it hands work to: how far training gets in it
+        depends on the machine and on what else it does.
+        """
+        return getattr(self, "time_limit", None) is None and all(part.reproducible for part in self.parts)
 
     @abstractmethod
     def nbytes(self, n: int, d: int) -> int:
@@ -57,31 +97,8 @@ class Compressor(ABC):
             ValueError: the table and the settings do not go together.
         """
         promised = self.nbytes(table.n, table.d)
-        # One BLAS thread: sums must not depend on how many threads they were split over.
-        with threadpool_limits(limits=1, user_api="blas"):
+        with one_blas_thread():
             payload = self._compress(table, rng)
         if payload.nbytes != promised:
-            raise RuntimeError(f"{self.name} promised {promised} bytes and made {payload.nbytes}: mend its nbytes()")
+            raise RuntimeError(f"{self.name} promised {promised} bytes and made {payload.nbytes}: correct its nbytes()")
         return payload
-
-
-def check_count(name: str, value: object) -> None:
-    """Raise a ValueError unless `value`, the setting `name`, is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} = {value!r}: must be an integer of at least 1")
-
-
-def check_then(method: str, then: object, name: str = "then") -> None:
-    """Raise a ValueError unless `then`, what compresses the result of `method`, is a compressor."""
-    if not isinstance(then, Compressor):
-        raise ValueError(f"{method} {name} = {then!r}: must be a compressor, in a configuration one with a _target_")
-
-
-def check_aligned(method: str, name: str, then: Compressor) -> None:
-    """Raise a ValueError unless `then` is a compressor that keeps the table's columns."""
-    check_then(method, then, name)
-    if not then.keeps_dimension:
-        raise ValueError(
-            f"{method} {name} = {then.name}: it decodes to coordinates of its own, and must keep the table's, "
-            "as PCA does with keep_dimension=true"
-        )

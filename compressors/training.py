@@ -1,4 +1,4 @@
-"""What methods that train need: a device, a generator, one thread, a deadline, and a bar that shows how far they are.
+"""What methods that train need: torch, a device, a generator, a deadline, and someone to report to.
 
 Only such a method imports torch, and only while it compresses: choosing and exporting a table needs none.
 """
@@ -6,18 +6,23 @@ Only such a method imports torch, and only while it compresses: choosing and exp
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 Update = Callable[[int, int], None]
+"""Takes how much is done and how much there is to do."""
 
-_shown: list[Any] = []
-"""The display on the terminal, while there is one: a bar inside of another is a line of its display."""
+
+def load_torch() -> None:
+    """Import torch, and what it imports when its first optimizer is made: seconds that no time limit should count."""
+    import torch
+
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
 
 
 def device() -> str:
@@ -34,29 +39,8 @@ def generator(rng: np.random.Generator) -> Any:
     return torch.Generator().manual_seed(int(rng.integers(1 << 63)))
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch sums on one thread meanwhile, so that no sum depends on how many it was split over."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def check_time_limit(method: str, time_limit: float | None) -> None:
-    """Raise a ValueError unless `time_limit` is None or a number of seconds of at least 0."""
-    if time_limit is not None and (
-        isinstance(time_limit, bool) or not isinstance(time_limit, int | float) or not time_limit >= 0
-    ):
-        raise ValueError(f"{method} time_limit = {time_limit!r}: must be seconds of at least 0, or null for no limit")
-
-
 class Deadline:
-    """A moment `seconds` from now; None is never."""
+    """A moment `seconds` from now; None is never. Made once what the work needs is imported, asked after each step."""
 
     def __init__(self, seconds: float | None) -> None:
         self._end = math.inf if seconds is None else time.monotonic() + seconds
@@ -68,32 +52,22 @@ class Deadline:
 
 
 @contextmanager
-def progress(label: str, *, counted: bool = True) -> Iterator[Update]:
-    """A bar on stderr while that is a terminal, gone when done; the update takes (done, total).
+def _unreported(label: str) -> Iterator[Update]:
+    yield lambda done, total: None
 
-    Args:
-        label: what is going on.
-        counted: show done/total (things) instead of a percentage (bytes).
+
+reporter: ContextVar[Callable[[str], AbstractContextManager[Update]]] = ContextVar("reporter", default=_unreported)
+"""Takes the label of long work and gives an `Update` for as long as it lasts; the default shows nothing."""
+
+
+def reported(label: str) -> AbstractContextManager[Update]:
+    """Work that is reported under `label` to whoever is set as `reporter`.
+
+    >>> from contextlib import nullcontext
+    >>> token = reporter.set(lambda label: nullcontext(lambda done, total: print(f"{label}: {done} of {total}")))
+    >>> with reported("training") as update:
+    ...     update(3, 8)
+    training: 3 of 8
+    >>> reporter.reset(token)
     """
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    with ExitStack() as stack:
-        if not _shown:
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[amount]}"))
-            display = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
-            _shown.append(stack.enter_context(display))
-            stack.callback(_shown.clear)
-        display = _shown[0]
-        task = display.add_task(label, total=None, amount="")
-        if display.task_ids[0] != task:
-            stack.callback(display.remove_task, task)
-
-        def update(done: int, total: int) -> None:
-            amount = f"{done}/{total}" if counted else f"{done / max(total, 1):.0%}"
-            display.update(task, completed=done, total=total, amount=amount)
-
-        yield update
+    return reporter.get()(label)

@@ -32,6 +32,7 @@ ONLY_IN = {
     "onnxruntime": {"export/", SHIPPED},
     "hydra": {"selector/"},
     "omegaconf": {"selector/"},
+    "rich": {"selector/"},
 }
 """Package -> the files and folders that may import it."""
 

@@ -1,7 +1,7 @@
 """Codes whose codewords are added: residual k-means, and what refines it.
 
 Stages of k-means on what the stages before left over (residual vector quantization; Juang and Gray 1982). Then, in
-turns, the codebooks refitted by least squares with the codes held, and each code chosen anew with the others held
+turns, the codebooks refitted by least squares with the codes held, and each code chosen again with the others held
 (iterated conditional modes; additive quantization, Babenko and Lempitsky 2014; Martinez et al. 2016).
 """
 
@@ -16,6 +16,7 @@ import scipy.linalg
 from eigenselect.compressors.codebooks.lloyd import indicators, learn, nearest
 from eigenselect.compressors.codebooks.scalar import affine_nbytes, whole_numbers
 from eigenselect.compressors.data.table import Table, sample_rows
+from eigenselect.compressors.data.views import ScaledTable
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.coded import Coded
 from eigenselect.compressors.training import Deadline, Update
@@ -60,10 +61,10 @@ def additive(table: Table, codes: Codes, codebooks: Float32s) -> Payload:
     return Coded(stored, codebooks, summed=True, dim=table.d)
 
 
-def learn_stages(table: Table, unit: np.float32, books: int, codewords: int, rng: np.random.Generator) -> Float32s:
-    """(M, K, d) codebooks in units of `unit`, each learned on what those before leave of a sample of rows."""
+def learn_stages(table: Table, books: int, codewords: int, rng: np.random.Generator) -> Float32s:
+    """(M, K, d) codebooks, each learned on what those before leave of a sample of rows."""
     rows = min(codewords * max(SAMPLE * books, LEAST_SAMPLED), MOST_SAMPLED)
-    rest = sample_rows(table, rows, rng) / unit
+    rest = sample_rows(table, rows, rng)
     codebooks = np.empty((books, codewords, table.d), dtype=np.float32)
     for book in codebooks:
         book[:] = learn(rest, codewords, rng, ROUNDS)
@@ -89,13 +90,12 @@ def choose(rows: Float32s, codebooks: Float32s, codes: Codes | None = None) -> C
     return chosen
 
 
-def choose_all(table: Table, unit: np.float32, codebooks: Float32s, codes: Codes | None = None) -> Codes:
+def choose_all(table: ScaledTable, codebooks: Float32s, codes: Codes | None = None) -> Codes:
     """`choose` for every row of the table, (n, M)."""
     chosen = np.empty((table.n, len(codebooks)), dtype=np.uint8)
 
     def work(rows: slice) -> None:
-        block = table.read(rows).astype(np.float32, copy=False) / unit
-        chosen[rows] = choose(block, codebooks, None if codes is None else codes[rows])
+        chosen[rows] = choose(table.read(rows), codebooks, None if codes is None else codes[rows])
 
     table.over(work)
     return chosen
@@ -119,7 +119,7 @@ def count_pairs(codes: Codes, codewords: int, total: npt.NDArray[np.float64], lo
                 total[found.row, found.col] += found.data
 
 
-def refit(table: Table, unit: np.float32, codes: Codes, codebooks: Float32s) -> Float32s:
+def refit(table: ScaledTable, codes: Codes, codebooks: Float32s) -> Float32s:
     """The codebooks of least squared error for the codes; nowhere worse than `codebooks`, which it starts from."""
     books, codewords, d = codebooks.shape
     size = books * codewords
@@ -129,7 +129,7 @@ def refit(table: Table, unit: np.float32, codes: Codes, codebooks: Float32s) -> 
     def sums(rows: slice) -> npt.NDArray[np.float64]:
         count_pairs(codes[rows], codewords, gram, lock)
         chosen = indicators(codes[rows], codewords)
-        block: npt.NDArray[np.float64] = chosen.T @ (table.read(rows).astype(np.float64) / float(unit))
+        block: npt.NDArray[np.float64] = chosen.T @ table.read_wide(rows)
         return block
 
     for block in table.each(sums):
@@ -143,20 +143,15 @@ def refit(table: Table, unit: np.float32, codes: Codes, codebooks: Float32s) -> 
 
 
 def train_residual(
-    table: Table,
-    unit: np.float32,
-    shape: tuple[int, int],
-    deadline: Deadline,
-    rng: np.random.Generator,
-    update: Update,
+    table: ScaledTable, shape: tuple[int, int], deadline: Deadline, rng: np.random.Generator, update: Update
 ) -> tuple[Codes, Float32s]:
-    """Codes (n, M) and codebooks (M, K, d) in units of `unit`, for shape (M, K); fewer turns when time is over."""
-    codebooks = learn_stages(table, unit, *shape, rng)
-    codes = choose_all(table, unit, codebooks)
+    """Codes (n, M) and codebooks (M, K, d) for shape (M, K); fewer turns when time is over."""
+    codebooks = learn_stages(table, *shape, rng)
+    codes = choose_all(table, codebooks)
     for turn in range(TURNS):
         update(turn, TURNS)
         if deadline.passed:
             break
-        codebooks = refit(table, unit, codes, codebooks)
-        codes = choose_all(table, unit, codebooks, codes)
+        codebooks = refit(table, codes, codebooks)
+        codes = choose_all(table, codebooks, codes)
     return codes, codebooks

@@ -9,6 +9,9 @@ from scipy.sparse import csr_array
 Float32s = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
 
+CODEWORDS = (2, 4, 8, 16, 32, 64, 128, 256)
+"""Sizes of a codebook whose codes are packed."""
+
 ROUNDS = 30
 """Rounds of Lloyd's algorithm; from there on the error falls by less than a thousandth a round."""
 
@@ -71,9 +74,3 @@ def _spread(points: Float32s, count: int, rng: np.random.Generator) -> Float32s:
         distances = np.maximum(closer[:, best : best + 1], 0)
         total = np.cumsum(distances, dtype=np.float64)
     return codebook
-
-
-def check_codewords(codewords: int) -> None:
-    """Raise a ValueError unless `codewords` is a power of two from 2 to 256."""
-    if isinstance(codewords, bool) or codewords not in (2, 4, 8, 16, 32, 64, 128, 256):
-        raise ValueError(f"codewords = {codewords!r}: must be a power of two from 2 to 256")

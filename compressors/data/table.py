@@ -13,9 +13,9 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from eigenselect.compressors.data.histogram import Histogram
+from eigenselect.compressors.threads import one_blas_thread
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class Table(ABC):
         BLAS runs on one thread meanwhile: the blocks keep the processors busy, and no sum inside of one depends on how
         many there are.
         """
-        with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(WORKERS) as pool:
+        with one_blas_thread(), ThreadPoolExecutor(WORKERS) as pool:
             # Only so many results wait for their turn.
             waiting: deque[Future[T]] = deque()
             for span in self.spans():
@@ -111,7 +111,7 @@ class Table(ABC):
         """XᵀX, (d, d) float64; one pass, kept."""
         total = np.zeros((self.d, self.d))
         # One BLAS thread, whoever asks first: the sum depends on how many it was split over, and it is kept.
-        with threadpool_limits(limits=1, user_api="blas"):
+        with one_blas_thread():
             for block in self.blocks():
                 wide = block.astype(np.float64)
                 total += wide.T @ wide
@@ -124,7 +124,7 @@ class Table(ABC):
         An eigenvector's sign is LAPACK's choice. Here its largest component is positive, so that the bytes made from
         it are ours.
         """
-        with threadpool_limits(limits=1, user_api="blas"):
+        with one_blas_thread():
             values, vectors = np.linalg.eigh(self.gram)
         vectors = vectors[:, ::-1]
         vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(self.d)])
@@ -146,6 +146,15 @@ class EmbeddingTable(Table):
     Raises:
         ValueError: wrong rank, dtype or shape, a NaN or an infinity (row and column named), a count that is
             negative or not finite (row named), or tokens, counts or source rows of another number.
+
+    >>> import numpy as np
+    >>> from eigenselect.compressors import EmbeddingTable
+    >>> table = EmbeddingTable(np.float32([[1, 2], [3, 4], [5, -6]]), ["a", "b", "c"])
+    >>> table.n, table.d, table.abs_max, table.tokens[1]
+    (3, 2, 6.0, 'b')
+    >>> table.read(slice(1, 3))
+    array([[ 3.,  4.],
+           [ 5., -6.]], dtype=float32)
     """
 
     vectors: Floats
@@ -212,91 +221,6 @@ class EmbeddingTable(Table):
 
     def read(self, rows: Rows) -> Floats:  # noqa: D102
         return self.vectors[rows]
-
-
-@dataclass(frozen=True, eq=False)
-class View(Table):
-    """What is made of the rows of another table, computed block by block and never stored.
-
-    Its rows, columns and counts are those of the source unless said otherwise. So are its blocks: the source may be the
-    wider one, and a float16 block of it is widened to be reckoned with.
-
-    Attributes:
-        source: an (n, d) table.
-    """
-
-    source: Table
-
-    @property
-    def n(self) -> int:  # noqa: D102
-        return self.source.n
-
-    @property
-    def d(self) -> int:  # noqa: D102
-        return self.source.d
-
-    @property
-    def counts(self) -> npt.NDArray[np.float64] | None:  # noqa: D102
-        return self.source.counts
-
-    @property
-    def block_rows(self) -> int:  # noqa: D102
-        return self.source.block_rows
-
-
-@dataclass(frozen=True, eq=False)
-class ProjectedTable(View):
-    """The (n, k) table `source @ matrix`.
-
-    Attributes:
-        matrix: (d, k) float32.
-    """
-
-    matrix: npt.NDArray[np.float32]
-
-    @property
-    def d(self) -> int:  # noqa: D102
-        return int(self.matrix.shape[1])
-
-    def read(self, rows: Rows) -> Floats:  # noqa: D102
-        return self.source.read(rows).astype(np.float32, copy=False) @ self.matrix
-
-
-@dataclass(frozen=True, eq=False)
-class RemainderTable(View):
-    """What an approximation leaves of `source`.
-
-    Attributes:
-        approximation: rows -> (len, d) float32.
-    """
-
-    approximation: Callable[[Rows], npt.NDArray[np.float32]]
-
-    def read(self, rows: Rows) -> Floats:  # noqa: D102
-        return self.source.read(rows).astype(np.float32, copy=False) - self.approximation(rows)
-
-
-@dataclass(frozen=True, eq=False)
-class RowsTable(View):
-    """Some rows of `source`. There may be fewer of them than columns.
-
-    Attributes:
-        rows: (m,) ids, m >= 1.
-    """
-
-    rows: npt.NDArray[np.integer]
-
-    @property
-    def n(self) -> int:  # noqa: D102
-        return len(self.rows)
-
-    @property
-    def counts(self) -> npt.NDArray[np.float64] | None:  # noqa: D102
-        counts = self.source.counts
-        return None if counts is None else counts[self.rows]
-
-    def read(self, rows: Rows) -> Floats:  # noqa: D102
-        return self.source.read(self.rows[rows])
 
 
 def sample_rows(table: Table, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:

@@ -14,10 +14,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from eigenselect.compressors.base import Compressor, check_aligned
-from eigenselect.compressors.data.table import RowsTable, Table
+from eigenselect.compressors.base import Compressor
+from eigenselect.compressors.data.table import Table
+from eigenselect.compressors.data.views import RowsTable
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.composed import Stacked
+from eigenselect.compressors.settings import check_choice, check_number, check_then, shown
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,15 @@ class Bands(Compressor):
         share: of the rows, ceil(share * n) of them but at least 1 and at most n - 1, that are compressed by `head`.
         head: compresses the frequent rows.
         tail: compresses the others.
-        by: what tells how frequent a row is: `order`, that of the table, most frequent first, or `counts`, those of
+        by: what says how frequent a row is: `order`, that of the table, most frequent first, or `counts`, those of
             the table. With counts a place for each row is stored, 4 bytes.
+
+    >>> import numpy as np
+    >>> from eigenselect.compressors import Bands, EmbeddingTable, KMeans
+    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+    >>> payload = Bands(0.1, KMeans(4), KMeans(1)).compress(table, np.random.default_rng(0))
+    >>> [len(np.unique(payload.read(rows))) for rows in (slice(0, 10), slice(10, 100))]
+    [16, 2]
     """
 
     share: float
@@ -38,17 +47,17 @@ class Bands(Compressor):
     by: Literal["order", "counts"] = "order"
 
     def __post_init__(self) -> None:
-        check_aligned("Bands", "head", self.head)
-        check_aligned("Bands", "tail", self.tail)
-        if isinstance(self.share, bool) or not isinstance(self.share, int | float) or not 0 < self.share < 1:
-            raise ValueError(f"Bands share = {self.share!r}: must be between 0 and 1, for example 0.1")
-        if self.by not in ("order", "counts"):
-            raise ValueError(f"Bands by = {self.by!r}: must be order or counts")
+        check_number(self, "share", above=0, below=1)
+        check_then(self, "head")
+        check_then(self, "tail")
+        check_choice(self, "by", ("order", "counts"))
 
     @property
     def name(self) -> str:  # noqa: D102
         by = "-counts" if self.by == "counts" else ""
-        return f"bands{self.share:g}{by}-{self.head.name}-{self.tail.name}"
+        # Where a head of several methods ends could not be seen.
+        head = f"({self.head.name})" if self.head.parts else self.head.name
+        return f"bands{shown(self.share)}{by}-{head}-{self.tail.name}"
 
     def split(self, n: int) -> int:
         """Rows of `n` that are compressed by `head`."""

@@ -20,6 +20,7 @@ from eigenselect.compressors.payloads.bitpack import plane_bytes
 from eigenselect.compressors.payloads.composed import Repeated, Scaled, Sum
 from eigenselect.compressors.payloads.dense import Dense
 from eigenselect.compressors.payloads.packed import Packed
+from eigenselect.compressors.settings import check_choice, check_count, refuse
 
 Float32s = npt.NDArray[np.float32]
 
@@ -42,6 +43,13 @@ class Blockwise(Compressor):
         scheme: `absmax` (symmetric integers), `minmax` (from the block's smallest to its largest entry) or `nf4`.
         block: entries that share a scale, 16 to 256; None is the whole row.
         scales: `float16` or `float32`.
+
+    >>> import numpy as np
+    >>> from eigenselect.compressors import Blockwise, EmbeddingTable
+    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+    >>> payload = Blockwise(4, "nf4", block=16).compress(table, np.random.default_rng(0))
+    >>> payload.nbytes
+    2064
     """
 
     bits: int = 8
@@ -50,16 +58,13 @@ class Blockwise(Compressor):
     scales: Literal["float16", "float32"] = "float16"
 
     def __post_init__(self) -> None:
-        if self.bits not in (2, 4, 8) or isinstance(self.bits, bool):
-            raise ValueError(f"bits = {self.bits!r}: block-wise codes take 2, 4 or 8")
-        if self.scheme not in ("absmax", "minmax", "nf4"):
-            raise ValueError(f"scheme = {self.scheme!r}: must be absmax, minmax or nf4")
+        check_choice(self, "bits", (2, 4, 8))
+        check_choice(self, "scheme", ("absmax", "minmax", "nf4"))
+        check_choice(self, "scales", ("float16", "float32"))
         if self.scheme == "nf4" and self.bits != 4:
-            raise ValueError(f"bits = {self.bits}: nf4 has 4")
-        if self.block is not None and not 16 <= self.block <= 256:
-            raise ValueError(f"block = {self.block}: must be from 16 to 256, or null for the whole row")
-        if self.scales not in ("float16", "float32"):
-            raise ValueError(f"scales = {self.scales!r}: must be float16 or float32")
+            refuse(self, "bits", "4 with scheme = nf4")
+        if self.block is not None:
+            check_count(self, "block", 16, 256, "null is the whole row")
 
     @property
     def name(self) -> str:  # noqa: D102

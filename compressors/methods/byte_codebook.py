@@ -14,8 +14,10 @@ import numpy.typing as npt
 from eigenselect.compressors.base import Compressor
 from eigenselect.compressors.codebooks.lloyd import learn, nearest
 from eigenselect.compressors.data.table import Table, sample_rows
+from eigenselect.compressors.data.views import ScaledTable
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.packed import Packed
+from eigenselect.compressors.settings import check_choice
 
 Float32s = npt.NDArray[np.float32]
 
@@ -31,13 +33,19 @@ class ByteCodebook(Compressor):
 
     Attributes:
         bits: 1, 2 or 4 per entry. At 8, `KMeans` is the same thing.
+
+    >>> import numpy as np
+    >>> from eigenselect.compressors import ByteCodebook, EmbeddingTable
+    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+    >>> payload = ByteCodebook(2).compress(table, np.random.default_rng(0))
+    >>> payload.nbytes
+    4896
     """
 
     bits: int
 
     def __post_init__(self) -> None:
-        if self.bits not in (1, 2, 4) or isinstance(self.bits, bool):
-            raise ValueError(f"bits = {self.bits!r}: a byte codebook takes 1, 2 or 4; at 8 use KMeans")
+        check_choice(self, "bits", (1, 2, 4), hint="at 8 use KMeans")
 
     @property
     def name(self) -> str:  # noqa: D102
@@ -51,13 +59,12 @@ class ByteCodebook(Compressor):
         return n * -(-d // self._v) + 4 * 256 * self._v
 
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
-        # In units of the largest entry: products of entries of 1e30 would overflow.
-        unit = np.float32(table.abs_max or 1.0)
-        codebook = learn(self._sample(table, unit, rng), 256, rng)
+        scaled = ScaledTable.by_largest(table)
+        codebook = learn(self._sample(scaled, rng), 256, rng)
         packed = np.empty((table.n, -(-table.d // self._v)), dtype=np.uint8)
 
         def encode(rows: slice) -> None:
-            block = table.read(rows).astype(np.float32, copy=False) / unit
+            block = scaled.read(rows)
             whole, left = divmod(table.d, self._v)
             pieces = block[:, : whole * self._v].reshape(-1, self._v)
             packed[rows, :whole] = nearest(pieces, codebook).reshape(len(block), whole)
@@ -65,12 +72,12 @@ class ByteCodebook(Compressor):
                 packed[rows, whole] = nearest(block[:, -left:], np.ascontiguousarray(codebook[:, :left]))
 
         table.over(encode)
-        return Packed(packed, codebook * unit, table.d)
+        return Packed(packed, codebook * scaled.unit, table.d)
 
-    def _sample(self, table: Table, unit: np.float32, rng: np.random.Generator) -> Float32s:
+    def _sample(self, table: Table, rng: np.random.Generator) -> Float32s:
         """About `SAMPLE` pieces (m, v), those of random rows."""
         whole = max(1, table.d // self._v)
-        rows = sample_rows(table, -(-SAMPLE // whole), rng) / unit
+        rows = sample_rows(table, -(-SAMPLE // whole), rng)
         if table.d < self._v:
             rows = np.pad(rows, [(0, 0), (0, self._v - table.d)])
         return rows[:, : whole * self._v].reshape(-1, self._v)

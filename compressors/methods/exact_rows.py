@@ -6,16 +6,21 @@ what matters kept wide is known from outliers (Dettmers et al., NeurIPS 2022).
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from eigenselect.compressors.base import Compressor, check_aligned
+from eigenselect.compressors.base import Compressor
 from eigenselect.compressors.data.table import Table
 from eigenselect.compressors.methods.byte_codebook import ByteCodebook
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.composed import Replaced
+from eigenselect.compressors.settings import check_then, refuse
+
+NAMED = 4
+"""Rows up to which a name lists them; beyond, it has their number and a digest."""
 
 LARGEST = float(np.finfo(np.float16).max)
 
@@ -32,15 +37,22 @@ class ExactRows(Compressor):
     Attributes:
         rows: ids from 0 on, each once; kept in increasing order.
         then: what compresses the table, those rows included.
+
+    >>> import numpy as np
+    >>> from eigenselect.compressors import EmbeddingTable, ExactRows, KMeans
+    >>> table = EmbeddingTable(np.float32([[0, 0], [3, 4], [5, 6]]))
+    >>> ExactRows((0,), KMeans(1)).compress(table, np.random.default_rng(0)).read(slice(0, 3))
+    array([[0. , 0. ],
+           [4.5, 4.5],
+           [4.5, 4.5]], dtype=float32)
     """
 
     rows: tuple[int, ...]
     then: Compressor = field(default_factory=lambda: ByteCodebook(2))
 
     def __post_init__(self) -> None:
-        check_aligned("ExactRows", "then", self.then)
         if not isinstance(self.rows, tuple | list) or not self.rows:
-            raise ValueError(f"ExactRows rows = {self.rows!r}: must be a list of at least one id, in a pool [[0, 1]]")
+            refuse(self, "rows", "a list of at least one id", "in a pool [[0, 1]]")
         for row in self.rows:
             if isinstance(row, bool) or not isinstance(row, int) or row < 0:
                 raise ValueError(f"ExactRows rows hold {row!r}: each must be an id, an integer of at least 0")
@@ -48,10 +60,14 @@ class ExactRows(Compressor):
         if twice := [row for row, following in itertools.pairwise(rows) if row == following]:
             raise ValueError(f"ExactRows rows hold {twice[0]} more than once: name each id once")
         object.__setattr__(self, "rows", rows)
+        check_then(self)
 
     @property
     def name(self) -> str:  # noqa: D102
-        return f"{self.then.name}-exact{len(self.rows)}"
+        ids = "+".join(map(str, self.rows))
+        if len(self.rows) > NAMED:
+            ids = f"{len(self.rows)}rows-{hashlib.sha256(ids.encode()).hexdigest()[:8]}"
+        return f"exact{ids}-{self.then.name}"
 
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
         if self.rows[-1] >= n:

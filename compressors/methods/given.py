@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from eigenselect.compressors.base import Compressor, check_aligned
-from eigenselect.compressors.data.table import EmbeddingTable, RowsTable, Table
+from eigenselect.compressors.base import Compressor
+from eigenselect.compressors.data.table import EmbeddingTable, Table
+from eigenselect.compressors.data.views import RowsTable
 from eigenselect.compressors.methods.identity import Identity
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.composed import Unaligned
+from eigenselect.compressors.settings import check_then, refuse
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,15 @@ class Given(Compressor):
         label: names the candidate.
         table: an (m, k) table with tokens, k at most d; tokens beyond those of the compressed table are ignored.
         then: what compresses the (n, k) rows; float32 unless given.
+
+    >>> import numpy as np
+    >>> from eigenselect.compressors import EmbeddingTable, Given
+    >>> table = EmbeddingTable(np.float32([[1, 2], [3, 4], [5, 6]]), ["a", "b", "c"])
+    >>> smaller = EmbeddingTable(np.float32([[30], [20], [10]]), ["c", "b", "a"])
+    >>> Given("small", smaller).compress(table, np.random.default_rng(0)).read(slice(0, 3))
+    array([[10.],
+           [20.],
+           [30.]], dtype=float32)
     """
 
     label: str
@@ -33,11 +44,11 @@ class Given(Compressor):
     then: Compressor = field(default_factory=Identity)
 
     def __post_init__(self) -> None:
-        check_aligned("Given", "then", self.then)
         if not isinstance(self.label, str) or not self.label:
-            raise ValueError(f"Given label = {self.label!r}: must be a word that names the candidate")
+            refuse(self, "label", "a word that names the candidate")
         if not isinstance(self.table, EmbeddingTable):
-            raise ValueError(f"Given {self.label}: table is a {type(self.table).__name__}, must be an embedding table")
+            refuse(self, "table", "an embedding table")
+        check_then(self)
         if self.table.tokens is None:
             raise ValueError(f"Given {self.label}: its table has no tokens to match rows by: give them as its tokens")
 

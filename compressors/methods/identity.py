@@ -11,6 +11,7 @@ from eigenselect.compressors.base import Compressor
 from eigenselect.compressors.data.table import Table
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.dense import Dense
+from eigenselect.compressors.settings import check_choice
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,19 @@ class Identity(Compressor):
 
     Attributes:
         dtype: `float32` (exact) or `float16` (rounded to nearest).
+
+    >>> import numpy as np
+    >>> from eigenselect.compressors import EmbeddingTable, Identity
+    >>> table = EmbeddingTable(np.float32([[1, 2], [3, 4], [5, 6.0001]]))
+    >>> Identity("float16").compress(table, np.random.default_rng(0)).read(slice(1, 3))
+    array([[3., 4.],
+           [5., 6.]], dtype=float32)
     """
 
     dtype: Literal["float32", "float16"] = "float32"
 
     def __post_init__(self) -> None:
-        if self.dtype not in ("float32", "float16"):
-            raise ValueError(f"dtype = {self.dtype!r}: must be float32 or float16")
+        check_choice(self, "dtype", ("float32", "float16"))
 
     @property
     def name(self) -> str:  # noqa: D102

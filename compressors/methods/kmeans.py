@@ -12,9 +12,10 @@ from eigenselect.compressors.codebooks.scalar import affine, affine_nbytes, enco
 from eigenselect.compressors.data.histogram import Histogram
 from eigenselect.compressors.data.table import Floats, Table
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.compressors.payloads.bitpack import check_bits, plane_widths
+from eigenselect.compressors.payloads.bitpack import plane_widths
 from eigenselect.compressors.payloads.coded import Coded
 from eigenselect.compressors.payloads.packed import Packed
+from eigenselect.compressors.settings import check_count
 
 MAX_ROUNDS = 10_000
 """Rounds of Lloyd's algorithm at most: each takes microseconds on a histogram, convergence far fewer."""
@@ -62,12 +63,19 @@ class KMeans(Compressor):
 
     Attributes:
         bits: 1 to 8 per entry.
+
+    >>> import numpy as np
+    >>> from eigenselect.compressors import EmbeddingTable, KMeans
+    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+    >>> payload = KMeans(2).compress(table, np.random.default_rng(0))
+    >>> payload.nbytes, len(np.unique(payload.read(slice(0, 100))))
+    (816, 4)
     """
 
     bits: int
 
     def __post_init__(self) -> None:
-        check_bits(self.bits)
+        check_count(self, "bits", most=8)
 
     @property
     def name(self) -> str:  # noqa: D102

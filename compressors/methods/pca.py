@@ -7,11 +7,20 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from eigenselect.compressors.base import Compressor, check_then
-from eigenselect.compressors.data.table import ProjectedTable, Table
+from eigenselect.compressors.base import Compressor
+from eigenselect.compressors.data.table import Table
+from eigenselect.compressors.data.views import ProjectedTable
 from eigenselect.compressors.methods.identity import Identity
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.composed import Projected, Unaligned
+from eigenselect.compressors.settings import (
+    check_count,
+    check_flag,
+    check_number,
+    check_one_given,
+    check_then,
+    shown,
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,13 @@ class PCA(Compressor):
         keep_dimension: decode to d columns, U_k S_k V_kᵀ, with the (k, d) factor charged to the bytes; else to k.
         then: what compresses the (n, k) factor; float32 unless given. PCA then b-bit quantization is the study's
             dimension x precision.
+
+    >>> import numpy as np
+    >>> from eigenselect.compressors import PCA, EmbeddingTable, KMeans
+    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+    >>> payload = PCA(dim=8, then=KMeans(4)).compress(table, np.random.default_rng(0))
+    >>> payload.nbytes, payload.read(slice(0, 100)).shape
+    (464, (100, 8))
     """
 
     dim: int | None = None
@@ -34,13 +50,13 @@ class PCA(Compressor):
     then: Compressor = field(default_factory=Identity)
 
     def __post_init__(self) -> None:
-        check_then("PCA", self.then)
-        if (self.dim is None) == (self.rate is None):
-            raise ValueError(f"PCA with dim = {self.dim} and rate = {self.rate}: give exactly one of them")
-        if self.dim is not None and (isinstance(self.dim, bool) or not isinstance(self.dim, int) or self.dim < 1):
-            raise ValueError(f"PCA dim = {self.dim!r}: must be an integer of at least 1")
-        if self.rate is not None and not self.rate >= 1:
-            raise ValueError(f"PCA rate = {self.rate}: must be at least 1, which keeps every direction")
+        check_one_given(self, "dim", "rate")
+        if self.dim is not None:
+            check_count(self, "dim")
+        else:
+            check_number(self, "rate", least=1)
+        check_flag(self, "keep_dimension")
+        check_then(self)
 
     def k(self, d: int) -> int:
         """Directions kept of `d`."""
@@ -51,14 +67,14 @@ class PCA(Compressor):
 
     @property
     def name(self) -> str:  # noqa: D102
-        size = f"k{self.dim}" if self.dim is not None else f"{self.rate:g}x"
+        size = f"k{self.dim}" if self.dim is not None else f"{shown(self.rate)}x"
         keep = "-keep" if self.keep_dimension else ""
         then = "" if self.then == Identity() else f"-{self.then.name}"
         return f"pca-{size}{keep}{then}"
 
     @property
     def keeps_dimension(self) -> bool:  # noqa: D102
-        return self.keep_dimension and self.then.keeps_dimension
+        return self.keep_dimension
 
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
         k = self.k(d)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eigenselect.compressors.base import Compressor, check_count
+from eigenselect.compressors.base import Compressor
 from eigenselect.compressors.codebooks.additive import additive, additive_nbytes, choose_all, learn_stages
-from eigenselect.compressors.codebooks.lloyd import check_codewords
+from eigenselect.compressors.codebooks.lloyd import CODEWORDS
 from eigenselect.compressors.data.table import Table
+from eigenselect.compressors.data.views import ScaledTable
 from eigenselect.compressors.payloads.base import Payload
+from eigenselect.compressors.settings import check_choice, check_count
 
 
 @dataclass(frozen=True)
@@ -20,14 +22,21 @@ class ResidualQuantization(Compressor):
     Attributes:
         books: M, at least 1.
         codewords: K of each book, a power of two from 2 to 256.
+
+    >>> import numpy as np
+    >>> from eigenselect.compressors import EmbeddingTable, ResidualQuantization
+    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+    >>> payload = ResidualQuantization(8, 16).compress(table, np.random.default_rng(0))
+    >>> payload.nbytes
+    16848
     """
 
     books: int
     codewords: int = 256
 
     def __post_init__(self) -> None:
-        check_count("books", self.books)
-        check_codewords(self.codewords)
+        check_count(self, "books")
+        check_choice(self, "codewords", CODEWORDS)
 
     @property
     def name(self) -> str:  # noqa: D102
@@ -37,7 +46,6 @@ class ResidualQuantization(Compressor):
         return additive_nbytes(n, d, self.books, self.codewords)
 
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
-        # In units of the largest entry: squares of entries of 1e30 would overflow.
-        unit = np.float32(table.abs_max or 1.0)
-        codebooks = learn_stages(table, unit, self.books, self.codewords, rng)
-        return additive(table, choose_all(table, unit, codebooks), codebooks * unit)
+        scaled = ScaledTable.by_largest(table)
+        codebooks = learn_stages(scaled, self.books, self.codewords, rng)
+        return additive(table, choose_all(scaled, codebooks), codebooks * scaled.unit)

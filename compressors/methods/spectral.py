@@ -14,13 +14,15 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from eigenselect.compressors.base import Compressor, check_aligned
-from eigenselect.compressors.data.table import EmbeddingTable, Floats, ProjectedTable, Rows, Table, View
+from eigenselect.compressors.base import Compressor
+from eigenselect.compressors.data.table import EmbeddingTable, Floats, Rows, Table
+from eigenselect.compressors.data.views import ProjectedTable, View
 from eigenselect.compressors.methods.byte_codebook import ByteCodebook
 from eigenselect.compressors.methods.identity import Identity
 from eigenselect.compressors.methods.kmeans import KMeans
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.composed import Projected, Scaled, Unaligned
+from eigenselect.compressors.settings import check_choice, check_flag, check_number, check_then, shown
 
 Float32s = npt.NDArray[np.float32]
 
@@ -60,6 +62,13 @@ class Spectral(Compressor):
         then: what quantizes the normalised rows.
         fold: leave the matrix to the consumer: what is decoded is Z, for a first linear layer W to take as
             `decode_matrix` @ W.
+
+    >>> import numpy as np
+    >>> from eigenselect.compressors import EmbeddingTable, KMeans, Spectral
+    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+    >>> payload = Spectral(then=KMeans(2)).compress(table, np.random.default_rng(0))
+    >>> payload.nbytes, Spectral(then=KMeans(2), fold=True).nbytes(100, 32)
+    (3064, 1016)
     """
 
     whitening: float = 0.5
@@ -68,18 +77,15 @@ class Spectral(Compressor):
     fold: bool = False
 
     def __post_init__(self) -> None:
-        check_aligned("Spectral", "then", self.then)
-        if not isinstance(self.fold, bool):
-            raise ValueError(f"fold = {self.fold!r}: must be true or false")
-        if not 0 <= self.whitening <= 1:
-            raise ValueError(f"whitening = {self.whitening!r}: must be from 0 to 1")
-        if self.norm not in NORMS:
-            raise ValueError(f"norm = {self.norm!r}: must be one of {', '.join(NORMS)}")
+        check_number(self, "whitening", least=0, most=1)
+        check_choice(self, "norm", tuple(NORMS))
+        check_then(self)
+        check_flag(self, "fold")
 
     @property
     def name(self) -> str:  # noqa: D102
         norm = {"float16": "", "uint8": "-norm8", "none": "-nonorm"}[self.norm]
-        return f"spectral{self.whitening:g}{norm}{'-fold' if self.fold else ''}-{self.then.name}"
+        return f"spectral{shown(self.whitening)}{norm}{'-fold' if self.fold else ''}-{self.then.name}"
 
     @property
     def keeps_dimension(self) -> bool:  # noqa: D102

@@ -14,7 +14,7 @@ from eigenselect.compressors.codebooks.scalar import affine, affine_nbytes, enco
 from eigenselect.compressors.data.histogram import Histogram
 from eigenselect.compressors.data.table import Floats, Table
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.compressors.payloads.bitpack import check_bits
+from eigenselect.compressors.settings import check_choice, check_count
 
 TOLERANCE = 0.01
 """Width at which the search for the clip threshold ends, relative to its upper end.
@@ -73,15 +73,21 @@ class Uniform(Compressor):
     Attributes:
         bits: 1 to 8 per entry.
         rounding: `nearest` (ties to even) or `stochastic` (unbiased between the two neighbouring levels).
+
+    >>> import numpy as np
+    >>> from eigenselect.compressors import EmbeddingTable, Uniform
+    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+    >>> payload = Uniform(4).compress(table, np.random.default_rng(0))
+    >>> payload.nbytes, len(np.unique(payload.read(slice(0, 100))))
+    (1664, 16)
     """
 
     bits: int
     rounding: Literal["nearest", "stochastic"] = "nearest"
 
     def __post_init__(self) -> None:
-        check_bits(self.bits)
-        if self.rounding not in ("nearest", "stochastic"):
-            raise ValueError(f"rounding = {self.rounding!r}: must be nearest or stochastic")
+        check_count(self, "bits", most=8)
+        check_choice(self, "rounding", ("nearest", "stochastic"))
 
     @property
     def name(self) -> str:  # noqa: D102

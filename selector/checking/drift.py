@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from eigenselect.compressors import EmbeddingTable
-from eigenselect.compressors.data.table import RowsTable
+from eigenselect.compressors.data.views import RowsTable
 from eigenselect.selector.measures.moments import Moments, moments
 from eigenselect.selector.measures.overlap import eos
 from eigenselect.selector.measures.reconstruction import reconstruction_error_relative
 from eigenselect.selector.pool.candidates import rebuilt
+from eigenselect.selector.progress import reporting
 
 TOLERANCE = 0.01
 """EOS that staying may cost: one direction of a hundred."""
@@ -136,7 +137,8 @@ def drift(
         scores["deployed"] = _scores(read)
         try:
             method = rebuilt(chosen["compressor"], chosen["parameters"])
-            payload = method.compress(shared, np.random.default_rng(seed))
+            with reporting():
+                payload = method.compress(shared, np.random.default_rng(seed))
             scores["recompressed"] = _scores(moments(shared, payload.read, aligned=payload.aligned))
         except Exception as error:  # as in a sweep: whatever a method cannot do is told, and ends nothing else
             told = " ".join(str(error).split())

@@ -19,7 +19,6 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from eigenselect.compressors import EmbeddingTable, Payload, __version__, load
-from eigenselect.compressors.training import progress
 from eigenselect.export import OnnxDecoder, VerificationError, available_providers, verify, verify_words
 from eigenselect.export.arguments import settings
 from eigenselect.selector.checking.drift import TOLERANCE, Drift, drift, pair
@@ -28,6 +27,7 @@ from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.measures.overlap import EOS_TOLERANCE, eos
 from eigenselect.selector.measures.reconstruction import reconstruction_error_relative
 from eigenselect.selector.pool.digest import table_digest
+from eigenselect.selector.progress import progress
 from eigenselect.selector.sources import read_table
 from eigenselect.selector.sources.tokens import read_tokens
 from eigenselect.selector.store.output import FILES, MANIFEST, MANIFEST_VERSION, fingerprint

@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from rich.console import Console
-from threadpoolctl import threadpool_limits
 
+from eigenselect.compressors.threads import one_blas_thread
 from eigenselect.selector.evidence.analysis import report
 from eigenselect.selector.evidence.analysis.comparison import compare
 from eigenselect.selector.evidence.plan import Plan
@@ -44,7 +44,7 @@ def run(plan: Plan, console: Console, *, sweep: bool) -> dict[str, Any]:
         own = ", ".join(task.name for task in plan.tasks if task.shape is not None)
         if own and (others := [one.name for one, _ in plan.compressors if not one.keeps_dimension]):
             console.print(f"No score on {own}, whose model expects the table's own columns: {', '.join(others)}.")
-        with threadpool_limits(limits=1, user_api="blas"):
+        with one_blas_thread():
             results = try_all(plan, parent)
         failed = {result.candidate.name: result.candidate.reason for result in results if not result.candidate.measures}
         check_failures(failed, len(plan.compressors), job.settings.allowed_failures)

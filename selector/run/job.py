@@ -13,13 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from eigenselect.compressors import Compressor, EmbeddingTable, ExactRows
 from eigenselect.compressors.methods.exact_rows import exact_nbytes
-from eigenselect.compressors.training import progress
 from eigenselect.export import OnnxExport
 from eigenselect.selector.measures import Measures
 from eigenselect.selector.measures.moments import table_rank
 from eigenselect.selector.pool.budget import Budget
 from eigenselect.selector.pool.candidates import Room, exact_rows, expand
 from eigenselect.selector.pool.digest import table_digest
+from eigenselect.selector.progress import progress
 from eigenselect.selector.sources import format_of_file
 from eigenselect.selector.store.output import check_writable
 from eigenselect.selector.store.tracking import Tracker, check_registration, connect

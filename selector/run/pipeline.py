@@ -11,6 +11,7 @@ from rich.console import Console
 
 from eigenselect.compressors import Payload
 from eigenselect.selector.decision.selection import Selection, select
+from eigenselect.selector.progress import reporting
 from eigenselect.selector.run.handover import hand_over, method
 from eigenselect.selector.run.job import Job, profile
 from eigenselect.selector.run.sweep import check_failures, measure_all
@@ -60,7 +61,8 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
 
 def _compress(job: Job, name: str) -> Payload:
     """The payload of a candidate whose scores came from an earlier run."""
-    return method(job, name).compress(job.table, np.random.default_rng(job.settings.seed))
+    with reporting():
+        return method(job, name).compress(job.table, np.random.default_rng(job.settings.seed))
 
 
 def _parent_params(job: Job) -> dict[str, Any]:

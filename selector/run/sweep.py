@@ -10,11 +10,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from eigenselect.compressors import Compressor, Payload
-from eigenselect.compressors.training import progress
 from eigenselect.selector.decision.selection import Candidate, rank_key
 from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.pool.candidates import parameters
 from eigenselect.selector.pool.digest import candidate_key
+from eigenselect.selector.progress import progress
 from eigenselect.selector.run.job import Job
 from eigenselect.selector.store.tracking import ParentRun
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,8 @@ from eigenselect.compressors import (
     Spectral,
     Uniform,
 )
-from eigenselect.compressors.data.table import ProjectedTable, RowsTable, Table
+from eigenselect.compressors.data.table import Table
+from eigenselect.compressors.data.views import ProjectedTable, RowsTable
 from eigenselect.compressors.payloads.composed import Stacked
 from tests.cases import decode, gaussian
 from tests.decoding import Example, check_chunks, check_everywhere, check_stored
@@ -126,31 +126,6 @@ def test_a_table_of_rows_is_its_rows(rows: list[int], block: int) -> None:
         assert (view.n, view.d) == (len(rows), source.d)
         np.testing.assert_array_equal(view.counts, COUNTS[rows])
     assert RowsTable(EmbeddingTable(VECTORS), np.arange(3)).counts is None
-
-
-def test_names_tell_the_settings_apart() -> None:
-    assert Bands(0.1, HEAD, TAIL).name == f"bands0.1-{HEAD.name}-{TAIL.name}"
-    assert Bands(0.1, HEAD, TAIL, by="counts").name == f"bands0.1-counts-{HEAD.name}-{TAIL.name}"
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        *(({"share": share}, f"Bands share = {share!r}: must be between 0 and 1") for share in (0, 1, -0.1, 1.5, "a")),
-        *(({"share": share}, f"Bands share = {share!r}: must be between") for share in (True, np.nan)),
-        ({"by": "frequency"}, "Bands by = 'frequency': must be order or counts"),
-        ({"head": 3}, "Bands head = 3: must be a compressor, in a configuration one with a _target_"),
-        ({"tail": None}, "Bands tail = None: must be a compressor"),
-        ({"head": PCA(dim=2)}, "Bands head = pca-k2: it decodes to coordinates of its own, and must keep the table's"),
-        (
-            {"tail": Spectral(fold=True)},
-            "Bands tail = spectral0.5-fold-codebook-b2: it decodes to coordinates of its own",
-        ),
-    ],
-)
-def test_refuses_settings(settings, message: str) -> None:
-    with pytest.raises(ValueError, match="^" + re.escape(message)):
-        Bands(**{"share": 0.5, "head": HEAD, "tail": TAIL, **settings})
 
 
 def test_refuses_tables() -> None:

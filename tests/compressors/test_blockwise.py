@@ -90,18 +90,3 @@ def test_reference_values(scheme: str, bits: int, block: int | None) -> None:
 )
 def test_nbytes_by_hand(settings: Blockwise, nbytes: int) -> None:
     assert settings.nbytes(10, 40) == nbytes
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({"bits": 3}, "2, 4 or 8"),
-        ({"bits": 8, "scheme": "nf4"}, "nf4 has 4"),
-        ({"scheme": "log"}, "absmax, minmax or nf4"),
-        ({"block": 8}, "from 16 to 256"),
-        ({"scales": "int8"}, "float16 or float32"),
-    ],
-)
-def test_settings_are_checked(given: dict, expected: str) -> None:
-    with pytest.raises(ValueError, match=expected):
-        Blockwise(**given)

@@ -30,9 +30,3 @@ def test_no_more_pieces_than_codewords_are_exact() -> None:
 @pytest.mark.parametrize(("bits", "nbytes"), [(1, 10 * 2 + 8192), (2, 10 * 4 + 4096), (4, 10 * 7 + 2048)])
 def test_nbytes_by_hand(bits: int, nbytes: int) -> None:
     assert ByteCodebook(bits).nbytes(10, 13) == nbytes
-
-
-@pytest.mark.parametrize("bits", [0, 3, 8, True, "2"])
-def test_bits_are_checked(bits: object) -> None:
-    with pytest.raises(ValueError, match=r"a byte codebook takes 1, 2 or 4; at 8 use KMeans"):
-        ByteCodebook(bits)  # type: ignore[arg-type]

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from eigenselect.compressors import DCCL, EmbeddingTable, KMeans, ProductQuantization, ResidualQuantization
-from eigenselect.compressors.codebooks.additive import choose, count_pairs, refit, train_residual
+from eigenselect.compressors.codebooks.additive import choose, count_pairs, refit
+from eigenselect.compressors.data.views import ScaledTable
+from eigenselect.compressors.methods.dccl.gumbel import Sample, train
 from eigenselect.compressors.payloads.coded import Coded
-from eigenselect.compressors.training import Deadline
 from eigenselect.selector.measures import score
 from tests.cases import decode, gaussian
 
@@ -97,7 +98,7 @@ def test_refit_is_the_least_squares_solution() -> None:
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 4, (500, 3)).astype(np.uint8)
     start = rng.standard_normal((3, 4, 12)).astype(np.float32)
-    fitted = refit(TABLE, np.float32(2), codes, start).reshape(12, 12)
+    fitted = refit(ScaledTable(TABLE, np.float32(2)), codes, start).reshape(12, 12)
     ones = np.eye(4)[codes].reshape(500, 12)
     expected = ones @ np.linalg.lstsq(ones, TABLE.vectors.astype(np.float64) / 2, rcond=None)[0]
     np.testing.assert_allclose(ones @ fitted, expected, atol=1e-5)
@@ -131,13 +132,6 @@ def test_many_stages_are_not_fitted_by_heart() -> None:
     assert error(payload, table) < 0.49**2 * float((table.vectors.astype(np.float64) ** 2).sum())
 
 
-def test_no_time_still_gives_codes() -> None:
-    codes, codebooks = train_residual(
-        TABLE, np.float32(1), (3, 4), Deadline(0), np.random.default_rng(0), lambda *_: None
-    )
-    assert codes.shape == (500, 3) and codebooks.shape == (3, 4, 12)
-
-
 @pytest.mark.parametrize("time_limit", [None, 0])
 def test_the_published_training_gives_codes_with_refitted_codebooks(time_limit: float | None) -> None:
     settings = dict(books=4, codewords=4, training="gumbel", learning_rate=0.003, epochs=30, time_limit=time_limit)
@@ -146,14 +140,36 @@ def test_the_published_training_gives_codes_with_refitted_codebooks(time_limit: 
     assert error(payload) < (total if time_limit == 0 else 0.8 * total)
 
 
+@pytest.mark.parametrize(("rows", "held_out"), [(9, 0), (10, 1), (500, 50), (10_000, 640)])
+def test_held_out_rows_are_not_trained_on(rows: int, held_out: int) -> None:
+    sample = Sample.of(np.zeros((rows, 2), np.float32), np.random.default_rng(0))
+    if held_out:
+        assert len(sample.held_out) == held_out
+        assert sorted([*sample.learned, *sample.held_out]) == list(range(rows))
+    else:
+        assert sorted(sample.learned) == sorted(sample.held_out) == list(range(rows))
+
+
+def test_held_out_rows_judge_and_do_not_teach() -> None:
+    rng = np.random.default_rng(0)
+    one = Sample.of(rng.standard_normal((300, 6)).astype(np.float32), rng)
+    other = Sample(one.rows.copy(), one.learned, one.held_out)
+    other.rows[one.held_out] += 5
+    encoders = [
+        train(sample, (2, 4), 0.01, 1, None, np.random.default_rng(1), lambda *_: None) for sample in (one, other)
+    ]
+    assert encoders[0].loss < encoders[1].loss
+    for a, b in zip(encoders[0].weights, encoders[1].weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_the_grid_of_learning_rates_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     import eigenselect.compressors.methods.dccl as dccl
 
     tried = []
-    train = dccl.train
 
-    def spy(rows, shape, rate, *rest):
-        tried.append((rate, train(rows, shape, rate, *rest)))
+    def spy(sample, shape, rate, *rest):
+        tried.append((rate, train(sample, shape, rate, *rest)))
         return tried[-1][1]
 
     monkeypatch.setattr(dccl, "train", spy)
@@ -179,44 +195,15 @@ def test_number_of_codes_follows_from_the_rate(bits: float, codewords: int, n: i
     assert DCCL(bits=bits, codewords=codewords).nbytes(n, d) == DCCL(books=books, codewords=codewords).nbytes(n, d)
 
 
-def test_other_settings_have_another_name() -> None:
-    others = [{}, {"codewords": 4}, {"training": "gumbel"}, {"learning_rate": 0.1}, {"epochs": 3}, {"time_limit": 7}]
-    assert len({DCCL(books=2, **other).name for other in others}) == len(others)
-
-
 def test_dccl_nbytes_by_hand() -> None:
     assert DCCL(books=5, codewords=16).nbytes(10, 13) == 10 * 3 + 4 * 16 + 4 * 5 * 16 * 13
     assert DCCL(books=5, codewords=8).nbytes(10, 13) == 10 * (2 + 1) + 4 * (4 + 2) + 4 * 5 * 8 * 13
     assert ResidualQuantization(5, 8).nbytes(10, 13) == DCCL(books=5, codewords=8).nbytes(10, 13)
 
 
-# --- refusals ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: ProductQuantization(0), r"^pieces = 0: must be an integer of at least 1$"),
-        (lambda: ProductQuantization(4, 3), r"^codewords = 3: must be a power of two from 2 to 256$"),
-        (
-            lambda: ProductQuantization(14).nbytes(20, 13),
-            r"^pieces = 14: must be at most the table's dimension d = 13$",
-        ),
-        (lambda: ResidualQuantization(True), r"^books = True: must be an integer of at least 1$"),
-        (lambda: ResidualQuantization(1, 512), r"^codewords = 512: must be"),
-        (lambda: DCCL(), r"^DCCL with bits = None and books = None: give exactly one of them$"),
-        (lambda: DCCL(bits=1, books=2), r"^DCCL with bits = 1 and books = 2: give exactly one of them$"),
-        (lambda: DCCL(bits=0), r"^DCCL bits = 0: must be above 0 and at most 32 per entry$"),
-        (lambda: DCCL(books=0), r"^DCCL books = 0: must be"),
-        (lambda: DCCL(bits=1, training="adam"), r"^DCCL training = 'adam': must be residual or gumbel$"),  # type: ignore[arg-type]
-        (lambda: DCCL(bits=1, learning_rate=1), r"^DCCL learning_rate = 1: must be above 0 and below 1$"),
-        (lambda: DCCL(bits=1, epochs=0), r"^DCCL epochs = 0: must be"),
-        (lambda: DCCL(bits=1, time_limit=-1), r"^DCCL time_limit = -1: must be seconds of at least 0"),
-    ],
-)
-def test_bad_settings_are_refused(make, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make()
+def test_more_pieces_than_columns_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^pieces = 14: must be at most the table's dimension d = 13$"):
+        ProductQuantization(14).nbytes(20, 13)
 
 
 # --- quality on a real table ------------------------------------------------------------------------------------------

@@ -14,14 +14,13 @@ from eigenselect.compressors import (
     Blockwise,
     ByteCodebook,
     EmbeddingTable,
-    ExactRows,
     Given,
     Identity,
     KMeans,
     Spectral,
     Uniform,
 )
-from eigenselect.compressors.data.table import ProjectedTable
+from eigenselect.compressors.data.views import ProjectedTable
 from eigenselect.compressors.payloads.composed import Unaligned
 from eigenselect.selector.measures import score
 from eigenselect.selector.pool.candidates import expand, parameters
@@ -113,29 +112,6 @@ def test_refuses_more_columns_than_the_table_has() -> None:
     message = r"^Given wide: its table has 6 columns, the table to compress 5: give one of as many or fewer$"
     with pytest.raises(ValueError, match=message):
         Given("wide", TABLE).nbytes(N, 5)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"label": ""}, r"Given label = '': must be a word that names the candidate"),
-        ({"label": 3}, r"Given label = 3: must be a word"),
-        ({"table": SMALL}, r"Given small: table is a ndarray, must be an embedding table"),
-        ({"then": 3}, r"Given then = 3: must be a compressor"),
-        ({"then": PCA(dim=2)}, r"Given then = pca-k2: it decodes to coordinates of its own"),
-        ({"then": Given("other", READY)}, r"Given then = given-other: it decodes to coordinates of its own"),
-    ],
-)
-def test_refuses_settings(settings, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message}"):
-        Given(**{"label": "small", "table": READY, **settings})
-
-
-def test_nothing_that_keeps_columns_takes_a_given_table() -> None:
-    with pytest.raises(ValueError, match=r"^ExactRows then = given-small-uniform-b4: it decodes to coordinates of its"):
-        ExactRows((0,), Given("small", READY, Uniform(4)))
-    with pytest.raises(ValueError, match=r"^Spectral then = given-small: it decodes to coordinates of its own"):
-        Spectral(then=Given("small", READY))
 
 
 # From a configuration.

@@ -112,9 +112,3 @@ def test_entries_near_the_largest_float_do_not_overflow(bits: int) -> None:
 @pytest.mark.parametrize(("bits", "nbytes"), [(1, 10 * 2 + 8), (3, 10 * (4 + 2) + 16 + 8 + 32), (8, 10 * 13 + 1024)])
 def test_nbytes_by_hand(bits: int, nbytes: int) -> None:
     assert KMeans(bits).nbytes(10, 13) == nbytes
-
-
-@pytest.mark.parametrize("bits", [0, 9, 2.5, True, "2"])
-def test_bits_are_checked(bits: object) -> None:
-    with pytest.raises(ValueError, match=rf"^bits = {bits!r}: must be an integer from 1 to 8$"):
-        KMeans(bits)  # type: ignore[arg-type]

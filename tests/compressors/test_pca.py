@@ -77,32 +77,9 @@ def test_nbytes_by_hand() -> None:
     assert PCA(dim=3, then=Uniform(4)).nbytes(100, 13) == 100 * 2 + 64
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({}, r"^PCA with dim = None and rate = None: give exactly one of them$"),
-        ({"dim": 2, "rate": 2.0}, r"^PCA with dim = 2 and rate = 2.0: give exactly one of them$"),
-        ({"dim": 0}, r"^PCA dim = 0: must be an integer of at least 1$"),
-        ({"dim": -3}, r"^PCA dim = -3: must be an integer of at least 1$"),
-        ({"dim": 2.5}, r"^PCA dim = 2.5: must be an integer of at least 1$"),
-        ({"dim": True}, r"^PCA dim = True: must be an integer of at least 1$"),
-        ({"rate": 0.5}, r"^PCA rate = 0.5: must be at least 1, which keeps every direction$"),
-        ({"rate": float("nan")}, r"^PCA rate = nan: must be at least 1"),
-    ],
-)
-def test_settings_are_checked(settings: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        PCA(**settings)  # type: ignore[arg-type]
-
-
 def test_more_dimensions_than_the_table_has_are_refused_before_any_work() -> None:
     message = r"^PCA dim = 14: must be at most the table's dimension d = 13$"
     with pytest.raises(ValueError, match=message):
         PCA(dim=14).nbytes(300, 13)
     with pytest.raises(ValueError, match=message):
         PCA(dim=14).compress(TABLE, rng())
-
-
-def test_what_comes_then_is_checked() -> None:
-    with pytest.raises(ValueError, match=r"^PCA then = 3: must be a compressor"):
-        PCA(dim=2, then=3)  # type: ignore[arg-type]

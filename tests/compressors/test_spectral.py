@@ -120,17 +120,3 @@ def test_folded_is_the_same_without_the_matrix() -> None:
     )
     assert whole.decode_matrix(table, rng()) is None
     assert score(table, payload)["eos"] == pytest.approx(score(table, whole.compress(table, rng()))["eos"], abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({"fold": "yes"}, "fold = 'yes': must be true or false"),
-        ({"whitening": 1.5}, "from 0 to 1"),
-        ({"norm": "int4"}, "float16, uint8, none"),
-        ({"then": {"bits": 2}}, "Spectral then = .* must be a compressor"),
-    ],
-)
-def test_settings_are_checked(given: dict, expected: str) -> None:
-    with pytest.raises(ValueError, match=expected):
-        Spectral(**given)

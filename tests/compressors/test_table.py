@@ -9,7 +9,8 @@ import pytest
 
 import eigenselect.compressors.data.table
 from eigenselect.compressors import EmbeddingTable, Identity, Uniform
-from eigenselect.compressors.data.table import ProjectedTable, sample_rows
+from eigenselect.compressors.data.table import sample_rows
+from eigenselect.compressors.data.views import ProjectedTable, ScaledTable
 from tests.cases import decode, gaussian
 
 
@@ -124,3 +125,14 @@ def test_a_sample_is_random_rows_in_their_order(monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     np.testing.assert_array_equal(sample_rows(table, 51, np.random.default_rng(0)), table.vectors)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_scaled_table_is_from_minus_one_to_one(dtype: type[np.floating]) -> None:
+    vectors = (gaussian(40, 6) * 3).astype(dtype)
+    scaled = ScaledTable.by_largest(EmbeddingTable(vectors))
+    assert scaled.unit == np.abs(vectors).max() and scaled.unit.dtype == np.float32
+    assert scaled.abs_max == 1
+    np.testing.assert_array_equal(scaled.read(slice(3, 9)), vectors[3:9].astype(np.float32) / scaled.unit, strict=True)
+    np.testing.assert_array_equal(scaled.read_wide(slice(3, 9)), vectors[3:9].astype(np.float64) / float(scaled.unit))
+    assert ScaledTable.by_largest(EmbeddingTable(np.zeros((3, 2), np.float32))).unit == 1

@@ -1,54 +1,27 @@
+"""What training needs: deadlines that count training alone, reports, and draws."""
+
 from __future__ import annotations
 
-import io
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 
-from eigenselect.compressors import training
-from eigenselect.compressors.training import Deadline, check_time_limit, generator, one_thread, progress
+from eigenselect.compressors import DCCL, EmbeddingTable, LightToken, Payload, training
+from eigenselect.compressors.training import Deadline, generator, reported, reporter
+from tests.cases import gaussian
+
+TABLE = EmbeddingTable(gaussian(200, 12))
 
 
-class Terminal(io.StringIO):
-    """A stderr that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
+def compressed(method: DCCL | LightToken) -> Payload:
+    return method.compress(TABLE, np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
-def test_progress_shows_on_a_terminal_only(stream, monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(sys, "stderr", stream())
-    with progress("measuring candidates") as update:
-        update(3, 7)
-    shown = sys.stderr.getvalue()
-    assert ("measuring candidates" in shown and "3/7" in shown) == (stream is Terminal)
-    assert stream is Terminal or shown == ""
-
-
-def test_a_bar_inside_of_another_shares_its_display(monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    with progress("outer") as outer:
-        outer(1, 2)
-        (display,) = training._shown
-        with progress("inner", counted=False) as inner:
-            inner(1, 4)
-            assert [task.description for task in display.tasks] == ["outer", "inner"]
-            assert [task.fields["amount"] for task in display.tasks] == ["1/2", "25%"]
-        assert [task.description for task in display.tasks] == ["outer"]
-    assert not training._shown
-
-
-def test_a_bar_ends_with_an_error(monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    with pytest.raises(KeyError), progress("outer"):
-        raise KeyError
-    assert not training._shown
+def same(one: Payload, other: Payload) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one.arrays().values(), other.arrays().values(), strict=True))
 
 
 def test_a_deadline_passes(monkeypatch):
@@ -60,26 +33,65 @@ def test_a_deadline_passes(monkeypatch):
     assert (never.passed, soon.passed) == (False, True)
 
 
-def test_one_thread_is_restored_even_after_an_error():
-    before = torch.get_num_threads()
+TRAINED = [
+    lambda time_limit: DCCL(
+        books=2, codewords=4, training="gumbel", learning_rate=0.05, epochs=2, time_limit=time_limit
+    ),
+    lambda time_limit: LightToken(rate=2, stages=2, steps=3, refinements=1, time_limit=time_limit),
+]
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_seconds_of_importing_are_not_counted(method, monkeypatch):
+    """Importing torch and making its first optimizer took all of a short limit: nothing was trained."""
+    expected = compressed(method(None))
+    now, first, adam = 0.0, True, torch.optim.Adam
+
+    def slow_at_first(*arguments, **settings):
+        nonlocal now, first
+        now, first = now + 10.0 * first, False
+        return adam(*arguments, **settings)
+
+    monkeypatch.setattr(training.time, "monotonic", lambda: now)
+    monkeypatch.setattr(torch.optim, "Adam", slow_at_first)
+    assert same(compressed(method(5)), expected)
+    assert now == 10.0
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_one_step_is_made_whatever_the_limit(method, monkeypatch):
+    steps = 0
+    step = torch.optim.Adam.step
+
+    def counted(*arguments, **settings):
+        nonlocal steps
+        steps += 1
+        return step(*arguments, **settings)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", counted)
+    compressed(method(0))
+    assert steps == 1
+
+
+def test_reports_go_to_whoever_is_set(monkeypatch, capsys):
+    seen = []
+    token = reporter.set(lambda label: nullcontext(lambda done, total: seen.append((label, done, total))))
+    method = DCCL(books=2, codewords=4)
     try:
-        torch.set_num_threads(3)
-        with pytest.raises(KeyError), one_thread():
-            assert torch.get_num_threads() == 1
-            raise KeyError
-        assert torch.get_num_threads() == 3
+        compressed(method)
     finally:
-        torch.set_num_threads(before)
+        reporter.reset(token)
+    assert seen[:2] == [(method.name, 0, 8), (method.name, 1, 8)]
+
+
+def test_nothing_is_shown_unless_asked_for(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    compressed(DCCL(books=2, codewords=4))
+    with reported("training") as update:
+        update(3, 7)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_generator_is_drawn_from_the_rng():
     first, again, other = (torch.rand(4, generator=generator(np.random.default_rng(seed))) for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
-
-
-@pytest.mark.parametrize("limit", [-1, float("nan"), "5", True])
-def test_a_time_limit_is_checked(limit):
-    with pytest.raises(ValueError, match=r"LightToken time_limit = .*seconds of at least 0"):
-        check_time_limit("LightToken", limit)
-    check_time_limit("LightToken", None)
-    check_time_limit("LightToken", 0)

@@ -196,15 +196,3 @@ def test_all_zero_table_decodes_to_zero() -> None:
 )
 def test_nbytes_by_hand(bits: int, nbytes: int) -> None:
     assert Uniform(bits).nbytes(10, 13) == nbytes
-
-
-@pytest.mark.parametrize("bits", [0, 9, 2.5, True, "2"])
-def test_bits_are_checked(bits: object) -> None:
-    with pytest.raises(ValueError, match=rf"^bits = {bits!r}: must be an integer from 1 to 8$"):
-        Uniform(bits)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("rounding", ["up", "", None, True])
-def test_rounding_is_checked(rounding: object) -> None:
-    with pytest.raises(ValueError, match=rf"^rounding = {rounding!r}: must be nearest or stochastic$"):
-        Uniform(2, rounding)  # type: ignore[arg-type]

@@ -134,7 +134,7 @@ def test_every_form_of_the_table(form: str, target: Target, tmp_path: Path) -> N
     assert not {"table", "stored", "scale", "zero", "t"} & left
 
 
-@pytest.mark.parametrize("name", ["pca-k6-keep-uniform-b4", "row-absmax-b4", "float16", "kmeans-b3-exact2"])
+@pytest.mark.parametrize("name", ["pca-k6-keep-uniform-b4", "row-absmax-b4", "float16", "exact3+11-kmeans-b3"])
 def test_a_half_precision_host_gets_the_rows_rounded(name: str, tmp_path: Path) -> None:
     (case,) = (case for case in CASES if case.id == name)
     payload = payload_of(case, "gaussian")

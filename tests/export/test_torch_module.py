@@ -118,7 +118,7 @@ def test_it_says_what_it_is() -> None:
 # --- moves ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["uniform-b3", "float16", "spectral0.5-codebook-b2", "uniform-b1-exact1", "tt3-2x"])
+@pytest.mark.parametrize("name", ["uniform-b3", "float16", "spectral0.5-codebook-b2", "exact0-uniform-b1", "tt3-2x"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize(
     "move",
@@ -228,8 +228,8 @@ def test_replicas_run_side_by_side() -> None:
         "pq-m5-k8",
         "rq-m3-k8",
         "row-minmax-b2-scales32",
-        "bands0.5-spectral0.5-kmeans-b4-pca-k5-keep",
-        "spectral0.5-codebook-b4-exact2",
+        "bands0.5-(spectral0.5-kmeans-b4)-pca-k5-keep",
+        "spectral0.5-exact0+4-codebook-b4",
         "tt3-2x",
     ],
 )

@@ -87,9 +87,9 @@ def test_half_is_rounded_after_the_lookup(tmp_path: Path) -> None:
     ("name", "lookups"),
     [
         ("float16", 0),
-        ("bands0.5-spectral0.5-kmeans-b4-pca-k5-keep", 1),
+        ("bands0.5-(spectral0.5-kmeans-b4)-pca-k5-keep", 1),
         ("trellis8-b2", 1),
-        ("uniform-b1-exact1", 1),
+        ("exact0-uniform-b1", 1),
         ("tt3-2x", 0),
     ],
 )

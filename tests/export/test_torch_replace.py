@@ -282,7 +282,7 @@ def test_other_misuse_is_named() -> None:
     for given in ({}, {"payload": payload, "bits": 4}):
         with pytest.raises(ValueError, match=r"^replace_embeddings takes either a payload or bits: give one of them$"):
             replace_embeddings(model, **given)
-    with pytest.raises(ValueError, match=r"^bits = 9: must be an integer from 1 to 8$"):
+    with pytest.raises(ValueError, match=r"^Uniform bits = 9: must be an integer from 1 to 8$"):
         replace_embeddings(model, bits=9)
     with pytest.raises(
         ValueError, match=r"^\['wrds'\] are not embeddings of this model: it has \['places', 'words'\]$"

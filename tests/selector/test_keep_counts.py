@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from eigenselect.compressors import EmbeddingTable
-from eigenselect.compressors.data.table import ProjectedTable
+from eigenselect.compressors.data.views import ProjectedTable
 from eigenselect.selector.measures import _Array
 from eigenselect.selector.sources import FORMATS, read_table
 from eigenselect.selector.sources.counts import counts_of_rows, read_counts

@@ -15,13 +15,22 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from eigenselect.compressors.base import Compressor, check_count
+from eigenselect.compressors.base import Compressor
 from eigenselect.compressors.codebooks.additive import additive, additive_nbytes, refit, train_residual
-from eigenselect.compressors.codebooks.lloyd import check_codewords
+from eigenselect.compressors.codebooks.lloyd import CODEWORDS
 from eigenselect.compressors.data.table import Table, sample_rows
-from eigenselect.compressors.methods.dccl.gumbel import LEARNING_RATES, SAMPLE, train
+from eigenselect.compressors.data.views import ScaledTable
+from eigenselect.compressors.methods.dccl.gumbel import LEARNING_RATES, SAMPLE, Sample, train
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.compressors.training import Deadline, Update, check_time_limit, progress
+from eigenselect.compressors.settings import (
+    check_choice,
+    check_count,
+    check_number,
+    check_one_given,
+    check_time_limit,
+    shown,
+)
+from eigenselect.compressors.training import Deadline, Update, reported
 
 Float32s = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
@@ -38,8 +47,15 @@ class DCCL(Compressor):
         training: `residual` or `gumbel`.
         learning_rate: of `gumbel`; None tries the study's grid and takes the one of the lowest error on held-out rows.
         epochs: of `gumbel`, at most; the authors' program has 200.
-        time_limit: seconds after which training ends with the codes that it has; None for no limit. A run that is cut
-            short depends on the machine's speed.
+        time_limit: seconds of training, after which it ends with the codes that it has; None for no limit. A run that
+            is cut short depends on the machine's speed.
+
+    >>> import numpy as np
+    >>> from eigenselect.compressors import DCCL, EmbeddingTable
+    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+    >>> payload = DCCL(books=8, time_limit=None).compress(table, np.random.default_rng(0))
+    >>> payload.nbytes
+    16848
     """
 
     bits: float | None = None
@@ -51,19 +67,17 @@ class DCCL(Compressor):
     time_limit: float | None = 480
 
     def __post_init__(self) -> None:
-        if (self.bits is None) == (self.books is None):
-            raise ValueError(f"DCCL with bits = {self.bits} and books = {self.books}: give exactly one of them")
-        if self.bits is not None and not 0 < self.bits <= 32:
-            raise ValueError(f"DCCL bits = {self.bits!r}: must be above 0 and at most 32 per entry")
-        if self.books is not None:
-            check_count("DCCL books", self.books)
-        check_codewords(self.codewords)
-        if self.training not in ("residual", "gumbel"):
-            raise ValueError(f"DCCL training = {self.training!r}: must be residual or gumbel")
-        if self.learning_rate is not None and not 0 < self.learning_rate < 1:
-            raise ValueError(f"DCCL learning_rate = {self.learning_rate!r}: must be above 0 and below 1")
-        check_count("DCCL epochs", self.epochs)
-        check_time_limit("DCCL", self.time_limit)
+        check_one_given(self, "bits", "books")
+        if self.bits is not None:
+            check_number(self, "bits", above=0, most=32)
+        else:
+            check_count(self, "books")
+        check_choice(self, "codewords", CODEWORDS)
+        check_choice(self, "training", ("residual", "gumbel"))
+        if self.learning_rate is not None:
+            check_number(self, "learning_rate", above=0, below=1)
+        check_count(self, "epochs")
+        check_time_limit(self)
 
     def _books(self, n: int, d: int) -> int:
         if self.books is not None:
@@ -73,12 +87,12 @@ class DCCL(Compressor):
 
     @property
     def name(self) -> str:  # noqa: D102
-        size = f"m{self.books}" if self.books is not None else f"b{self.bits:g}"
+        size = f"m{self.books}" if self.books is not None else f"b{shown(self.bits)}"
         how = "" if self.training == "residual" else "-gumbel"
-        rate = "" if self.learning_rate is None else f"-lr{self.learning_rate:g}"
+        rate = "" if self.learning_rate is None else f"-lr{shown(self.learning_rate)}"
         # What is left as it is goes unsaid: other settings must not share a name.
         epochs = "" if self.epochs == DCCL.epochs else f"-{self.epochs}epochs"
-        limit = "" if self.time_limit == DCCL.time_limit else f"-within{self.time_limit}s"
+        limit = "" if self.time_limit == DCCL.time_limit else f"-within{shown(self.time_limit)}s"
         return f"dccl-{size}-k{self.codewords}{how}{rate}{epochs}{limit}"
 
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
@@ -86,30 +100,27 @@ class DCCL(Compressor):
 
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
         shape = (self._books(table.n, table.d), self.codewords)
-        with progress(self.name) as update:
+        with reported(self.name) as update:
             if self.training == "residual":
-                # In units of the largest entry: squares of entries of 1e30 would overflow.
-                unit = np.float32(table.abs_max or 1.0)
-                codes, codebooks = train_residual(table, unit, shape, Deadline(self.time_limit), rng, update)
+                scaled = ScaledTable.by_largest(table)
+                codes, codebooks = train_residual(scaled, shape, Deadline(self.time_limit), rng, update)
             else:
-                unit = np.float32(np.sqrt(np.trace(table.gram) / (table.n * table.d)) or 1.0)
-                codes = self._by_gumbel(table, unit, shape, rng, update)
+                scaled = ScaledTable(table, np.float32(np.sqrt(np.trace(table.gram) / (table.n * table.d)) or 1.0))
+                codes = self._by_gumbel(scaled, shape, rng, update)
                 codebooks = np.zeros((*shape, table.d), dtype=np.float32)
-            return additive(table, codes, refit(table, unit, codes, codebooks) * unit)
+            return additive(table, codes, refit(scaled, codes, codebooks) * scaled.unit)
 
-    def _by_gumbel(
-        self, table: Table, unit: np.float32, shape: tuple[int, int], rng: np.random.Generator, update: Update
-    ) -> Codes:
+    def _by_gumbel(self, table: Table, shape: tuple[int, int], rng: np.random.Generator, update: Update) -> Codes:
         """(n, M) codes of the encoder that has the lowest error among the learning rates."""
-        rows = sample_rows(table, SAMPLE, rng) / unit
+        sample = Sample.of(sample_rows(table, SAMPLE, rng), rng)
         rates = LEARNING_RATES if self.learning_rate is None else (self.learning_rate,)
-        share = None if self.time_limit is None else self.time_limit / len(rates)
-        encoders = [train(rows, shape, rate, self.epochs, Deadline(share), rng, update) for rate in rates]
+        seconds = None if self.time_limit is None else self.time_limit / len(rates)
+        encoders = [train(sample, shape, rate, self.epochs, seconds, rng, update) for rate in rates]
         best = min(encoders, key=lambda encoder: encoder.loss)
         codes = np.empty((table.n, shape[0]), dtype=np.uint8)
 
         def choose(span: slice) -> None:
-            codes[span] = best.choose(table.read(span).astype(np.float32, copy=False) / unit)
+            codes[span] = best.choose(table.read(span))
 
         table.over(choose)
         return codes

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from eigenselect.compressors.base import Compressor
 from eigenselect.compressors.data.table import Table, sample_rows
+from eigenselect.compressors.data.views import ScaledTable
 from eigenselect.compressors.methods.light_token.autoencoder import (
     CHUNK,
     Float32s,
@@ -35,13 +36,11 @@ from eigenselect.compressors.payloads.bitpack import pack, unpack
 from eigenselect.compressors.payloads.composed import Projected, Sum
 from eigenselect.compressors.payloads.dense import Dense
 from eigenselect.compressors.payloads.packed import Packed
-from eigenselect.compressors.training import Deadline, check_time_limit, generator, progress
+from eigenselect.compressors.settings import check_count, check_number, check_time_limit, shown
+from eigenselect.compressors.training import Deadline, generator, load_torch, reported
 
 SAMPLE = 1 << 16
 """Rows that the stages are trained on."""
-
-LEAST = {"rate": 1, "dim": 0, "stages": 1, "alpha": 1, "steps": 0, "learning_rate": 0, "refinements": 0}
-"""The least value of each setting."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,12 @@ class LightToken(Compressor):
         steps: of training, in each stage; at 0 every stage stays at its start.
         learning_rate: of Adam, in shares of the root mean square of a stage's first weights.
         refinements: rounds of bit flips, each followed by a refit of the decoder.
-        time_limit: seconds after which training and refining end with what they have; None for no limit.
+        time_limit: seconds after which training and refining end with what they have, the first stage having made one
+            step at least; None for no limit.
+
+    >>> from eigenselect.compressors import LightToken
+    >>> LightToken(rate=25).bits(30_000, 300), LightToken(rate=25).nbytes(30_000, 300)
+    (312, 1417808)
     """
 
     rate: float = 25.0
@@ -71,19 +75,20 @@ class LightToken(Compressor):
     time_limit: float | None = 300.0
 
     def __post_init__(self) -> None:
-        for name, least in LEAST.items():
-            value, whole = getattr(self, name), isinstance(getattr(LightToken, name), int)
-            kind = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-            if not (kind and least <= value < np.inf):
-                number = "an integer" if whole else "a number"
-                raise ValueError(f"LightToken {name} = {value!r}: must be {number} of at least {least}")
-        check_time_limit("LightToken", self.time_limit)
+        check_number(self, "rate", least=1)
+        check_count(self, "dim", 0)
+        check_count(self, "stages")
+        check_number(self, "alpha", least=1)
+        check_count(self, "steps", 0)
+        check_number(self, "learning_rate", least=0)
+        check_count(self, "refinements", 0)
+        check_time_limit(self)
 
     @property
     def name(self) -> str:  # noqa: D102
         other = [field for field in fields(self)[2:] if getattr(self, field.name) != field.default]
-        tail = "".join(f"-{field.name.replace('_', '')}{getattr(self, field.name)}" for field in other)
-        return f"lighttoken-{self.rate:g}x-k{self.dim}{tail}"
+        tail = "".join(f"-{field.name.replace('_', '')}{shown(getattr(self, field.name))}" for field in other)
+        return f"lighttoken-{shown(self.rate)}x-k{self.dim}{tail}"
 
     def bits(self, n: int, d: int) -> int:
         """m, the bits of a row: the largest multiple of 8 whose payload has at most 4nd / rate bytes."""
@@ -103,9 +108,9 @@ class LightToken(Compressor):
         return n * (2 * self.dim + m // 8) + 2 * d * (self.dim + m) + 8
 
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
+        load_torch()
         deadline = Deadline(self.time_limit)
-        # In units of the largest entry: float16 is narrow, and squares of entries of 1e30 would overflow.
-        unit = np.float32(table.abs_max or 1.0)
+        scaled = ScaledTable.by_largest(table)
         m, directions = self.bits(table.n, table.d), table.spectrum[1][:, : self.dim].astype(np.float32)
         b = np.ascontiguousarray(directions.T, np.float16)
         a, packed = np.empty((table.n, self.dim), np.float16), np.empty((table.n, m // 8), np.uint8)
@@ -122,7 +127,7 @@ class LightToken(Compressor):
                 sums = np.zeros((m, m + table.d))
                 for at in range(span.start, span.stop, CHUNK):
                     rows = slice(at, min(at + CHUNK, span.stop))
-                    a[rows], left = svd(table.read(rows).astype(np.float32, copy=False) / unit)
+                    a[rows], left = svd(scaled.read(rows))
                     codes = codes_of(left, rows)
                     packed[rows] = pack((codes > 0).astype(np.uint8), 1)
                     sums += products(codes, left)
@@ -130,10 +135,10 @@ class LightToken(Compressor):
 
             return solve(reduce(np.add, table.each(work)))
 
-        x = sample_rows(table, SAMPLE, rng) / unit
+        x = sample_rows(scaled, SAMPLE, rng)
         stages = self._stages(x, svd(x)[1], m, rng, deadline)
         decoder = fit(lambda left, _: all_codes(stages, left))
-        with progress("LightToken: refining") as update:
+        with reported("LightToken: refining") as update:
             for done in range(self.refinements):
                 if deadline.passed:
                     break
@@ -141,14 +146,14 @@ class LightToken(Compressor):
                 decoder = fit(partial(_flipped, packed, decoder))
         # The codebook holds the decoder's size, so that its float16 entries are as large as they can be.
         top = np.float32(np.abs(decoder).max() or 1.0)
-        codebook = np.array([[-1], [1]], np.float32) * (top * unit)
+        codebook = np.array([[-1], [1]], np.float32) * (top * scaled.unit)
         bits = Projected(Packed(packed, codebook, m), (decoder / top).astype(np.float16))
-        return Sum((Projected(Dense(a, float(unit)), b), bits)) if self.dim else bits
+        return Sum((Projected(Dense(a, float(scaled.unit)), b), bits)) if self.dim else bits
 
     def _stages(self, x: Float32s, left: Float32s, m: int, rng: np.random.Generator, deadline: Deadline) -> list[Stage]:
         """The stages, trained one after the other on the rows `x` and on what the SVD leaves of them, `left`."""
         draws, total, stages, done = generator(rng), self.stages * self.steps, list[Stage](), 0
-        with progress("LightToken: training") as update:
+        with reported("LightToken: training") as update:
 
             def step() -> bool:
                 nonlocal done
@@ -158,7 +163,7 @@ class LightToken(Compressor):
 
             for bits in (m // self.stages + (i < m % self.stages) for i in range(min(self.stages, m))):
                 stage = start(left, bits, rng)
-                if self.steps and not deadline.passed:
+                if self.steps and not (stages and deadline.passed):
                     stage = train(stage, x, left, draws, step, self.alpha, self.steps, self.learning_rate)
                     stage = stage.fitted(left)
                 left = left - stage.codes(left) @ stage.decoder

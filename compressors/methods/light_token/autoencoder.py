@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eigenselect.compressors.data.table import EmbeddingTable
-from eigenselect.compressors.training import device, one_thread
+from eigenselect.compressors.threads import one_torch_thread
+from eigenselect.compressors.training import device
 
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
@@ -109,7 +110,7 @@ def train(
         x: (rows, d) of the table, entries in -1..1.
         left: (rows, d), what earlier stages left of them.
         draws: the torch.Generator that picks each step's rows.
-        step: called before each step; False ends the training there.
+        step: called after each step; False ends the training there.
         alpha: α.
         steps: of training.
         learning_rate: at the first step, in shares of the root mean square of W, of 1 and of D; it falls to 0.
@@ -122,10 +123,8 @@ def train(
     sizes = [float(np.sqrt(np.square(stage.weight).mean())), 1.0, float(np.sqrt(np.square(stage.decoder).mean()))]
     adam = torch.optim.Adam([{"params": [p], "lr": learning_rate * s} for p, s in zip(parameters, sizes, strict=True)])
     schedule = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, steps)
-    with one_thread():
+    with one_torch_thread():
         for done in range(steps):
-            if not step():
-                break
             tau = TEMPERATURES[0] + (TEMPERATURES[1] - TEMPERATURES[0]) * done / max(steps - 1, 1)
             picked = torch.randint(len(x), (BATCH,), generator=draws).to(where)
             rows, rest = (table[picked] for table in tables)
@@ -134,6 +133,8 @@ def train(
             loss(rows, rows - rest + h @ d, alpha).mean().backward()
             adam.step()
             schedule.step()
+            if not step():
+                break
     return Stage(*(p.detach().cpu().numpy() for p in parameters))
 
 

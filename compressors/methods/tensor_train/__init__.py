@@ -18,11 +18,13 @@ import numpy as np
 
 from eigenselect.compressors.base import Compressor
 from eigenselect.compressors.data.table import Table
+from eigenselect.compressors.data.views import ScaledTable
 from eigenselect.compressors.methods.tensor_train.half import Half
 from eigenselect.compressors.methods.tensor_train.unfolding import Unfolding
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.tensor_train import TensorTrain
-from eigenselect.compressors.training import Deadline, check_time_limit
+from eigenselect.compressors.settings import check_choice, check_count, check_number, check_time_limit, shown
+from eigenselect.compressors.training import Deadline
 
 
 @cache
@@ -55,6 +57,13 @@ class TTSVD(Compressor):
         cores: 2, 3 or 4.
         sweeps: of alternating least squares after the TT-SVD; none makes the error over all addressed entries larger.
         time_limit: seconds after which no half is solved for again: what comes out then depends on the machine.
+
+    >>> import numpy as np
+    >>> from eigenselect.compressors import TTSVD, EmbeddingTable
+    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+    >>> payload = TTSVD(rate=4).compress(table, np.random.default_rng(0))
+    >>> [core.shape for core in payload.cores]
+    [(5, 1, 3, 6), (4, 6, 3, 6), (5, 6, 4, 1)]
     """
 
     rate: float
@@ -63,21 +72,16 @@ class TTSVD(Compressor):
     time_limit: float | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.rate < math.inf:
-            raise ValueError(f"TTSVD rate = {self.rate}: must be a number of at least 1")
-        if self.cores not in (2, 3, 4) or not isinstance(self.cores, int):
-            raise ValueError(f"TTSVD cores = {self.cores!r}: must be 2, 3 or 4")
-        if not isinstance(self.sweeps, int) or isinstance(self.sweeps, bool) or self.sweeps < 0:
-            raise ValueError(
-                f"TTSVD sweeps = {self.sweeps!r}: must be an integer of at least 0, which fine-tunes nothing"
-            )
-        check_time_limit("TTSVD", self.time_limit)
+        check_number(self, "rate", least=1)
+        check_choice(self, "cores", (2, 3, 4))
+        check_count(self, "sweeps", 0)
+        check_time_limit(self)
 
     @property
     def name(self) -> str:  # noqa: D102
         sweeps = f"-{self.sweeps}sweeps" if self.sweeps else ""
-        limit = "" if self.time_limit is None else f"-within{self.time_limit:g}s"
-        return f"tt{self.cores}-{self.rate:g}x{sweeps}{limit}"
+        limit = "" if self.time_limit is None else f"-within{shown(self.time_limit)}s"
+        return f"tt{self.cores}-{shown(self.rate)}x{sweeps}{limit}"
 
     def bonds(self, n: int, d: int) -> tuple[int, ...]:
         """The ranks r_1, 1 at both ends, of the train of an (n, d) table."""
@@ -105,9 +109,8 @@ class TTSVD(Compressor):
         n, d = table.n, table.d
         rows, columns, ranks = digits(n, self.cores), digits(d, self.cores), self.bonds(n, d)
         cut = (self.cores + 1) // 2
-        # Sums of squares must neither overflow nor vanish: the largest entry is the unit, and the weights get it back.
-        unit = table.abs_max or 1.0
-        unfolding = Unfolding(table, rows, columns, cut, unit)
+        scaled = ScaledTable.by_largest(table)
+        unfolding = Unfolding(scaled, rows, columns, cut)
         left = Half(rows[:cut], columns[:cut], ranks[cut - 1], right=False)
         right = Half(rows[: cut - 1 : -1], columns[: cut - 1 : -1], ranks[cut + 1], right=True)
         ours, theirs = left.empty(ranks[cut]), right.empty(ranks[cut])
@@ -128,5 +131,5 @@ class TTSVD(Compressor):
                 right.store(theirs, unfolding.transpose_times(left.unfolded(ours)))
                 right.fit(theirs)
                 weighted = right
-        weighted.inner *= np.float32(unit)
+        weighted.inner *= scaled.unit
         return TensorTrain((*left.cores(), *right.cores()), n, d)

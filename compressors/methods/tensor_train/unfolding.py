@@ -35,14 +35,12 @@ class Unfolding(Table):
         rows: the sizes of the digits of a row's number, the most significant first; their product is at least n.
         columns: likewise of a column's number.
         cut: how many digits of each are leading.
-        unit: what every entry is divided by.
     """
 
     source: Table
     rows: tuple[int, ...]
     columns: tuple[int, ...]
     cut: int
-    unit: float
 
     @property
     def n(self) -> int:  # noqa: D102
@@ -60,8 +58,7 @@ class Unfolding(Table):
         n = self.source.n
         block = self.source.read(slice(min(first * high, n), min(last * high, n)))
         padded = np.zeros(((last - first) * high, math.prod(self.columns)), np.float32)
-        inside = padded[: len(block), : self.source.d]
-        np.divide(block.astype(np.float32, copy=False), np.float32(self.unit), out=inside)
+        padded[: len(block), : self.source.d] = block
         unfolded = padded.reshape(last - first, high, wide, -1).transpose(0, 2, 1, 3).reshape((last - first) * wide, -1)
         return unfolded[rows.start - first * wide : rows.stop - first * wide]
 

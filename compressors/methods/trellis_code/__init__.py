@@ -16,11 +16,13 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from eigenselect.compressors.base import Compressor
-from eigenselect.compressors.data.table import WORKERS, RemainderTable, Table, sample_rows
+from eigenselect.compressors.data.table import WORKERS, Table, sample_rows
+from eigenselect.compressors.data.views import RemainderTable, ScaledTable
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.compressors.payloads.bitpack import check_bits, plane_bytes, plane_widths, row_bytes
+from eigenselect.compressors.payloads.bitpack import plane_bytes, plane_widths, row_bytes
 from eigenselect.compressors.payloads.composed import Sum
 from eigenselect.compressors.payloads.trellis import Trellis
+from eigenselect.compressors.settings import check_count
 
 Float32s = npt.NDArray[np.float32]
 Windows = npt.NDArray[np.uint32]
@@ -47,17 +49,21 @@ class TrellisCode(Compressor):
     Attributes:
         bits: 1 to 7 per entry. 3, 5, 6 and 7 are codes of 4, 2 and 1, each for what those before it leave.
         window: bits that pick a value, from 8 to 14: each one more doubles the time and the levels.
+
+    >>> import numpy as np
+    >>> from eigenselect.compressors import EmbeddingTable, TrellisCode
+    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+    >>> payload = TrellisCode(2, window=8).compress(table, np.random.default_rng(0))
+    >>> payload.nbytes
+    1824
     """
 
     bits: int
     window: int = 10
 
     def __post_init__(self) -> None:
-        check_bits(self.bits)
-        if self.bits == 8:
-            raise ValueError("bits = 8: a trellis code takes 1 to 7; at 8 use KMeans")
-        if isinstance(self.window, bool) or not isinstance(self.window, int) or not 8 <= self.window <= 14:
-            raise ValueError(f"window = {self.window!r}: must be an integer from 8 to 14")
+        check_count(self, "bits", most=7, hint="at 8 use KMeans")
+        check_count(self, "window", 8, 14)
 
     @property
     def name(self) -> str:  # noqa: D102
@@ -75,18 +81,16 @@ class TrellisCode(Compressor):
         return parts[0] if len(parts) == 1 else Sum(tuple(parts))
 
     def _coded(self, table: Table, bits: int, rng: np.random.Generator) -> Trellis:
-        # In units of the largest entry: squares of entries of 1e30 would overflow.
-        unit = np.float32(table.abs_max or 1.0)
-        sample = sample_rows(table, -(-PER_LEVEL * (1 << self.window) // table.d), rng) / unit
+        scaled = ScaledTable.by_largest(table)
+        sample = sample_rows(scaled, -(-PER_LEVEL * (1 << self.window) // table.d), rng)
         levels = _learn(sample, bits, self.window, rng)
         packed = np.empty((table.n, plane_bytes(table.d, bits)), dtype=np.uint8)
 
         def encode(rows: slice) -> None:
-            block = table.read(rows).astype(np.float32, copy=False) / unit
-            packed[rows] = _pack(_windows(block, levels, bits), bits)
+            packed[rows] = _pack(_windows(scaled.read(rows), levels, bits), bits)
 
         table.over(encode)
-        return Trellis(packed, levels * unit, bits, table.d)
+        return Trellis(packed, levels * scaled.unit, bits, table.d)
 
 
 def _windows(rows: Float32s, levels: Float32s, bits: int) -> Windows:

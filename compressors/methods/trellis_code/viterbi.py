@@ -15,6 +15,9 @@ Float32s = npt.NDArray[np.float32]
 LANES = 32
 """Rows worked on side by side: a multiple of what the vector units hold."""
 
+UNREACHED = np.float32(1e30)
+"""Cost of a state in which a row does not begin, beyond that of any path: `fastmath` takes every number for finite."""
+
 _KEPT = os.access(Path(__file__).parent, os.W_OK)
 """Whether what is compiled can be kept beside this file; numba refuses to start where it cannot be kept anywhere."""
 
@@ -85,7 +88,7 @@ def encode(rows: Float32s, levels: Float32s, bits: int, steps: int, reach: int) 
         for final in range(2):
             length = steps if final else 2 * reach
             offset = 0 if final else steps - reach
-            cost[:] = np.inf if final else 0
+            cost[:] = UNREACHED if final else np.float32(0)
             for i in range(LANES):
                 cost[begin[i] * LANES + i] = 0
             for t in range(length):

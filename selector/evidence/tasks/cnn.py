@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from eigenselect.compressors.training import device, generator, one_thread
+from eigenselect.compressors.threads import one_torch_thread
+from eigenselect.compressors.training import device, generator
 from eigenselect.selector.evidence.tasks import Ids, Known, Vectors
 from eigenselect.selector.evidence.tasks.sentences import SentenceTask
 from eigenselect.selector.evidence.tasks.wordsim import unit
@@ -35,7 +36,7 @@ class SentenceCNN(SentenceTask):
     seeded = True
 
     def score(self, vectors: Vectors, known: Known, seed: int) -> float:  # noqa: D102
-        with one_thread():
+        with one_torch_thread():
             return self._train(vectors, known, np.random.default_rng(seed))
 
     def _train(self, vectors: Vectors, known: Known, rng: np.random.Generator) -> float:
