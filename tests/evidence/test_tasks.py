@@ -141,7 +141,7 @@ def test_what_can_be_learnt_is_learnt(folder: Path, name: str) -> None:
     task = named(folder, name)
     made, known = vectors(task.words), np.ones(len(task.words), dtype=bool)
     assert task.score(made, known, 0) >= 0.95
-    assert task.score(made, known, 0) == task.score(made * 7, known, 0), "scale is no matter"
+    assert task.score(made, known, 0) == task.score(made * 7, known, 0), "scale does not matter"
     assert 0.2 < task.score(np.zeros_like(made), known, 0) < 0.8, "and nothing from nothing"
     assert task.seeded == name.startswith("cnn")
 

@@ -143,7 +143,7 @@ def samples(
 ) -> Samples:
     """Every statistic of a measure on a task, and of resampled candidates, each with its seeds resampled.
 
-    Two copies of a candidate are no pair. The same candidates with the same seeds are resampled in the same way,
+    Two copies of a candidate are not a pair. The same candidates with the same seeds are resampled in the same way,
     whatever the measure and the task.
 
     Args:

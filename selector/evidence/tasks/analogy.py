@@ -16,7 +16,7 @@ class Analogy(Task):
     """Share of right answers to the questions whose four words are known.
 
     The answer is looked for among the known words of the questions, not in the whole table: fewer words, more right
-    answers than published ones. The three words of the question are no answers.
+    answers than published ones. The three words of the question cannot be answers.
     """
 
     def __init__(self, name: str, path: Path) -> None:
