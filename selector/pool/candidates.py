@@ -68,9 +68,9 @@ def expand(
 
     Args:
         pool: entry name -> configuration of plain dicts, lists and scalars.
-        room: what `FIT` and `RATE` are computed with; without one the pool is only checked.
+        room: what `FIT` and `RATE` are computed from; without one the pool is only checked.
         largest: of each entry, only so many settings, those of the most bytes that fit; None is all.
-        tell: called with each of several settings of an entry that cannot be used on the table, and is left out.
+        tell: told of each of several settings of an entry that cannot be used on the table, and is left out.
 
     Raises:
         ValueError: an entry that cannot be built, two candidates of one name, or no candidate at all.
