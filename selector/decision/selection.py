@@ -23,7 +23,7 @@ class Candidate:
 
     Attributes:
         name: unique among the candidates.
-        compressor: class of the method.
+        compressor: `method_name` of its class.
         parameters: its settings.
         nbytes: bytes of its payload.
         status: `measured`; `over_budget`, and then never computed; or `failed`, with the error in `reason`.

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from eigenselect import compressors
 from eigenselect.compressors import Compressor, EmbeddingTable
-from eigenselect.selector.pool.digest import table_digest
+from eigenselect.compressors.plugins import load_plugins
+from eigenselect.selector.pool.digest import method_name, table_digest
 
 FIT = "fit"
 """In place of an integer: the largest one with which the method fits the budget."""
 
 RATE = "budget"
 """In place of a compression rate: the one that the budget amounts to."""
+
+MOST = 1 << 40
+"""No setting that is a number of something is larger."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def expand(
 
     Args:
         pool: entry name -> configuration of plain dicts, lists and scalars.
-        room: what `FIT` and `RATE` are reckoned with; without one the pool is only checked.
+        room: what `FIT` and `RATE` are computed from; without one the pool is only checked.
         largest: of each entry, only so many settings, those of the most bytes that fit; None is all.
         tell: told of each of several settings of an entry that cannot be used on the table, and is left out.
 
@@ -102,6 +106,8 @@ def _fitted(entry: str, settings: Any, room: Room | None) -> Compressor:
     beyond = 2
     while fits(beyond):
         beyond *= 2
+        if beyond > MOST:
+            raise ValueError(f"candidates.pool.{entry}: {smallest.name} fits the budget with any {FIT}: give a number")
     value = bisect.bisect_left(range(beyond), True, lo=beyond // 2 + 1, key=lambda value: not fits(value)) - 1
     return _build(entry, _replaced(settings, FIT, value))
 
@@ -159,7 +165,32 @@ def _build(entry: str, settings: Any) -> Compressor:
         raise ValueError(f"candidates.pool.{entry}: {error.__cause__ or error}") from error
     if not isinstance(made, Compressor):
         raise ValueError(f"candidates.pool.{entry} makes a {type(made).__name__}: its _target_ must be a Compressor")
+    try:
+        check_settings(made)
+    except ValueError as error:
+        raise ValueError(f"candidates.pool.{entry}: {error}") from error
     return made
+
+
+def check_settings(compressor: Compressor) -> None:
+    """Raise a ValueError unless a compressor is a dataclass whose settings a record can hold."""
+    name = method_name(type(compressor))
+    if not is_dataclass(type(compressor)):
+        raise ValueError(
+            f"{name} is not a dataclass: make it one, @dataclass(frozen=True), with its settings as fields"
+        )
+    for field in fields(compressor):  # type: ignore[arg-type]  # checked above
+        value = getattr(compressor, field.name)
+        if isinstance(value, Compressor):
+            check_settings(value)
+        elif not isinstance(value, EmbeddingTable):
+            try:
+                json.dumps(value)
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"{name} {field.name} is a {type(value).__name__}: it must be a number, a string, null, a list of "
+                    "these, a compressor or a table"
+                ) from None
 
 
 def exact_rows(wanted: Any, table: EmbeddingTable) -> tuple[int, ...]:
@@ -187,12 +218,17 @@ def exact_rows(wanted: Any, table: EmbeddingTable) -> tuple[int, ...]:
 
 
 def parameters(compressor: Compressor) -> dict[str, Any]:
-    """A compressor's settings by name, flat: a nested one is its class name, with its settings dotted."""
+    """A compressor's settings by name, flat: a nested one is its `method_name`, with its settings dotted.
+
+    >>> from eigenselect.compressors import PCA, Uniform
+    >>> parameters(PCA(dim=2, then=Uniform(4)))
+    {'dim': 2, 'rate': None, 'keep_dimension': False, 'then': 'Uniform', 'then.bits': 4, 'then.rounding': 'nearest'}
+    """
     flat: dict[str, Any] = {}
     for field in fields(compressor):  # type: ignore[arg-type]  # every compressor is a dataclass
         value = getattr(compressor, field.name)
         if isinstance(value, Compressor):
-            flat[field.name] = type(value).__name__
+            flat[field.name] = method_name(type(value))
             flat |= {f"{field.name}.{name}": inner for name, inner in parameters(value).items()}
         elif isinstance(value, EmbeddingTable):
             flat[field.name] = table_digest(value)  # by content: a result must not outlive a change of the file
@@ -202,21 +238,46 @@ def parameters(compressor: Compressor) -> dict[str, Any]:
 
 
 def rebuilt(compressor: str, settings: Mapping[str, Any]) -> Compressor:
-    """The compressor of class `compressor` whose `parameters` are `settings`, which may come from JSON.
+    """The compressor whose `method_name` and `parameters` a record holds; these may come from JSON.
+
+    Anyone may have changed a record, so its names are looked up and never imported: they are of our methods, of those
+    that are loaded, and of those that installed packages declare (`compressors.plugins`).
+
+    >>> rebuilt("Uniform", {"bits": 4, "rounding": "nearest"})
+    Uniform(bits=4, rounding='nearest')
 
     Raises:
         ValueError: no method of that name takes these settings, or they hold a table, of which only the digest is kept.
     """
+    load_plugins()
+    return _rebuilt(compressor, settings, _loaded())
+
+
+def _loaded() -> dict[str, type[Compressor]]:
+    """Every method that is loaded, by its `method_name`; of two that share it the later one."""
+    found: dict[str, type[Compressor]] = {}
+    waiting = [Compressor]
+    while waiting:
+        kinds = waiting.pop().__subclasses__()
+        found |= {method_name(kind): kind for kind in kinds}
+        waiting += kinds
+    return found
+
+
+def _rebuilt(compressor: str, settings: Mapping[str, Any], known: Mapping[str, type[Compressor]]) -> Compressor:
+    if compressor not in known:
+        raise ValueError(
+            f"{compressor} is not a method of this program, nor of an installed package that declares it: "
+            "install its package with an entry point of the group eigenselect, or import it first"
+        )
     given: dict[str, Any] = {}
     for name, value in settings.items():
         if "." in name:
             continue
         inner = {key.removeprefix(f"{name}."): each for key, each in settings.items() if key.startswith(f"{name}.")}
-        given[name] = rebuilt(value, inner) if inner else value
-    kind = getattr(compressors, compressor, None)
-    if not isinstance(kind, type) or not issubclass(kind, Compressor):
-        raise ValueError(f"{compressor} is no method of this program")
+        nested = inner or (isinstance(value, str) and value in known)  # one without settings is its name alone
+        given[name] = _rebuilt(value, inner, known) if nested else value
     try:
-        return kind(**given)
+        return known[compressor](**given)
     except TypeError as error:
         raise ValueError(f"{compressor} does not take these settings: {error}") from error

@@ -13,7 +13,7 @@ from eigenselect.compressors import Compressor, Payload
 from eigenselect.selector.decision.selection import Candidate, rank_key
 from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.pool.candidates import parameters
-from eigenselect.selector.pool.digest import candidate_key
+from eigenselect.selector.pool.digest import candidate_key, method_name, source_digest
 from eigenselect.selector.progress import progress
 from eigenselect.selector.run.job import Job
 from eigenselect.selector.store.tracking import ParentRun
@@ -56,9 +56,10 @@ def measure_all(job: Job, parent: ParentRun) -> tuple[list[Candidate], tuple[str
 def identify(job: Job, compressor: Compressor, nbytes: int, seed: int) -> tuple[Candidate, str]:
     """A candidate before any work, and the key under which its results are found again."""
     settings = parameters(compressor)
-    candidate = Candidate(compressor.name, type(compressor).__name__, settings, nbytes, "over_budget")
-    measured = job.settings.measures
-    key = candidate_key(candidate.compressor, settings, job.digest, seed, [measured.lambdas, measured.exponents])
+    candidate = Candidate(compressor.name, method_name(type(compressor)), settings, nbytes, "over_budget")
+    given = job.settings.measures
+    measured = [given.lambdas, given.exponents]
+    key = candidate_key(candidate.compressor, settings, source_digest(compressor), job.digest, seed, measured)
     return candidate, key
 
 

@@ -149,7 +149,7 @@ def test_a_result_is_known_again_by_the_content_of_the_table(tmp_path: Path) -> 
     (made,) = expand({"ready": settings(tmp_path)})
     found = parameters(made)
     assert found == {"label": "small", "table": table_digest(READY), "then": "Identity", "then.dtype": "float32"}
-    keys = {candidate_key("Given", found, "", 0, [1])}
-    assert candidate_key("Given", parameters(Given("small", READY)), "", 0, [1]) in keys
+    keys = {candidate_key("Given", found, "", "", 0, [1])}
+    assert candidate_key("Given", parameters(Given("small", READY)), "", "", 0, [1]) in keys
     other = EmbeddingTable(READY.vectors * np.float32(2), READY.tokens)
-    assert candidate_key("Given", parameters(Given("small", other)), "", 0, [1]) not in keys
+    assert candidate_key("Given", parameters(Given("small", other)), "", "", 0, [1]) not in keys

@@ -10,7 +10,9 @@ import pytest
 import torch
 from scipy import stats
 
-from eigenselect.selector.evidence.tasks import Task, cnn, find, linear, rows_of_words
+from eigenselect.selector.evidence.tasks import cnn, linear
+from eigenselect.selector.evidence.tasks.base import Task, rows_of_words
+from eigenselect.selector.evidence.tasks.catalogue import find
 from eigenselect.selector.evidence.tasks.sentences import FOLDS, read_sentences
 
 GOOD, BAD, PLAIN = ("good", "great", "fine"), ("bad", "poor", "awful"), tuple(f"w{i}" for i in range(20))
@@ -139,7 +141,7 @@ def test_what_can_be_learnt_is_learnt(folder: Path, name: str) -> None:
     task = named(folder, name)
     made, known = vectors(task.words), np.ones(len(task.words), dtype=bool)
     assert task.score(made, known, 0) >= 0.95
-    assert task.score(made, known, 0) == task.score(made * 7, known, 0), "scale is no matter"
+    assert task.score(made, known, 0) == task.score(made * 7, known, 0), "scale does not matter"
     assert 0.2 < task.score(np.zeros_like(made), known, 0) < 0.8, "and nothing from nothing"
     assert task.seeded == name.startswith("cnn")
 
@@ -292,7 +294,7 @@ def test_folders_and_patterns_that_hold_nothing_are_refused(folder: Path, tmp_pa
         ValueError, match=r"validate.include has 'linear_C', which no task matches; there are linear_A, "
     ):
         find(folder, ["linear_A", "linear_C"])
-    with pytest.raises(ValueError, match=r"nothere is no folder"):
+    with pytest.raises(ValueError, match=r"nothere is not a folder"):
         find(tmp_path / "nothere", ["*"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty holds no task"):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from eigenselect.compressors import (
     PCA,
     TTSVD,
+    Compressor,
     EmbeddingTable,
     ExactRows,
     Given,
@@ -19,6 +23,7 @@ from eigenselect.compressors import (
     Spectral,
     Uniform,
 )
+from eigenselect.compressors.plugins import load_plugins
 from eigenselect.selector.pool.candidates import Room, _alternatives, exact_rows, expand, parameters, rebuilt
 from tests.cases import CASES
 
@@ -126,6 +131,28 @@ def test_an_entry_that_cannot_be_built_is_named_with_the_reason(settings, messag
 def test_a_target_that_is_no_compressor_is_refused(settings, kind):
     with pytest.raises(ValueError, match=rf"^candidates\.pool\.mine makes a {kind}: its _target_ must be a Compressor"):
         expand({"mine": settings})
+
+
+@dataclass(frozen=True)
+class Constant(Identity):
+    """A method whose bytes do not depend on its setting."""
+
+    size: int = 1
+
+
+def test_settings_that_a_record_cannot_hold_are_refused():
+    outside = {"_target_": f"{__name__}.Outside"}
+    with pytest.raises(
+        ValueError, match=r"^candidates\.pool\.a: \S+\.Outside then is a ndarray: it must be a number, a"
+    ):
+        expand({"a": {**PRINCIPAL, "dim": 2, "then": {**outside, "then": {"_target_": "numpy.zeros", "shape": 2}}}})
+    with pytest.raises(ValueError, match=r"^candidates\.pool\.a: \S+\.Bare is not a dataclass: make it one"):
+        expand({"a": {"_target_": f"{__name__}.Bare"}})
+
+
+def test_a_number_that_nothing_depends_on_cannot_be_fitted():
+    with pytest.raises(ValueError, match=r"^candidates\.pool\.a: float16 fits the budget with any fit: give a number"):
+        expand({"a": {"_target_": f"{__name__}.Constant", "dtype": "float16", "size": "fit"}}, Room(1000, 20, 10**6))
 
 
 def test_parameters_are_flat():
@@ -236,13 +263,70 @@ def test_a_compressor_is_built_again_from_its_recorded_parameters(case):
     assert rebuilt(type(case.compressor).__name__, recorded) == case.compressor
 
 
+@dataclass(frozen=True)
+class Outside(Identity):
+    """A method from outside, of which one setting may be anything."""
+
+    then: Any = None
+
+
+@dataclass(frozen=True)
+class Settingless(Compressor):
+    """A method from outside without settings."""
+
+    name = "settingless"
+    nbytes = _compress = None
+
+
+class Bare(Compressor):
+    """A method from outside that is no dataclass."""
+
+    name = "bare"
+    nbytes = _compress = None
+
+
+def test_a_method_from_outside_is_built_again_where_it_is_loaded():
+    made = PCA(dim=2, then=Outside(then=Outside("float16")))
+    recorded = json.loads(json.dumps(parameters(made)))
+    assert recorded["then"] == recorded["then.then"] == f"{__name__}.Outside"
+    assert rebuilt("PCA", recorded) == made
+    empty = Outside(then=Settingless())
+    assert rebuilt(f"{__name__}.Outside", parameters(empty)) == empty
+
+
+def test_a_record_imports_nothing(monkeypatch):
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    for name in ("this", "this.Zen", "os.system"):
+        with pytest.raises(ValueError, match=rf"^{name} is not a method of this program, nor of an installed package"):
+            rebuilt(name, {})
+    assert "this" not in sys.modules
+
+
+def test_a_package_that_declares_itself_is_imported(tmp_path, monkeypatch):
+    """What it holds is found from then on; one that cannot be imported is named."""
+    declared = tmp_path / "declared-1.dist-info"
+    declared.mkdir()
+    (declared / "METADATA").write_text("Metadata-Version: 2.1\nName: declared\nVersion: 1\n")
+    (declared / "entry_points.txt").write_text("[eigenselect]\nany = declared_methods\n")
+    (tmp_path / "declared_methods.py").write_text(
+        "from eigenselect import compressors\nclass Same(compressors.Identity): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    load_plugins.cache_clear()
+    assert type(rebuilt("declared_methods.Same", {"dtype": "float16"})).__name__ == "Same"
+    (declared / "entry_points.txt").write_text("[eigenselect]\nany = declared_in_vain\n")
+    load_plugins.cache_clear()
+    with pytest.raises(ValueError, match=r"^declared_in_vain, which the installed package declared declares for eigen"):
+        rebuilt("Uniform", {"bits": 2})
+
+
 def test_what_cannot_be_built_again():
     given = Given("small", EmbeddingTable(np.eye(3, dtype=np.float32), ["a", "b", "c"]))
     with pytest.raises(ValueError, match=r"^Given small: table is a str"):
         rebuilt("Given", parameters(given))
-    with pytest.raises(ValueError, match=r"^Mine is no method of this program$"):
+    with pytest.raises(ValueError, match=r"^Mine is not a method of this program, nor of an installed"):
         rebuilt("Mine", {})
-    with pytest.raises(ValueError, match=r"^load is no method of this program$"):
+    with pytest.raises(ValueError, match=r"^load is not a method of this program"):
         rebuilt("load", {"path": "x"})
     with pytest.raises(ValueError, match=r"^Uniform does not take these settings: .*'colour'"):
         rebuilt("Uniform", {"bits": 2, "colour": 1})

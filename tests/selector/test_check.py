@@ -519,7 +519,7 @@ def test_a_method_that_cannot_be_repeated_is_held_against_its_record(out: Path, 
     verdicts = compared(out, tmp_path, vectors() + np.float32(0.01), TOKENS)
     assert verdicts.eos["recompressed"] is None
     assert verdicts.cost == verdicts.eos["recorded"] - verdicts.eos["deployed"]
-    assert "(Mine is no method of this program): the cost is against its record" in verdicts.notes[0]
+    assert "(Mine is not a method of this program, nor of an installed package that declares it" in verdicts.notes[0]
 
 
 def test_a_folder_that_failed_is_not_compared(out: Path, tmp_path: Path) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import eigenselect.compressors.data.table
-from eigenselect.compressors import EmbeddingTable
+from eigenselect.compressors import PCA, EmbeddingTable, Uniform
 from eigenselect.selector.pool import digest as module
-from eigenselect.selector.pool.digest import candidate_key, code_digest, table_digest
+from eigenselect.selector.pool.digest import candidate_key, code_digest, method_name, source_digest, table_digest
 
 
 def rows(dtype=np.float32):
@@ -91,16 +93,102 @@ def test_the_code_digest_changes_with_any_source(change, tmp_path, monkeypatch):
 
 
 def test_a_candidate_is_found_again_by_all_that_its_score_rests_on(monkeypatch):
-    known = candidate_key("Uniform", {"bits": 4, "rounding": "nearest"}, "t", 0, [1])
-    assert candidate_key("Uniform", {"rounding": "nearest", "bits": 4}, "t", 0, (1,)) == known
+    known = candidate_key("Uniform", {"bits": 4, "rounding": "nearest"}, "s", "t", 0, [1])
+    assert candidate_key("Uniform", {"rounding": "nearest", "bits": 4}, "s", "t", 0, (1,)) == known
     others = [
-        candidate_key("KMeans", {"bits": 4, "rounding": "nearest"}, "t", 0, [1]),
-        candidate_key("Uniform", {"bits": 3, "rounding": "nearest"}, "t", 0, [1]),
-        candidate_key("Uniform", {"bits": 4, "rounding": "stochastic"}, "t", 0, [1]),
-        candidate_key("Uniform", {"bits": 4, "rounding": "nearest"}, "u", 0, [1]),
-        candidate_key("Uniform", {"bits": 4, "rounding": "nearest"}, "t", 1, [1]),
-        candidate_key("Uniform", {"bits": 4, "rounding": "nearest"}, "t", 0, [1, "max"]),
+        candidate_key("KMeans", {"bits": 4, "rounding": "nearest"}, "s", "t", 0, [1]),
+        candidate_key("Uniform", {"bits": 3, "rounding": "nearest"}, "s", "t", 0, [1]),
+        candidate_key("Uniform", {"bits": 4, "rounding": "stochastic"}, "s", "t", 0, [1]),
+        candidate_key("Uniform", {"bits": 4, "rounding": "nearest"}, "r", "t", 0, [1]),
+        candidate_key("Uniform", {"bits": 4, "rounding": "nearest"}, "s", "u", 0, [1]),
+        candidate_key("Uniform", {"bits": 4, "rounding": "nearest"}, "s", "t", 1, [1]),
+        candidate_key("Uniform", {"bits": 4, "rounding": "nearest"}, "s", "t", 0, [1, "max"]),
     ]
     monkeypatch.setattr(module, "code_digest", lambda: "other code")
-    others.append(candidate_key("Uniform", {"bits": 4, "rounding": "nearest"}, "t", 0, [1]))
-    assert len({known, *others}) == 8
+    others.append(candidate_key("Uniform", {"bits": 4, "rounding": "nearest"}, "s", "t", 0, [1]))
+    assert len({known, *others}) == 9
+
+
+def test_methods_are_named_apart_from_ours_and_from_each_other(mine):
+    assert method_name(Uniform) == "Uniform"
+    assert method_name(type(mine().then)) == "nested.Uniform"
+    assert method_name(type(mine())) == "mine.half.Half"
+
+
+FILES = {
+    "mine/__init__.py": "",
+    "mine/half.py": """
+        from dataclasses import dataclass
+
+        from base_of_mine import Base
+        from eigenselect.compressors import Compressor
+        from kinds_of_mine import Kind
+
+        @dataclass(frozen=True)
+        class Half(Base):
+            then: Compressor
+            name = "half"
+            nbytes = lambda self, n, d: 1
+            _compress = lambda self, table, rng: Kind()
+    """,
+    "mine/deep/helper.py": "LEVELS = 3",
+    "base_of_mine.py": "from eigenselect.compressors import Compressor\n\nclass Base(Compressor): pass",
+    "kinds_of_mine.py": "from eigenselect.compressors import Payload\n\nclass Kind(Payload): pass",
+    "nested.py": """
+        from dataclasses import dataclass
+
+        from eigenselect import compressors
+
+        @dataclass(frozen=True)
+        class Uniform(compressors.Uniform): pass
+    """,
+}
+"""A method from outside with all that it rests on: a package, a base class, a payload kind, a method inside of it."""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """Makes the compressor of `FILES`, whose sources are in a folder of their own, as a new process would."""
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(textwrap.dedent(text))
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def forget():
+        for name in [
+            name for name in sys.modules if name.partition(".")[0] in {Path(file).stem for file in FILES} | {"mine"}
+        ]:
+            del sys.modules[name]
+
+    def made():
+        forget()
+        return importlib.import_module("mine.half").Half(importlib.import_module("nested").Uniform(4))
+
+    yield made
+    forget()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_source_digest_changes_with_any_source_from_outside(mine, tmp_path, file):
+    before = source_digest(mine())
+    (tmp_path / "mine" / "notes.txt").write_text("no source")
+    assert source_digest(mine()) == before
+    (tmp_path / file).write_text((tmp_path / file).read_text() + "\n# another version\n")
+    assert source_digest(mine()) != before
+
+
+def test_a_class_is_known_by_the_source_that_it_was_loaded_from(mine, tmp_path):
+    half = mine()
+    before = source_digest(half)
+    (tmp_path / "mine" / "half.py").write_text("# written while the program runs\n")
+    assert source_digest(half) == before
+
+
+def test_a_class_without_a_source_file_is_never_the_same_and_said_once(capsys, monkeypatch):
+    made = {}
+    exec(textwrap.dedent(FILES["nested.py"]), {"__name__": "__console__"}, made)
+    method = made["Uniform"](4)
+    assert source_digest(method) != source_digest(method)
+    assert source_digest(PCA(dim=2, then=method)) != source_digest(PCA(dim=2, then=method))
+    said = "__console__.Uniform has no source file: its candidates are computed in every run\n"
+    assert capsys.readouterr().err == said

@@ -1,4 +1,4 @@
-"""How well a measure foretells performance: May et al. (2019), Tables 1, 2 and 17, with bootstrap intervals. Pure.
+"""How well a measure predicts performance: May et al. (2019), Tables 1, 2 and 17, with bootstrap intervals. Pure.
 
 Everywhere higher is better: who has a measure of which less is better turns its sign. A candidate is one point, the
 mean over its seeds. Measures that agree to `TIE_DIGITS` digits are tied.
@@ -143,7 +143,7 @@ def samples(
 ) -> Samples:
     """Every statistic of a measure on a task, and of resampled candidates, each with its seeds resampled.
 
-    Two copies of a candidate are no pair. The same candidates with the same seeds are resampled in the same way,
+    Two copies of a candidate are not a pair. The same candidates with the same seeds are resampled in the same way,
     whatever the measure and the task.
 
     Args:

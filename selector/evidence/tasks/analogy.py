@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eigenselect.selector.evidence.tasks import Known, Task, Vectors, Vocabulary, lines
-from eigenselect.selector.evidence.tasks.wordsim import unit
+from eigenselect.selector.evidence.tasks.base import Known, Task, Vectors, Vocabulary, lines, unit
 
 CHUNK = 2_000
 """Questions answered at once."""
@@ -17,7 +16,7 @@ class Analogy(Task):
     """Share of right answers to the questions whose four words are known.
 
     The answer is looked for among the known words of the questions, not in the whole table: fewer words, more right
-    answers than published ones. The three words of the question are no answers.
+    answers than published ones. The three words of the question cannot be answers.
     """
 
     def __init__(self, name: str, path: Path) -> None:
