@@ -1,4 +1,4 @@
-"""Downstream evidence: how well each measure foretells what models trained on a candidate reach.
+"""Downstream evidence: how well each measure predicts what models trained on a candidate reach.
 
 Nothing on the way from a table to a choice imports from here.
 """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -11,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from eigenselect.compressors import Compressor
 from eigenselect.selector.evidence.analysis.scores import Scores, read_scores
 from eigenselect.selector.evidence.analysis.statistics import SMALLEST
-from eigenselect.selector.evidence.tasks import Ids, Known, Task, Vectors, find, rows_of_words
+from eigenselect.selector.evidence.tasks.base import Ids, Known, Task, Vectors, rows_of_words
+from eigenselect.selector.evidence.tasks.catalogue import find
 from eigenselect.selector.run import job as selection
 from eigenselect.selector.run.job import Job, plain
 
@@ -100,12 +103,50 @@ def prepare(settings: DictConfig) -> Plan:
         ValueError: any of it cannot be used.
     """
     OmegaConf.resolve(settings)
-    wanted = settings.validate
-    if not isinstance(wanted, DictConfig):
-        raise ValueError(f"validate = {wanted!r}: give its settings one by one, validate.tasks=FOLDER for example")
-    for unknown in sorted({*wanted} - SETTINGS):
+    wanted = _wanted(settings.validate)
+    tasks = _tasks(wanted, settings.table.get("tokens"))
+    scores, digest = ({}, "") if wanted.scores is None else read_scores(wanted.scores, settings.seed)
+    if both := sorted({task.name for task in tasks} & {name for each in scores.values() for name in each}):
+        raise ValueError(f"validate.scores has the task {both[0]}, which is trained too: give it another name")
+    job = selection.prepare(OmegaConf.masked_copy(settings, [str(key) for key in settings if key != "validate"]))
+    if unfit := [task.shape for task in tasks if task.shape not in (None, (job.table.n, job.table.d))]:
+        n, d = unfit[0]
+        raise ValueError(
+            f"validate.model = {wanted.model} has a table of {n} x {d}, the one to compress is {job.table.n} x "
+            f"{job.table.d}: give the model that it belongs to, and all of its rows"
+        )
+    fitting = _fitting(job, scores)
+    rows = _rows(wanted, tasks, job.table.tokens)
+    return Plan(
+        settings=settings,
+        job=job,
+        compressors=fitting,
+        tasks=[task for task in tasks if task.name in rows],
+        left_out=[task.name for task in tasks if task.name not in rows],
+        seeds=wanted.seeds,
+        words=_words(rows),
+        scores=scores,
+        scores_digest=digest,
+    )
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The settings `validate`, checked; see `conf/validate.yaml`."""
+
+    tasks: Path | None
+    include: list[str]
+    model: Path | None
+    seeds: list[int]
+    scores: Path | None
+
+
+def _wanted(given: Any) -> Wanted:
+    if not isinstance(given, DictConfig):
+        raise ValueError(f"validate = {given!r}: give its settings one by one, validate.tasks=FOLDER for example")
+    for unknown in sorted({*given} - SETTINGS):
         raise ValueError(f"there is no setting validate.{unknown}; there are {', '.join(sorted(SETTINGS))}")
-    include, seeds = plain(wanted.include), plain(wanted.seeds)
+    include, seeds = plain(given.include), plain(given.seeds)
     if not isinstance(include, list) or not include or not all(isinstance(each, str) for each in include):
         raise ValueError(f'validate.include = {include!r}: must be a list of names of tasks, for example ["linear_*"]')
     if (
@@ -115,28 +156,28 @@ def prepare(settings: DictConfig) -> Plan:
         or len({*seeds}) < len(seeds)
     ):
         raise ValueError(f"validate.seeds = {seeds!r}: must be a list of different integers of at least 0")
-    if wanted.tasks is None and wanted.scores is None:
+    if given.tasks is None and given.scores is None:
         raise ValueError("required and not given: validate.tasks=FOLDER or validate.scores=FILE")
-    model, vocabulary = (
-        None if given is None else Path(str(given)) for given in (wanted.model, settings.table.get("tokens"))
+    tasks, model, scores = (
+        None if path is None else Path(str(path)) for path in (given.tasks, given.model, given.scores)
     )
-    tasks = [] if wanted.tasks is None else find(Path(str(wanted.tasks)), include, model, vocabulary)
-    if model is not None and not any(task.shape for task in tasks):
+    return Wanted(tasks, include, model, seeds, scores)
+
+
+def _tasks(wanted: Wanted, vocabulary: str | None) -> list[Task]:
+    """The tasks that are wanted; `vocabulary` is the file of the table's tokens."""
+    pieces = None if vocabulary is None else Path(vocabulary)
+    tasks = [] if wanted.tasks is None else find(wanted.tasks, wanted.include, wanted.model, pieces)
+    if wanted.model is not None and not any(task.shape for task in tasks):
         raise ValueError(
-            f"validate.model = {model} has no use: add similarity_NAME or retrieval_squad, which need it, to "
+            f"validate.model = {wanted.model} has no use: add similarity_NAME or retrieval_squad, which need it, to "
             "validate.include, with their files in validate.tasks"
         )
-    scores, digest = ({}, "") if wanted.scores is None else read_scores(Path(str(wanted.scores)), settings.seed)
-    if both := sorted({task.name for task in tasks} & {name for each in scores.values() for name in each}):
-        raise ValueError(f"validate.scores has the task {both[0]}, which is trained too: give it another name")
+    return tasks
 
-    job = selection.prepare(OmegaConf.masked_copy(settings, [str(key) for key in settings if key != "validate"]))
-    if unfit := [task.shape for task in tasks if task.shape not in (None, (job.table.n, job.table.d))]:
-        n, d = unfit[0]
-        raise ValueError(
-            f"validate.model = {model} has a table of {n} x {d}, the one to compress is {job.table.n} x {job.table.d}: "
-            "give the model that it belongs to, and all of its rows"
-        )
+
+def _fitting(job: Job, scores: Scores) -> list[tuple[Compressor, int]]:
+    """The candidates within the budget, with their bytes: enough of them, and all that have scores."""
     fitting = [(compressor, nbytes) for compressor, nbytes in job.compressors if nbytes <= job.budget]
     if len(fitting) < SMALLEST:
         raise ValueError(
@@ -144,33 +185,29 @@ def prepare(settings: DictConfig) -> Plan:
             "raise the budget or add candidates"
         )
     names = {compressor.name for compressor, _ in fitting}
-    if unknown_names := sorted({name for name, _ in scores} - names):
+    if unknown := sorted({name for name, _ in scores} - names):
         raise ValueError(
-            f"validate.scores has {len(unknown_names)} candidates that are not among the {len(names)} within the "
-            f"budget (first: {', '.join(unknown_names[:3])}): take the names of candidates.csv"
+            f"validate.scores has {len(unknown)} candidates that are not among the {len(names)} within the "
+            f"budget (first: {', '.join(unknown[:3])}): take the names of candidates.csv"
         )
-    if tasks and job.table.tokens is None:
+    return fitting
+
+
+def _rows(wanted: Wanted, tasks: Sequence[Task], tokens: Sequence[str] | None) -> dict[str, Ids]:
+    """Task -> the row of each of its words, of every task that the table has a word of."""
+    if not tasks:
+        return {}
+    if tokens is None:
         raise ValueError("validate.tasks needs the tokens of the table: give them as table.tokens")
-    row_of = {token: row for row, token in enumerate(job.table.tokens or ())} if tasks else {}
+    row_of = {token: row for row, token in enumerate(tokens)}
     rows = {task.name: rows_of_words(task.words, row_of) for task in tasks}
-    left_out = [task.name for task in tasks if task.missing(rows[task.name] >= 0) == 1]
-    if tasks and len(left_out) == len(tasks):
+    found = {task.name: rows[task.name] for task in tasks if task.missing(rows[task.name] >= 0) != 1}
+    if not found:
         raise ValueError(
             f"the table has no word of any task in {wanted.tasks}: its tokens are of another kind, "
-            f"{job.table.tokens[0]!r} for example"  # type: ignore[index]
+            f"{tokens[0]!r} for example"
         )
-    tasks = [task for task in tasks if task.name not in left_out]
-    return Plan(
-        settings,
-        job,
-        fitting,
-        tasks,
-        left_out,
-        seeds,
-        _words({task.name: rows[task.name] for task in tasks}),
-        scores,
-        digest,
-    )
+    return found
 
 
 def _words(rows: dict[str, Ids]) -> Words:

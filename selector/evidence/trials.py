@@ -22,7 +22,7 @@ from eigenselect.compressors import Payload
 from eigenselect.compressors.training import progress
 from eigenselect.selector.decision.selection import Candidate
 from eigenselect.selector.evidence.plan import Plan, Trial, Words
-from eigenselect.selector.evidence.tasks import Task, Vectors
+from eigenselect.selector.evidence.tasks.base import Task, Vectors
 from eigenselect.selector.run.sweep import Earlier, identify, measure, recall
 from eigenselect.selector.store.tracking import ParentRun
 

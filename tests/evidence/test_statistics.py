@@ -22,7 +22,7 @@ from eigenselect.selector.evidence.analysis.statistics import (
 )
 
 
-def foretells(*data, seed: int = 0) -> dict[str, Interval]:
+def worth(*data, seed: int = 0) -> dict[str, Interval]:
     return {key: interval(values) for key, values in samples(*data, seed=seed).items()}
 
 
@@ -95,7 +95,7 @@ def data(m: int = 12, seeds: int = 4, noise: float = 0.1) -> tuple[dict, dict, d
 
 def test_values_are_of_the_means_over_seeds() -> None:
     x, y, nbytes = data()
-    found = foretells(x, y, nbytes)
+    found = worth(x, y, nbytes)
     assert {*found} == {*STATISTICS}
     means = [np.array([np.mean(values) for values in each.values()]) for each in (x, y)]
     assert found["spearman"].value == pytest.approx(stats.spearmanr(*means).statistic)
@@ -109,8 +109,8 @@ def test_values_are_of_the_means_over_seeds() -> None:
 
 def test_intervals_hold_the_value_and_are_the_same_again() -> None:
     x, y, nbytes = data()
-    found = foretells(x, y, nbytes)
-    assert found == foretells(x, y, nbytes) and found != foretells(x, y, nbytes, seed=1)
+    found = worth(x, y, nbytes)
+    assert found == worth(x, y, nbytes) and found != worth(x, y, nbytes, seed=1)
     correlation = found["spearman"]
     assert correlation.low < correlation.value <= correlation.high <= 1
 
@@ -127,7 +127,7 @@ def test_bootstrap_against_resampling_one_by_one() -> None:
         ]
         error, loss = counted(*means, lambda i, j: chosen[i] != chosen[j])  # noqa: B023
         drawn.append((stats.spearmanr(*means).statistic, error, loss))
-    found = foretells(x, y, nbytes)
+    found = worth(x, y, nbytes)
     for key, column in zip(("spearman", "selection_error", "largest_loss"), np.array(drawn).T, strict=True):
         low, high = np.nanquantile(column, [0.025, 0.975])
         spread = high - low
@@ -139,25 +139,25 @@ def test_more_seeds_of_one_candidate_only() -> None:
     x, y, nbytes = data(m=4, seeds=1)
     x["c0"], y["c0"] = [0.0, 0.2, 0.4], [5.0, 6.0, 7.0]
     means = [[np.mean(values) for values in each.values()] for each in (x, y)]
-    assert foretells(x, y, nbytes)["spearman"].value == pytest.approx(stats.spearmanr(*means).statistic)
+    assert worth(x, y, nbytes)["spearman"].value == pytest.approx(stats.spearmanr(*means).statistic)
 
 
 def test_seeds_that_agree_change_no_interval() -> None:
     x, y, nbytes = data(seeds=1)
     more = [{name: values * (1 + i % 3) for i, (name, values) in enumerate(each.items())} for each in (x, y)]
-    assert foretells(*more, nbytes) == foretells(x, y, nbytes)
+    assert worth(*more, nbytes) == worth(x, y, nbytes)
 
 
 def test_candidates_without_the_measure_are_left_out() -> None:
     x, y, nbytes = data()
     fewer = {name: x[name] for name in list(x)[:6]}
-    assert foretells(fewer, y, nbytes) == foretells(fewer, {name: y[name] for name in fewer}, nbytes)
-    assert foretells({name: x[name] for name in list(x)[:2]}, y, nbytes)["spearman"].value is None
+    assert worth(fewer, y, nbytes) == worth(fewer, {name: y[name] for name in fewer}, nbytes)
+    assert worth({name: x[name] for name in list(x)[:2]}, y, nbytes)["spearman"].value is None
 
 
 def test_a_constant_measure_has_no_correlation_and_errs_by_half() -> None:
     _, y, nbytes = data(seeds=1)
-    found = foretells({name: [1.0] for name in y}, y, nbytes)
+    found = worth({name: [1.0] for name in y}, y, nbytes)
     assert found["spearman"].value is None
     assert found["selection_error"].value == 0.5
     assert found["largest_loss"].value == pytest.approx(np.ptp([value for (value,) in y.values()]))

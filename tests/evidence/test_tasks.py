@@ -10,7 +10,9 @@ import pytest
 import torch
 from scipy import stats
 
-from eigenselect.selector.evidence.tasks import Task, cnn, find, linear, rows_of_words
+from eigenselect.selector.evidence.tasks import cnn, linear
+from eigenselect.selector.evidence.tasks.base import Task, rows_of_words
+from eigenselect.selector.evidence.tasks.catalogue import find
 from eigenselect.selector.evidence.tasks.sentences import FOLDS, read_sentences
 
 GOOD, BAD, PLAIN = ("good", "great", "fine"), ("bad", "poor", "awful"), tuple(f"w{i}" for i in range(20))
@@ -292,7 +294,7 @@ def test_folders_and_patterns_that_hold_nothing_are_refused(folder: Path, tmp_pa
         ValueError, match=r"validate.include has 'linear_C', which no task matches; there are linear_A, "
     ):
         find(folder, ["linear_A", "linear_C"])
-    with pytest.raises(ValueError, match=r"nothere is no folder"):
+    with pytest.raises(ValueError, match=r"nothere is not a folder"):
         find(tmp_path / "nothere", ["*"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty holds no task"):

@@ -15,7 +15,9 @@ import pytest
 from onnx import numpy_helper
 from scipy import stats
 
-from eigenselect.selector.evidence.tasks import Task, find, transformer
+from eigenselect.selector.evidence.tasks import transformer
+from eigenselect.selector.evidence.tasks.base import Task
+from eigenselect.selector.evidence.tasks.catalogue import find
 from eigenselect.selector.evidence.tasks.transformer import (
     AnswerRetrieval,
     OwnSimilarity,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eigenselect.selector.evidence.plan import Words
-from eigenselect.selector.evidence.tasks import Task
+from eigenselect.selector.evidence.tasks.base import Task
 from eigenselect.selector.evidence.trials import Training, _ahead, _threads
 
 

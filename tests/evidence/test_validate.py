@@ -222,8 +222,8 @@ def test_a_finished_sweep_is_taken_up_and_results_are_reused(client, table, name
     assert command(*table, *tried("tracking.resume=false", seeds="[0]")) == 0
     assert counted["linear_A"] == counted["compressed"] == len(before)
     resumed = {each["candidate"]: each["scores"] for each in second["results"]}
-    anew = {each["candidate"]: each["scores"] for each in evidence(tmp_path)["results"]}
-    assert all(anew[one]["linear_A"] == resumed[one]["linear_A"] for one in anew), "the seed is that of the candidate"
+    again = {each["candidate"]: each["scores"] for each in evidence(tmp_path)["results"]}
+    assert all(again[one]["linear_A"] == resumed[one]["linear_A"] for one in again), "the seed is that of the candidate"
 
 
 def test_a_stopped_run_goes_on(client, table, name, tmp_path, counted, monkeypatch):
@@ -291,7 +291,7 @@ def test_the_page_stands_alone(client, table, tmp_path):
 
 
 def test_other_files_of_the_folder_stay(client, table, tmp_path):
-    assert command(*table, "out=o") == 0
+    assert run_command(*table, "out=o") == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()}
     assert command(*table, *tried(seeds="[0]")) == 0
     after = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()}
@@ -325,7 +325,7 @@ def test_a_task_of_other_words_is_left_out_and_told(client, table, tmp_path, cap
     ("more", "answer"),
     [
         ([], "required and not given: validate.tasks=FOLDER or validate.scores=FILE"),
-        (["validate.tasks=nothere"], "validate.tasks = nothere is no folder"),
+        (["validate.tasks=nothere"], "validate.tasks = nothere is not a folder"),
         (
             ["validate.tasks=tasks", "validate.include=[linear_B]"],
             "validate.include has 'linear_B', which no task match",
@@ -366,7 +366,7 @@ def wordpiece(table, tmp_path: Path) -> list[str]:
 
 
 def test_a_transformer_is_tried(client, wordpiece, tmp_path, capsys):
-    given = "+candidates.pool.own={_target_: compressors.PCA, rate: 2}"
+    given = "+candidates.pool.own={_target_: eigenselect.compressors.PCA, rate: 2}"
     assert command(*wordpiece, given, *tried(include="[similarity_A,linear_A]", seeds="[0]")) == 0
     found = evidence(tmp_path)
     assert found["tasks"]["similarity_A"]["files"] == ["A.tsv", "model.onnx", "t.txt"]
@@ -374,8 +374,8 @@ def test_a_transformer_is_tried(client, wordpiece, tmp_path, capsys):
     reached = {each["candidate"]: each["scores"] for each in found["results"]}
     without = {one for one, scores in reached.items() if "similarity_A" not in scores}
     assert without == {"pca-2x"} and all("linear_A" in scores for scores in reached.values())
-    told = " ".join(capsys.readouterr().out.split())
-    assert "No score on similarity_A, whose model expects the table's own columns: pca-2x." in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "No score on similarity_A, whose model expects the table's own columns: pca-2x." in printed
     assert reached["uniform-b4"]["similarity_A"] > reached["uniform-b1"]["similarity_A"]
 
 

@@ -84,7 +84,7 @@ def write(folder: Path, evidence: dict[str, Any]) -> None:
     text = json.dumps(evidence, indent=2, allow_nan=False)
     (folder / "evidence.json").write_text(text + "\n", encoding="utf-8")
     table = evidence["table"]
-    title = f"What the measures of {Path(table['path']).name} foretell"
+    title = f"What the measures of {Path(table['path']).name} predict"
     words = "".join(f"<dt>{html.escape(k)}<dd>{html.escape(v)}" for k, v in evidence["definitions"].items())
     ranked = _ranked(evidence["overall"])
     headings = ["measure", *HEADINGS.values()]

@@ -23,7 +23,7 @@ def read_scores(path: Path, seed: int) -> tuple[Scores, str]:
         seed: of the candidates, where the file does not say.
 
     Raises:
-        ValueError: it cannot be read, lacks a column, says something twice, or holds what is no score.
+        ValueError: it cannot be read, lacks a column, says something twice, or holds something that is not a score.
     """
     try:
         content = path.read_bytes()

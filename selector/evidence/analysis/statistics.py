@@ -1,4 +1,4 @@
-"""How well a measure foretells performance: May et al. (2019), Tables 1, 2 and 17, with bootstrap intervals. Pure.
+"""How well a measure predicts performance: May et al. (2019), Tables 1, 2 and 17, with bootstrap intervals. Pure.
 
 Everywhere higher is better: who has a measure of which less is better turns its sign. A candidate is one point, the
 mean over its seeds. Measures that agree to `TIE_DIGITS` digits are tied.

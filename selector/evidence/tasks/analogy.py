@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eigenselect.selector.evidence.tasks import Known, Task, Vectors, Vocabulary, lines
-from eigenselect.selector.evidence.tasks.wordsim import unit
+from eigenselect.selector.evidence.tasks.base import Known, Task, Vectors, Vocabulary, lines, unit
 
 CHUNK = 2_000
 """Questions answered at once."""

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from eigenselect.compressors.training import device, generator, one_thread
-from eigenselect.selector.evidence.tasks import Ids, Known, Vectors
+from eigenselect.selector.evidence.tasks.base import Ids, Known, Vectors, unit
 from eigenselect.selector.evidence.tasks.sentences import SentenceTask
-from eigenselect.selector.evidence.tasks.wordsim import unit
 
 WIDTHS = (3, 4, 5)
 MAPS = 100

@@ -13,7 +13,7 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from eigenselect.selector.evidence.tasks import Known, Vectors
+from eigenselect.selector.evidence.tasks.base import Known, Vectors
 from eigenselect.selector.evidence.tasks.sentences import SentenceTask
 
 Floats = npt.NDArray[np.float64]

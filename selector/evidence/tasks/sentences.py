@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from eigenselect.selector.evidence.tasks import Ids, Known, Task, Vectors, Vocabulary, lines
+from eigenselect.selector.evidence.tasks.base import Ids, Known, Task, Vectors, Vocabulary, lines
 
 FOLDS = 10
 

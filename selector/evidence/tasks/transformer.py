@@ -21,9 +21,8 @@ from scipy.stats import rankdata
 
 from eigenselect.export import Encoder
 from eigenselect.selector.evidence.analysis.statistics import spearman
-from eigenselect.selector.evidence.tasks import Ids, Known, Task, Vectors, Vocabulary
+from eigenselect.selector.evidence.tasks.base import Ids, Known, Task, Vectors, Vocabulary, unit
 from eigenselect.selector.evidence.tasks.sentences import FEWEST, Sentences
-from eigenselect.selector.evidence.tasks.wordsim import unit
 from eigenselect.selector.sources.tokens import read_tokens
 
 LONGEST = 128
@@ -162,7 +161,7 @@ class OwnSimilarity(TransformerTask):
         return 0.0 if np.isnan(correlation) else correlation
 
     def _pairs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """The (2, pairs) sentences and the cosines by the own table, reckoned once, by whoever needs them first."""
+        """The (2, pairs) sentences and the cosines by the own table, computed once, by whoever needs them first."""
         with self._lock:
             if self._own is None:
                 vectors = self.transformer.vectors(self.transformer.table, self._split)

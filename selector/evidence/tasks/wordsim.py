@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from eigenselect.selector.evidence.analysis.statistics import spearman
-from eigenselect.selector.evidence.tasks import Known, Task, Vectors, Vocabulary, lines
+from eigenselect.selector.evidence.tasks.base import Known, Task, Vectors, Vocabulary, lines, unit
 
 
 class WordSimilarity(Task):
@@ -37,9 +37,3 @@ class WordSimilarity(Task):
         first, second = directions[self._pairs[covered].T]
         correlation = float(spearman((first * second).sum(axis=1), self._scores[covered])) if covered.any() else 0.0
         return 0.0 if np.isnan(correlation) else correlation
-
-
-def unit(vectors: Vectors) -> Vectors:
-    """The vectors with length 1; a zero one stays zero."""
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
