@@ -31,6 +31,11 @@ class Compressor(ABC):
         """Whether the payload decodes to the table's own columns, and not to coordinates of its own."""
         return True
 
+    @property
+    def reproducible(self) -> bool:
+        """Whether the same table, settings and seed give the same bytes: not where a clock ends the training."""
+        return all(each.reproducible for each in vars(self).values() if isinstance(each, Compressor))
+
     @abstractmethod
     def nbytes(self, n: int, d: int) -> int:
         """Exact bytes of the payload of any (n, d) table.
