@@ -14,6 +14,7 @@ from eigenselect.compressors import Compressor, EmbeddingTable, Payload
 from eigenselect.selector.decision.selection import Candidate, Selection, select
 from eigenselect.selector.measures import Measures
 from eigenselect.selector.pool.budget import Budget
+from eigenselect.selector.run.rules import is_seed
 from eigenselect.selector.run.search import Search
 from eigenselect.selector.run.search import candidates as candidates_of
 from eigenselect.selector.run.settings import named_pool
@@ -114,12 +115,16 @@ def select_table(
         >>> table = np.random.default_rng(0).standard_normal((500, 8)).astype(np.float32)
         >>> found = select_table(table, "2kB", candidates=[Uniform(2), Uniform(4), KMeans(2), KMeans(8)])
         >>> found
-        Chosen(kmeans-b2, 1,016 bytes, eos 0.8749)
+        Chosen(kmeans-b2, 1,016 bytes, eos 0.8876)
         >>> found.payload.read(slice(0, 3)).shape
         (3, 8)
         >>> [candidate.name for candidate, reason in found.selection.rejected]
-        []
+        ['uniform-b2', 'uniform-b4', 'kmeans-b8']
     """
+    if not is_seed(seed):
+        raise ValueError(f"seed = {seed!r}: must be an integer of at least 0")
+    if not 0 <= allowed_failures <= 1:
+        raise ValueError(f"allowed_failures = {allowed_failures!r}: must be a share from 0 to 1")
     measures = Measures()
     given = _table(table, tokens)
     allowed = Budget.parse(budget).nbytes(given.n, given.d)

@@ -279,13 +279,12 @@ def named_pool(name: str) -> PoolSettings:
     known = [path.name.removesuffix(".yaml") for path in (files("eigenselect.conf") / "candidates").iterdir()]
     if name not in known:
         raise ValueError(f"candidates = {name!r} is no pool: {suggestion(name, known)}")
-    hydra = GlobalHydra.instance()
-    outer = hydra.hydra  # of a program that calls this from within its own
-    hydra.clear()
+    outer = GlobalHydra.instance().hydra  # of a program that calls this from within its own
+    GlobalHydra.instance().clear()
     try:
         with initialize_config_module("eigenselect.conf", version_base="1.3"):
             config = compose("config", [f"candidates={name}"])
     finally:
-        hydra.hydra = outer
+        GlobalHydra.instance().hydra = outer
     given, _ = _resolved(OmegaConf.masked_copy(config, ["candidates"]))
     return read(PoolSettings, given["candidates"], "candidates")

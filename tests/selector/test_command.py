@@ -15,15 +15,17 @@ from mlflow import MlflowClient
 
 import eigenselect.selector.run.handover
 from eigenselect import compressors
-from eigenselect.compressors import PCA, KMeans, Uniform, load
+from eigenselect.compressors import PCA, EmbeddingTable, KMeans, Uniform, load
 from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.export import VerificationError
 from eigenselect.selector.checking.examination import Examination
 from eigenselect.selector.commands.select import main, overrides
 from eigenselect.selector.measures import Measures, higher_is_better, score
 from eigenselect.selector.pool.digest import table_digest
+from eigenselect.selector.run.selecting import select_table
 from eigenselect.selector.sources import read_table
 from eigenselect.selector.store.output import FILES, MANIFEST, write_manifest
+from eigenselect.selector.store.tracking import connect
 from tests.running import command
 
 N, D = 500, 12
@@ -65,6 +67,12 @@ def table(tmp_path: Path) -> list[str]:
 def runs(client: MlflowClient, name: str, role: str) -> list:
     experiment = client.get_experiment_by_name(name)
     return list(client.search_runs([experiment.experiment_id], f"tags.role = '{role}'", max_results=500))
+
+
+def logged(client: MlflowClient, name: str, out: Path) -> list:
+    """The candidates' runs under the run of the selection that was handed over to `out`."""
+    parent = json.loads((out / "selection.json").read_text())["run_id"]
+    return [run for run in runs(client, name, "candidate") if run.data.tags["mlflow.parentRunId"] == parent]
 
 
 def candidates(folder: Path) -> list[dict[str, str]]:
@@ -341,8 +349,9 @@ def test_a_stopped_sweep_continues(client, table, name, tmp_path, monkeypatch, c
     monkeypatch.setattr(Uniform, "_compress", lambda *a: (computed.append(a[0].name), original(*a))[1])
     assert command(*settings) == 0
     assert "uniform-b1" not in computed and "uniform-b2" in computed
-    names = [run.info.run_name for run in runs(client, name, "candidate")]
-    assert len(names) == len({*names}), "nothing is logged twice"
+    children = {run.info.run_name: run for run in logged(client, name, tmp_path / "o")}
+    assert len(children) == len(logged(client, name, tmp_path / "o")) == len(candidates(tmp_path))
+    assert [one for one, run in children.items() if run.data.tags["status"] == "reused"] == ["uniform-b1"]
     first = (tmp_path / "o" / "payload.safetensors").read_bytes()
     scores = (tmp_path / "o" / "candidates.csv").read_text()
     told = json.loads((tmp_path / "o" / "selection.json").read_text())
@@ -352,8 +361,9 @@ def test_a_stopped_sweep_continues(client, table, name, tmp_path, monkeypatch, c
     computed.clear()
     capsys.readouterr()
     assert command(*settings) == 0
-    assert len(runs(client, name, "candidate")) == len(names) and len(computed) <= 1
     measured = sum(row["status"] == "measured" for row in candidates(tmp_path))
+    statuses = [run.data.tags["status"] for run in logged(client, name, tmp_path / "o")]
+    assert statuses.count("reused") == measured and len(statuses) == len(children) and len(computed) <= 1
     assert f"{measured} candidates were measured by earlier runs and are reused" in capsys.readouterr().out
     assert (tmp_path / "o" / "payload.safetensors").read_bytes() == first
     assert (tmp_path / "o" / "candidates.csv").read_text() == scores
@@ -364,18 +374,59 @@ def test_a_stopped_sweep_continues(client, table, name, tmp_path, monkeypatch, c
     assert command(*settings, "seed=1") == 0
     assert command(*settings, "measures.lambdas=[1,max]") == 0
     assert command(*settings, "measures.exponents=[1,3]") == 0
-    assert len(runs(client, name, "candidate")) == 4 * len(names)
+    statuses = [run.data.tags["status"] for run in runs(client, name, "candidate")]
+    assert statuses.count("measured") == 4 * measured
 
 
 def test_what_was_over_one_budget_is_measured_once_under_another(client, table, name, tmp_path):
-    logged = []
     for budget in ("1200", "2kB", "2kB"):
         assert command(*table, f"budget={budget}", "out=o", *POOL) == 0
-        logged.append([run.info.run_name for run in runs(client, name, "candidate")])
-    assert logged[0].count("uniform-b2") == 1 and logged[1].count("uniform-b2") == 2
-    assert sorted(logged[2]) == sorted(logged[1])
+        names = [run.info.run_name for run in logged(client, name, tmp_path / "o")]
+        assert sorted(names) == sorted(row["name"] for row in candidates(tmp_path)), "each once, whatever was before"
+    measured = [run.info.run_name for run in runs(client, name, "candidate") if run.data.tags["status"] == "measured"]
+    assert sorted(measured) == sorted(row["name"] for row in candidates(tmp_path) if row["status"] == "measured")
     for row in candidates(tmp_path):
         assert ("eos" in client.get_run(row["run_id"]).data.metrics) == (row["status"] == "measured")
+
+
+def test_what_would_not_be_made_again_is_handed_over_as_it_was_measured(client, table, name, tmp_path, monkeypatch):
+    made, compress = [], KMeans._compress
+
+    def by_the_clock(self, table, rng):
+        made.append(self.name)
+        noise = np.random.default_rng(len(made)).normal(0, 0.3, (N, D))
+        return compress(self, EmbeddingTable((table.vectors + noise).astype(np.float32)), rng)
+
+    monkeypatch.setattr(KMeans, "_compress", by_the_clock)
+    monkeypatch.setattr(KMeans, "reproducible", property(lambda self: False))
+    pool = own_pool(tmp_path, "pool: {k: {_target_: eigenselect.compressors.KMeans, bits: [1, 2]}}")
+    handed_over = []
+    for _ in range(2):
+        assert command(*pool, *table, "budget=2kB", "out=o") == 0
+        handed_over.append((tmp_path / "o" / "payload.safetensors").read_bytes())
+    assert handed_over[0] == handed_over[1] and made == ["kmeans-b1", "kmeans-b2"]
+
+    # Without what was kept its measures are worth nothing: it is measured again.
+    for run in runs(client, name, "candidate"):
+        for kept in (tmp_path / "artifacts" / run.info.run_id).rglob("payload.safetensors"):
+            kept.unlink()
+    for _ in range(2):
+        assert command(*pool, *table, "budget=2kB", "out=o") == 0
+    assert made == ["kmeans-b1", "kmeans-b2"] * 2
+
+
+def test_the_function_logs_and_reuses_where_it_is_given_a_tracker(client, table, name, tmp_path, monkeypatch):
+    source = read_table(tmp_path / "t.npy", tokens=tmp_path / "t.txt")
+    assert command(*table, "budget=2kB", "out=o", *POOL) == 0
+    made, compress = [], Uniform._compress
+    monkeypatch.setattr(Uniform, "_compress", lambda *given: (made.append(given[0].name), compress(*given))[1])
+    found = select_table(source, "2kB", candidates=[Uniform(1), Uniform(2), Uniform(4)], tracker=connect("other"))
+    assert repr(found).startswith("Chosen(uniform-b2, ") and made == ["uniform-b2"], "for its payload alone"
+    (parent,) = (run for run in runs(client, name, "selection") if run.info.run_name == "select_table")
+    children = [
+        run for run in runs(client, name, "candidate") if run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    ]
+    assert sorted(run.data.tags["status"] for run in children) == ["over_budget", "reused", "reused"]
 
 
 def test_resume_can_be_switched_off(client, table, name):
@@ -385,10 +436,26 @@ def test_resume_can_be_switched_off(client, table, name):
     assert len(names) == 2 * len({*names})
 
 
-def test_multirun_is_one_selection_for_each_budget(client, table, name, tmp_path):
+def test_multirun_is_one_selection_for_each_budget(client, table, name, tmp_path, capsys):
     assert command("-m", *table, "budget=1500,2kB", "out=o${hydra:job.num}", *POOL) == 0
-    budgets = [json.loads((tmp_path / f"o{i}" / "selection.json").read_text())["budget_bytes"] for i in (0, 1)]
-    assert budgets == [1500, 2000] and len(runs(client, name, "selection")) == 2
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("UI: ")]
+    records = [json.loads((tmp_path / f"o{i}" / "selection.json").read_text()) for i in (0, 1)]
+    assert [record["budget_bytes"] for record in records] == [1500, 2000] and len(runs(client, name, "selection")) == 2
+    for i, record in enumerate(records):
+        children = logged(client, name, tmp_path / f"o{i}")
+        assert sorted(run.info.run_name for run in children) == sorted(run["name"] for run in every(record))
+        assert record["run_id"] in shown[i] and "candidate" in shown[i], "each address shows its own selection"
+    reused = [run for run in children if run.data.tags["status"] == "reused"]
+    assert reused
+    for run in reused:
+        first = client.get_run(run.data.tags["measured_by"])
+        assert first.data.tags["status"] == "measured" and first.data.metrics == run.data.metrics
+        assert first.data.params == run.data.params
+
+
+def every(record: dict) -> list[dict]:
+    """Every candidate of a record."""
+    return [record["chosen"], *record["rejected"]]
 
 
 def test_multirun_gives_the_worst_exit_code(client, table, tmp_path):
@@ -409,6 +476,9 @@ def test_outer_run(sweep, client, table, name, monkeypatch):
         assert parent.info.run_id == outer and parent.info.run_name == "outer"
     children = runs(client, name, "candidate")
     assert children and all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in children)
+    if not sweep:  # the same script again, after a stop for example
+        assert command(*table, "budget=2kB", "out=o", *POOL) == 0
+        assert len(runs(client, name, "candidate")) == len(children), "nothing is logged twice within one selection"
 
 
 def test_the_weighted_criterion_and_what_others_would_choose(client, table, name, tmp_path, capsys):
