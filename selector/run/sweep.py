@@ -103,7 +103,7 @@ class Runs:
     def _key(self, trial: Trial, seed: int) -> str:
         """What the results of a candidate are found again by."""
         search, candidate = self.search, trial.candidate
-        measured = [search.measures.lambdas, search.measures.exponents]
+        measured = [[*search.measures.lambdas], [*search.measures.exponents]]
         return candidate_key(candidate.compressor, candidate.parameters, search.digest, seed, measured)
 
 

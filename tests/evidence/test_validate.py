@@ -334,7 +334,7 @@ def test_a_task_of_other_words_is_left_out_and_told(client, table, tmp_path, cap
         (["validate.tasks=tasks", "validate.seeds=3"], "validate.seeds = 3: must be a list"),
         (
             ["validate.tasks=tasks", "+validate.folds=3"],
-            "there is no setting validate.folds; there are include, model, scores",
+            "there is no setting validate.folds: there are include, model, scores",
         ),
         (["validate=tasks"], "validate = 'tasks': give its settings one by one"),
         (["validate.scores=mine.csv"], "validate.scores has 1 candidates that are not among"),

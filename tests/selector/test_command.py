@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from eigenselect.compressors import PCA, EmbeddingTable, KMeans, Uniform, load
 from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.export import VerificationError
 from eigenselect.selector.checking.examination import Examination
-from eigenselect.selector.commands.select import main, overrides
+from eigenselect.selector.commands.select import overrides
 from eigenselect.selector.measures import Measures, higher_is_better, score
 from eigenselect.selector.pool.digest import table_digest
 from eigenselect.selector.run.selecting import select_table
@@ -338,10 +337,8 @@ def test_a_stopped_sweep_continues(client, table, name, tmp_path, monkeypatch, c
         return original(self, table, rng)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "argv", ["selector", *settings])
         patch.setattr(Uniform, "_compress", stop_at_the_second)
-        with pytest.raises(SystemExit):
-            main()
+        assert command(*settings) == 130
     assert [run.info.status for run in runs(client, name, "selection")] == ["KILLED"]
     assert [run.info.run_name for run in runs(client, name, "candidate")] == computed == ["uniform-b1"]
 
@@ -353,20 +350,20 @@ def test_a_stopped_sweep_continues(client, table, name, tmp_path, monkeypatch, c
     assert len(children) == len(logged(client, name, tmp_path / "o")) == len(candidates(tmp_path))
     assert [one for one, run in children.items() if run.data.tags["status"] == "reused"] == ["uniform-b1"]
     first = (tmp_path / "o" / "payload.safetensors").read_bytes()
-    scores = (tmp_path / "o" / "candidates.csv").read_text()
+    scores = [row for row in candidates(tmp_path) if row["status"] == "measured"]
     told = json.loads((tmp_path / "o" / "selection.json").read_text())
-    assert "eos_stderr" in scores and told["runner_up"]["margin"] > 0
+    assert "eos_stderr" in scores[0] and told["runner_up"]["margin"] > 0
 
     # All over again: nothing is computed but the choice, whose payload is needed, and it is the same.
     computed.clear()
     capsys.readouterr()
     assert command(*settings) == 0
-    measured = sum(row["status"] == "measured" for row in candidates(tmp_path))
+    measured = len(scores)
     statuses = [run.data.tags["status"] for run in logged(client, name, tmp_path / "o")]
     assert statuses.count("reused") == measured and len(statuses) == len(children) and len(computed) <= 1
     assert f"{measured} candidates were measured by earlier runs and are reused" in capsys.readouterr().out
     assert (tmp_path / "o" / "payload.safetensors").read_bytes() == first
-    assert (tmp_path / "o" / "candidates.csv").read_text() == scores
+    assert [row for row in candidates(tmp_path) if row["status"] == "measured"] == scores
     again = json.loads((tmp_path / "o" / "selection.json").read_text())
     assert {**again, "run_id": told["run_id"], "verification": told["verification"]} == told
 
