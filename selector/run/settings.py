@@ -278,7 +278,7 @@ def named_pool(name: str) -> PoolSettings:
     """
     known = [path.name.removesuffix(".yaml") for path in (files("eigenselect.conf") / "candidates").iterdir()]
     if name not in known:
-        raise ValueError(f"candidates = {name!r} is no pool: {suggestion(name, known)}")
+        raise ValueError(f"candidates = {name!r} is not a pool: {suggestion(name, known)}")
     outer = GlobalHydra.instance().hydra  # of a program that calls this from within its own
     GlobalHydra.instance().clear()
     try:

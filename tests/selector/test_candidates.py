@@ -235,10 +235,10 @@ def test_of_each_entry_the_largest_that_fit_are_taken():
     assert expand(pool, Room(1000, 20, 100), largest=2) == [Uniform(1), KMeans(2)]
 
 
-def test_settings_that_cannot_be_used_are_told_unless_they_are_the_only_ones():
-    told: list[str] = []
-    assert expand({"a": {**PRINCIPAL, "dim": [5, 21]}}, ROOM, report=told.append) == [PCA(dim=5)]
-    assert told == ["pca-k21: PCA dim = 21: must be at most the table's dimension d = 20"]
+def test_settings_that_cannot_be_used_are_reported_unless_they_are_the_only_ones():
+    reasons: list[str] = []
+    assert expand({"a": {**PRINCIPAL, "dim": [5, 21]}}, ROOM, report=reasons.append) == [PCA(dim=5)]
+    assert reasons == ["pca-k21: PCA dim = 21: must be at most the table's dimension d = 20"]
     with pytest.raises(ValueError, match=r"dim = 21"):
         expand({"a": {**PRINCIPAL, "dim": 21}}, ROOM)
 

@@ -351,8 +351,8 @@ def test_a_stopped_sweep_continues(client, table, name, tmp_path, monkeypatch, c
     assert [one for one, run in children.items() if run.data.tags["status"] == "reused"] == ["uniform-b1"]
     first = (tmp_path / "o" / "payload.safetensors").read_bytes()
     scores = [row for row in candidates(tmp_path) if row["status"] == "measured"]
-    told = json.loads((tmp_path / "o" / "selection.json").read_text())
-    assert "eos_stderr" in scores[0] and told["runner_up"]["margin"] > 0
+    record = json.loads((tmp_path / "o" / "selection.json").read_text())
+    assert "eos_stderr" in scores[0] and record["runner_up"]["margin"] > 0
 
     # All over again: nothing is computed but the choice, whose payload is needed, and it is the same.
     computed.clear()
@@ -365,7 +365,7 @@ def test_a_stopped_sweep_continues(client, table, name, tmp_path, monkeypatch, c
     assert (tmp_path / "o" / "payload.safetensors").read_bytes() == first
     assert [row for row in candidates(tmp_path) if row["status"] == "measured"] == scores
     again = json.loads((tmp_path / "o" / "selection.json").read_text())
-    assert {**again, "run_id": told["run_id"], "verification": told["verification"]} == told
+    assert {**again, "run_id": record["run_id"], "verification": record["verification"]} == record
 
     # Another seed, another λ or another exponent is another result.
     assert command(*settings, "seed=1") == 0
@@ -492,13 +492,13 @@ def test_the_weighted_criterion_and_what_others_would_choose(client, table, name
 
     known = {key for row in rows for key in Measures(exponents=[2, 0.5]).keys if row[key]}
     assert {*record["criteria"]} == known - {"weighted_eos_p2"}
-    for key, told in record["criteria"].items():
+    for key, choice in record["criteria"].items():
         values = {row["name"]: float(row[key]) for row in rows if row[key]}
         ordered = sorted(values.values(), reverse=higher_is_better(key))
-        assert told["value"] == values[told["chosen"]] == pytest.approx(ordered[0], rel=1e-9)
-        assert told["value_of_choice"] == values.get(chosen) and told["ranked"] == len(values)
+        assert choice["value"] == values[choice["chosen"]] == pytest.approx(ordered[0], rel=1e-9)
+        assert choice["value_of_choice"] == values.get(chosen) and choice["ranked"] == len(values)
         if chosen in values:
-            assert ordered[told["rank_of_choice"] - 1] == pytest.approx(values[chosen], rel=1e-9)
+            assert ordered[choice["rank_of_choice"] - 1] == pytest.approx(values[chosen], rel=1e-9)
     overlaps = {"eos", "weighted_eos_p0.5"}
     assert {*record["sensitive_to"]} == {key for key in overlaps if not record["criteria"][key]["tie"]}
     assert ("The choice is sensitive" in printed) == bool(record["sensitive_to"])
@@ -604,7 +604,7 @@ def test_a_given_table_and_bands_are_candidates(client, table, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("values", "rank"), [("zero", 0), ("deficient", D - 2)], ids=["all-zero table", "rank-deficient table"]
 )
-def test_degenerate_tables_work_and_their_rank_is_told(values, rank, client, table, tmp_path, capsys):
+def test_degenerate_tables_work_and_their_rank_is_printed(values, rank, client, table, tmp_path, capsys):
     rows = np.load(tmp_path / "t.npy")
     rows[:, D - 2 :] = rows[:, :2]
     np.save(tmp_path / "t.npy", rows if values == "deficient" else np.zeros_like(rows))
@@ -621,7 +621,7 @@ def test_words_from_mlflow_run():
         overrides(["--mlproject", "a=1", "--budget", "3"])
 
 
-def test_settings_that_cannot_be_used_on_the_table_are_left_out_and_told(client, table, tmp_path, capsys):
+def test_settings_that_cannot_be_used_on_the_table_are_left_out_with_the_reason(client, table, tmp_path, capsys):
     pool = [*POOL, "candidates.pool.pca.rate=null", "candidates.pool.pca.dim=[4,13]"]
     assert command(*table, "budget=12kB", "out=o", *pool, "candidates=quick") == 0
     assert "1 settings cannot be used here and are left out:\n  pca-k13-keep: PCA dim = 13" in capsys.readouterr().out

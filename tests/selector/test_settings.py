@@ -95,7 +95,7 @@ print(*sorted({{"mlflow", "torch", "onnxruntime", "numba"}} & {{*sys.modules}}))
 
 def test_a_pool_by_name():
     assert named_pool("quick").pool.keys() >= {"uniform", "kmeans"} and named_pool("auto").largest == 2
-    with pytest.raises(ValueError, match=r"^candidates = 'quik' is no pool: did you mean quick\?$"):
+    with pytest.raises(ValueError, match=r"^candidates = 'quik' is not a pool: did you mean quick\?$"):
         named_pool("quik")
     with initialize_config_module("eigenselect.conf", version_base="1.3"):  # as within a program that uses Hydra
         assert Uniform(4) in expand(named_pool("quick").pool)
