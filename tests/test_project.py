@@ -58,6 +58,7 @@ def test_every_compressor_file_builds_a_method_and_names_all_its_settings(
 
 def test_a_given_table_is_read_with_the_settings_of_any_table() -> None:
     given = yaml.safe_load((ROOT / "conf" / "compressor" / "given.yaml").read_text())
+    assert given["table"].pop("_target_") == "eigenselect.selector.sources.read_table"
     assert given["table"] == yaml.safe_load((ROOT / "conf" / "table" / "file.yaml").read_text())
 
 

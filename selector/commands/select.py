@@ -21,6 +21,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from eigenselect.selector.run.settings import EvidenceSettings, Settings
+
 MLPROJECT = "--mlproject"
 """First argument of `mlflow run`'s command line: the next word holds all overrides, quoted as one."""
 
@@ -49,8 +51,13 @@ def job(settings: DictConfig) -> None:
     exit_codes.append(_run(settings))
 
 
-def _run(settings: DictConfig) -> int:
-    # Imported here: they take seconds, and `--help` or a misspelt key needs none of them.
+def _run(config: DictConfig) -> int:
+    try:
+        settings = Settings.of(config)
+    except ValueError as error:
+        say(error)
+        return 2
+    # Imported here: they take seconds, and `--help` or a mistake in a setting needs none of them.
     from eigenselect.export import VerificationError
     from eigenselect.selector.decision.selection import NothingFitsError, NothingMeasuredError
     from eigenselect.selector.run.job import prepare
@@ -62,15 +69,15 @@ def _run(settings: DictConfig) -> int:
 
 
 def attempt(
-    prepare: Callable[[DictConfig], Any],
+    prepare: Callable[[Any], Any],
     run: Callable[..., Any],
-    settings: DictConfig,
+    settings: Settings | EvidenceSettings,
     codes: Mapping[type[Exception], int],
 ) -> int:
     """The exit code of one job: that of `codes` for an error of `run`, told in one line; 2 for what the user gave."""
     try:
         prepared = prepare(settings)
-    except (ValueError, OmegaConfBaseException) as error:
+    except ValueError as error:
         say(error)
         return 2
     try:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import hydra
 from omegaconf import DictConfig
 
-from eigenselect.selector.commands.select import attempt, execute, exit_codes
+from eigenselect.selector.commands.select import attempt, execute, exit_codes, say
+from eigenselect.selector.run.settings import EvidenceSettings
 
 
 @hydra.main(version_base="1.3", config_path="pkg://eigenselect.conf", config_name="validate")
@@ -19,8 +20,13 @@ def job(settings: DictConfig) -> None:
     exit_codes.append(_run(settings))
 
 
-def _run(settings: DictConfig) -> int:
-    # Imported here: they take seconds, and `--help` or a misspelt key needs none of them.
+def _run(config: DictConfig) -> int:
+    try:
+        settings = EvidenceSettings.of(config)
+    except ValueError as error:
+        say(error)
+        return 2
+    # Imported here: they take seconds, and `--help` or a mistake in a setting needs none of them.
     from eigenselect.selector.evidence.plan import prepare
     from eigenselect.selector.evidence.run import run
     from eigenselect.selector.run.sweep import TooManyFailedError

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
 
 from eigenselect.compressors import Compressor
 from eigenselect.selector.evidence.analysis.scores import Scores, read_scores
@@ -16,9 +14,8 @@ from eigenselect.selector.evidence.analysis.statistics import SMALLEST
 from eigenselect.selector.evidence.tasks.base import Ids, Known, Task, Vectors, rows_of_words
 from eigenselect.selector.evidence.tasks.catalogue import find
 from eigenselect.selector.run import job as selection
-from eigenselect.selector.run.job import Job, plain
-
-SETTINGS = {"tasks", "include", "model", "seeds", "scores"}
+from eigenselect.selector.run.job import Job
+from eigenselect.selector.run.settings import EvidenceSettings, ValidateSettings
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Plan:
     """Everything that a run rests on, read and checked.
 
     Attributes:
-        settings: the resolved configuration.
+        settings: as they were given.
         job: the selection whose candidates are tried.
         compressors: those within the budget, with their bytes.
         tasks: what is done with each candidate and seed.
@@ -57,7 +54,7 @@ class Plan:
         scores_digest: of their file.
     """
 
-    settings: DictConfig
+    settings: EvidenceSettings
     job: Job
     compressors: list[tuple[Compressor, int]]
     tasks: list[Task]
@@ -96,19 +93,18 @@ class Trial:
     tasks: list[Task]
 
 
-def prepare(settings: DictConfig) -> Plan:
+def prepare(settings: EvidenceSettings) -> Plan:
     """Read and check everything that comes from the user, the cheap things first.
 
     Raises:
         ValueError: any of it cannot be used.
     """
-    OmegaConf.resolve(settings)
-    wanted = _wanted(settings.validate)
-    tasks = _tasks(wanted, settings.table.get("tokens"))
-    scores, digest = ({}, "") if wanted.scores is None else read_scores(wanted.scores, settings.seed)
+    wanted = settings.validate
+    tasks = _tasks(wanted, settings.selection.table.tokens)
+    scores, digest = ({}, "") if wanted.scores is None else read_scores(wanted.scores, settings.selection.seed)
     if both := sorted({task.name for task in tasks} & {name for each in scores.values() for name in each}):
         raise ValueError(f"validate.scores has the task {both[0]}, which is trained too: give it another name")
-    job = selection.prepare(OmegaConf.masked_copy(settings, [str(key) for key in settings if key != "validate"]))
+    job = selection.prepare(settings.selection)
     if unfit := [task.shape for task in tasks if task.shape not in (None, (job.table.n, job.table.d))]:
         n, d = unfit[0]
         raise ValueError(
@@ -130,41 +126,7 @@ def prepare(settings: DictConfig) -> Plan:
     )
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """The settings `validate`, checked; see `conf/validate.yaml`."""
-
-    tasks: Path | None
-    include: list[str]
-    model: Path | None
-    seeds: list[int]
-    scores: Path | None
-
-
-def _wanted(given: Any) -> Wanted:
-    if not isinstance(given, DictConfig):
-        raise ValueError(f"validate = {given!r}: give its settings one by one, validate.tasks=FOLDER for example")
-    for unknown in sorted({*given} - SETTINGS):
-        raise ValueError(f"there is no setting validate.{unknown}; there are {', '.join(sorted(SETTINGS))}")
-    include, seeds = plain(given.include), plain(given.seeds)
-    if not isinstance(include, list) or not include or not all(isinstance(each, str) for each in include):
-        raise ValueError(f'validate.include = {include!r}: must be a list of names of tasks, for example ["linear_*"]')
-    if (
-        not isinstance(seeds, list)
-        or not seeds
-        or not all(type(each) is int and each >= 0 for each in seeds)
-        or len({*seeds}) < len(seeds)
-    ):
-        raise ValueError(f"validate.seeds = {seeds!r}: must be a list of different integers of at least 0")
-    if given.tasks is None and given.scores is None:
-        raise ValueError("required and not given: validate.tasks=FOLDER or validate.scores=FILE")
-    tasks, model, scores = (
-        None if path is None else Path(str(path)) for path in (given.tasks, given.model, given.scores)
-    )
-    return Wanted(tasks, include, model, seeds, scores)
-
-
-def _tasks(wanted: Wanted, vocabulary: str | None) -> list[Task]:
+def _tasks(wanted: ValidateSettings, vocabulary: str | None) -> list[Task]:
     """The tasks that are wanted; `vocabulary` is the file of the table's tokens."""
     pieces = None if vocabulary is None else Path(vocabulary)
     tasks = [] if wanted.tasks is None else find(wanted.tasks, wanted.include, wanted.model, pieces)
@@ -193,7 +155,7 @@ def _fitting(job: Job, scores: Scores) -> list[tuple[Compressor, int]]:
     return fitting
 
 
-def _rows(wanted: Wanted, tasks: Sequence[Task], tokens: Sequence[str] | None) -> dict[str, Ids]:
+def _rows(wanted: ValidateSettings, tasks: Sequence[Task], tokens: Sequence[str] | None) -> dict[str, Ids]:
     """Task -> the row of each of its words, of every task that the table has a word of."""
     if not tasks:
         return {}

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from eigenselect.compressors.threads import one_blas_thread
@@ -35,9 +34,9 @@ def run(plan: Plan, console: Console, *, sweep: bool) -> dict[str, Any]:
         TooManyFailedError: more candidates failed than allowed.
     """
     job = plan.job
-    path = str(job.settings.table.path)
+    path = job.settings.table.path
     with job.tracker.parent(f"validate {Path(path).name}", sweep=sweep, role="evidence") as parent:
-        parent.log_settings({"table": path, "seeds": plan.seeds}, OmegaConf.to_yaml(plan.settings))
+        parent.log_settings({"table": path, "seeds": plan.seeds}, plan.settings.text)
         parent.log_table(Path(path).name, path, job.digest, profile(job))
         if plan.left_out:
             console.print(f"The table has no word of {', '.join(plan.left_out)}: left out.")
@@ -47,14 +46,15 @@ def run(plan: Plan, console: Console, *, sweep: bool) -> dict[str, Any]:
         with one_blas_thread():
             results = try_all(plan, parent)
         failed = {result.candidate.name: result.candidate.reason for result in results if not result.candidate.measures}
-        check_failures(failed, len(plan.compressors), job.settings.allowed_failures)
+        check_failures(failed, len(plan.compressors), job.allowed_failures)
         evidence = _evidence(plan, parent, results)
         with staged(job.out, report.FILES) as folder:
             report.write(folder, evidence)
             parent.log_files(folder)
     report.show(console, evidence)
     console.print(f"\nFiles: {job.out}", soft_wrap=True)
-    console.print(f"UI:    {job.tracker.address(job.digest)}", soft_wrap=True)
+    own = f"tags.status = 'measured' and tags.table_digest LIKE '{job.digest[:8]}%'"  # wherever they were measured
+    console.print(f"UI:    {job.tracker.address(own)}", soft_wrap=True)
     return evidence
 
 
@@ -83,7 +83,7 @@ def _evidence(plan: Plan, parent: ParentRun, results: Sequence[Result]) -> dict[
         files = [] if trained is None else [path.name for path in trained.files]
         tasks[name] = {"files": files, "missing": missing, "measures": statistics[name]}
     return {
-        "table": {"path": str(job.settings.table.path), **profile(job), "digest": job.digest},
+        "table": {"path": job.settings.table.path, **profile(job), "digest": job.digest},
         "budget_bytes": job.budget,
         "seeds": sorted({result.seed for result in results}),
         "definitions": report.DEFINITIONS,

@@ -6,7 +6,6 @@ holds the scores beside the measures.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 import time
@@ -18,12 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eigenselect.compressors import Payload
 from eigenselect.selector.decision.selection import Candidate
 from eigenselect.selector.evidence.plan import Plan, Trial, Words
 from eigenselect.selector.evidence.tasks.base import Task, Vectors
 from eigenselect.selector.progress import progress
-from eigenselect.selector.run.sweep import Earlier, identify, measure, recall
+from eigenselect.selector.run import sweep
+from eigenselect.selector.run.sweep import Runs
 from eigenselect.selector.store.tracking import ParentRun
 
 LOGGED_EVERY = 5.0
@@ -67,14 +66,14 @@ class Begun:
 
 def try_all(plan: Plan, parent: ParentRun) -> list[Result]:
     """The results of every trial: candidates are made one by one while the tasks of earlier ones are trained."""
-    earlier = plan.job.tracker.finished(plan.job.digest) if plan.job.settings.tracking.resume else {}
+    runs = Runs.of(plan.job, parent, resume=plan.job.settings.tracking.resume)
     digests = {task.name: task.digest for task in plan.tasks}
     trials = plan.trials()
     done, total = 0, sum(len(trial.tasks) + 1 for trial in trials)
     results = []
     with _threads() as pool, progress("trying candidates") as update:
         training = Training(plan.words, pool)
-        begun = (_begin(plan, parent, trial, earlier, digests, training) for trial in trials)
+        begun = (_begin(plan, runs, trial, digests, training) for trial in trials)
         for each in _ahead(begun, AHEAD):
             scores, candidate = dict(each.scores), each.candidate
             for name, score in _logged(parent, candidate, each.futures, digests):
@@ -112,44 +111,29 @@ def _ahead(items: Iterable[Begun], count: int) -> Iterator[Begun]:
     yield from waiting
 
 
-def _begin(
-    plan: Plan,
-    parent: ParentRun,
-    trial: Trial,
-    earlier: Earlier,
-    digests: Mapping[str, str],
-    training: Training,
-) -> Begun:
+def _begin(plan: Plan, runs: Runs, trial: Trial, digests: Mapping[str, str], training: Training) -> Begun:
     """Compress and measure where no earlier run has, and start what is still to train."""
-    candidate, payload, scores = _candidate(plan, parent, trial, earlier, digests)
+    made, scores = _measured(plan, runs, trial, digests)
     missing = [task for task in trial.tasks if task.name not in scores]
-    if not missing or candidate.status != "measured":
-        return Begun(trial, candidate, scores, {})
+    if not missing or made.candidate.status != "measured":
+        return Begun(trial, made.candidate, scores, {})
+    payload = made.payload
     if payload is None:
         payload = trial.compressor.compress(plan.job.table, np.random.default_rng(trial.seed))
-    return Begun(trial, candidate, scores, training.start(missing, payload.read(plan.words.rows), trial.seed))
+    return Begun(trial, made.candidate, scores, training.start(missing, payload.read(plan.words.rows), trial.seed))
 
 
-def _candidate(
-    plan: Plan,
-    parent: ParentRun,
-    trial: Trial,
-    earlier: Earlier,
-    digests: Mapping[str, str],
-) -> tuple[Candidate, Payload | None, dict[str, float]]:
-    """A candidate with its measures and its run, the payload if it was made now, and the scores that it has already."""
-    job = plan.job
-    candidate, key = identify(job, trial.compressor, trial.nbytes, trial.seed)
-    candidate = recall(job, candidate, key, earlier)
-    if candidate.status == "measured":
-        names = {task.name for task in trial.tasks}
-        reached = job.tracker.downstream(str(candidate.run_id)) if names else {}
-        scores = {name: score for name, (digest, score) in reached.items() if name in names and digest == digests[name]}
-        return candidate, None, scores
-    started = time.time()
-    candidate, payload = measure(job, trial.compressor, candidate, trial.seed)
-    run_id = parent.log_candidate(candidate, key, job.digest, seed=trial.seed, started=started)
-    return dataclasses.replace(candidate, run_id=run_id), payload, {}
+def _measured(plan: Plan, runs: Runs, trial: Trial, digests: Mapping[str, str]) -> tuple[sweep.Trial, dict[str, float]]:
+    """A candidate with its measures and its run, and the scores that it has already."""
+    job, started = plan.job, time.time()
+    untried = sweep.untried(trial.compressor, trial.nbytes)
+    recalled = runs.recall(untried, trial.seed)
+    if recalled is None:
+        return runs.log(sweep.measure(job, untried, trial.seed), trial.seed, started), {}
+    names = {task.name for task in trial.tasks}
+    reached = job.tracker.downstream(str(recalled.candidate.run_id)) if names else {}
+    scores = {name: score for name, (digest, score) in reached.items() if name in names and digest == digests[name]}
+    return recalled, scores
 
 
 class Training:

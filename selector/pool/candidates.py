@@ -14,11 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-
 from eigenselect.compressors import Compressor, EmbeddingTable
 from eigenselect.compressors.plugins import load_plugins
+from eigenselect.selector.pool.build import build
 from eigenselect.selector.pool.digest import method_name, table_digest
 
 FIT = "fit"
@@ -62,7 +60,7 @@ def expand(
     pool: Mapping[str, Any],
     room: Room | None = None,
     largest: int | None = None,
-    tell: Callable[[str], None] = lambda reason: None,
+    report: Callable[[str], None] = lambda reason: None,
 ) -> list[Compressor]:
     """The compressors of a pool: each entry is a `_target_` with arguments, and stands for the product of its lists.
 
@@ -70,7 +68,8 @@ def expand(
         pool: entry name -> configuration of plain dicts, lists and scalars.
         room: what `FIT` and `RATE` are computed from; without one the pool is only checked.
         largest: of each entry, only so many settings, those of the most bytes that fit; None is all.
-        tell: told of each of several settings of an entry that cannot be used on the table, and is left out.
+        report: called with the reason for each of several settings of an entry that cannot be used on the table and
+            is left out.
 
     Raises:
         ValueError: an entry that cannot be built, two candidates of one name, or no candidate at all.
@@ -79,7 +78,7 @@ def expand(
     for entry, settings in pool.items():
         made = [_fitted(entry, alternative, room) for alternative in _alternatives(settings)]
         if room is not None:
-            made = _usable(made, room, tell)
+            made = _usable(made, room, report)
             made = made if largest is None else _largest(made, room, largest)
         for compressor in made:
             if found.setdefault(compressor.name, compressor) is not compressor:
@@ -119,7 +118,7 @@ def _replaced(node: Any, marker: str, value: float) -> Any:
     return value if node == marker else node
 
 
-def _usable(made: list[Compressor], room: Room, tell: Callable[[str], None]) -> list[Compressor]:
+def _usable(made: list[Compressor], room: Room, report: Callable[[str], None]) -> list[Compressor]:
     """Those that can be used on the table. The only one of an entry must be."""
     found = []
     for compressor in made:
@@ -128,7 +127,7 @@ def _usable(made: list[Compressor], room: Room, tell: Callable[[str], None]) -> 
         except ValueError as error:
             if len(made) == 1:
                 raise
-            tell(f"{compressor.name}: {error}")
+            report(f"{compressor.name}: {error}")
         else:
             found.append(compressor)
     return found
@@ -160,9 +159,9 @@ def _element(node: Any) -> list[Any]:
 
 def _build(entry: str, settings: Any) -> Compressor:
     try:
-        made = instantiate(settings, _convert_="all")
-    except (InstantiationException, TypeError, ValueError) as error:
-        raise ValueError(f"candidates.pool.{entry}: {error.__cause__ or error}") from error
+        made = build(settings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"candidates.pool.{entry}: {error}") from error
     if not isinstance(made, Compressor):
         raise ValueError(f"candidates.pool.{entry} makes a {type(made).__name__}: its _target_ must be a Compressor")
     try:
@@ -197,9 +196,9 @@ def exact_rows(wanted: Any, table: EmbeddingTable) -> tuple[int, ...]:
     """The rows that the setting `exact_rows` names, by id or by token.
 
     Raises:
-        ValueError: no list, an id or a token that the table does not have.
+        ValueError: not a list, an id or a token that the table does not have.
     """
-    if not isinstance(wanted, list):
+    if not isinstance(wanted, list | tuple):
         raise ValueError(f'exact_rows = {wanted!r}: must be a list of ids and tokens, for example [0,"[PAD]"]')
     tokens = [each for each in wanted if isinstance(each, str)]
     if tokens and table.tokens is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -14,33 +13,23 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from eigenselect.compressors import Compressor, Payload, __version__
+from eigenselect.compressors import Payload, __version__
 from eigenselect.export import HostReport, OnnxDecoder, Verification, VerificationError, load
 from eigenselect.selector.decision import report
 from eigenselect.selector.decision.selection import Candidate, Selection, margin, tied
 from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.measures.overlap import EOS_TOLERANCE, eos
-from eigenselect.selector.run.job import Job, plain, profile
+from eigenselect.selector.run.job import Job, profile
+from eigenselect.selector.run.selecting import Chosen
 from eigenselect.selector.store.output import staged, write_id_map, write_manifest
 from eigenselect.selector.store.tracking import ParentRun
 
 VERSIONS = ("numpy", "scipy", "onnx", "onnxruntime", "mlflow", "hydra-core")
 
 
-def method(job: Job, name: str) -> Compressor:
-    """The method of the candidate `name`."""
-    return next(compressor for compressor, _ in job.compressors if compressor.name == name)
-
-
-def hand_over(
-    job: Job,
-    parent: ParentRun,
-    selection: Selection,
-    candidates: Sequence[Candidate],
-    payload: Payload,
-    console: Console,
-) -> None:
+def hand_over(job: Job, parent: ParentRun, found: Chosen, console: Console) -> None:
     """Write, verify and only then publish the files."""
+    selection, payload, candidates = found.selection, found.payload, found.candidates
     chosen = selection.chosen
     with staged(job.out) as folder:
         model = folder / "model.onnx"
@@ -68,7 +57,7 @@ def hand_over(
         rewritten = _rewrite_host(job, payload, folder / "host.onnx", chosen)
         if rewritten is not None:
             record["host"] = asdict(rewritten)
-        matrix = method(job, chosen.name).decode_matrix(job.table, np.random.default_rng(job.settings.seed))
+        matrix = found.compressor.decode_matrix(job.table, np.random.default_rng(job.settings.seed))
         if matrix is not None:
             np.save(folder / "decode_matrix.npy", matrix)
             record["chosen"]["left_to_consumer"] = {
@@ -115,7 +104,7 @@ def hand_over(
         console.print(f"host.onnx: {rewritten}", soft_wrap=True)
     console.print(f"{over} of {len(candidates)} candidates are over the budget and were not computed.")
     console.print(f"\nFiles: {job.out}", soft_wrap=True)
-    console.print(f"UI:    {job.tracker.address(job.digest)}", soft_wrap=True)
+    console.print(f"UI:    {parent.address}", soft_wrap=True)
     if (name := job.settings.tracking.register) is not None:
         alias = job.settings.tracking.alias
         number = parent.register(model_id, name, alias, record, report.why(selection))
@@ -174,10 +163,10 @@ def _record(
         },
         "sensitive_to": [a.criterion for a in selection.disagreeing],
         "table": {
-            "path": str(job.settings.table.path),
+            "path": job.settings.table.path,
             **profile(job),
             "digest": job.digest,
-            "settings": {k: v for k, v in plain(job.settings.table).items() if k not in ("_target_", "path")},
+            "settings": {name: value for name, value in vars(job.settings.table).items() if name != "path"},
         },
         "verification": {**asdict(verification), "eos_from_onnx": exported_eos},
         "seed": job.settings.seed,

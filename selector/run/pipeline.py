@@ -5,18 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from omegaconf import OmegaConf
 from rich.console import Console
 
-from eigenselect.compressors import Payload
-from eigenselect.selector.decision.selection import Selection, select
-from eigenselect.selector.progress import reporting
-from eigenselect.selector.run.handover import hand_over, method
+from eigenselect.selector.decision.selection import Selection
+from eigenselect.selector.run.handover import hand_over
 from eigenselect.selector.run.job import Job, profile
-from eigenselect.selector.run.sweep import check_failures, measure_all
+from eigenselect.selector.run.selecting import choose
+from eigenselect.selector.run.sweep import Runs
 
-LEFT_OUT_TOLD = 5
+LEFT_OUT_SHOWN = 5
 """Settings that were left out of which the reason is printed."""
 
 
@@ -34,35 +31,29 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
         NothingMeasuredError: of those that fit, none could be measured.
         VerificationError: the exported file is not what was chosen.
     """
-    settings = job.settings
-    with job.tracker.parent(f"select {Path(str(settings.table.path)).name}", sweep=sweep) as parent:
-        parent.log_settings(_parent_params(job), OmegaConf.to_yaml(settings))
-        parent.log_table(Path(str(settings.table.path)).name, str(settings.table.path), job.digest, profile(job))
-        if job.left_out:
-            more = len(job.left_out) - LEFT_OUT_TOLD
-            console.print(f"{len(job.left_out)} settings cannot be used here and are left out:")
-            for reason in job.left_out[:LEFT_OUT_TOLD]:
-                console.print(f"  {reason}")
-            if more > 0:
-                console.print(f"  ... and {more} more")
-        candidates, payload, reused = measure_all(job, parent)
-        if reused:
+    path = Path(job.settings.table.path)
+    with job.tracker.parent(f"select {path.name}", sweep=sweep) as parent:
+        parent.log_settings(_parent_params(job), job.settings.text)
+        parent.log_table(path.name, str(path), job.digest, profile(job))
+        _print_left_out(job.left_out, console)
+        runs = Runs.of(job, parent, resume=job.settings.tracking.resume)
+        chosen = choose(job, runs)
+        if reused := runs.reused(chosen.trials):
             console.print(
                 f"{reused} candidates were measured by earlier runs and are reused (tracking.resume=false does not)."
             )
-        failed = {c.name: c.reason for c in candidates if c.status == "failed"}
-        check_failures(failed, sum(c.status != "over_budget" for c in candidates), settings.allowed_failures)
-        selection = select(candidates, job.budget, settings.criterion)
-        if payload is None or payload[0] != selection.chosen.name:
-            payload = (selection.chosen.name, _compress(job, selection.chosen.name))
-        hand_over(job, parent, selection, candidates, payload[1], console)
-    return selection
+        hand_over(job, parent, chosen, console)
+    return chosen.selection
 
 
-def _compress(job: Job, name: str) -> Payload:
-    """The payload of a candidate whose scores came from an earlier run."""
-    with reporting():
-        return method(job, name).compress(job.table, np.random.default_rng(job.settings.seed))
+def _print_left_out(reasons: list[str], console: Console) -> None:
+    if not reasons:
+        return
+    console.print(f"{len(reasons)} settings cannot be used here and are left out:")
+    for reason in reasons[:LEFT_OUT_SHOWN]:
+        console.print(f"  {reason}")
+    if (more := len(reasons) - LEFT_OUT_SHOWN) > 0:
+        console.print(f"  ... and {more} more")
 
 
 def _parent_params(job: Job) -> dict[str, Any]:
@@ -70,10 +61,10 @@ def _parent_params(job: Job) -> dict[str, Any]:
     settings = job.settings
     return {
         "table": settings.table.path,
-        "budget": settings.budget,
+        "budget": settings.budget.text,
         "budget_bytes": job.budget,
         "criterion": settings.criterion,
         "seed": settings.seed,
-        "exact_rows": list(settings.exact_rows),
+        "exact_rows": settings.exact_rows,
         "candidates_count": len(job.compressors),
     }

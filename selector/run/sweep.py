@@ -1,4 +1,4 @@
-"""The candidates of a job, compressed and measured, or taken from earlier runs."""
+"""The candidates of a search, compressed and measured, or taken from earlier runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import dataclasses
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,78 +17,153 @@ from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.pool.candidates import parameters
 from eigenselect.selector.pool.digest import candidate_key, method_name, source_digest
 from eigenselect.selector.progress import progress
-from eigenselect.selector.run.job import Job
-from eigenselect.selector.store.tracking import ParentRun
+from eigenselect.selector.run.search import Search
+
+if TYPE_CHECKING:  # it imports mlflow, which takes seconds and which a sweep can do without
+    from eigenselect.selector.store.tracking import ParentRun
 
 Earlier = Mapping[str, tuple[str, dict[str, float], dict[str, tuple[float, ...]]]]
-"""`candidate_key` -> run, metrics and replicates of a candidate that was finished."""
+"""`candidate_key` -> run, metrics and replicates of a candidate that was measured."""
 
 
 class TooManyFailedError(Exception):
     """More candidates failed than `allowed_failures` admits."""
 
 
-def measure_all(job: Job, parent: ParentRun) -> tuple[list[Candidate], tuple[str, Payload] | None, int]:
-    """Every candidate with its measures, the best payload among those computed now, and how many were reused."""
-    earlier = job.tracker.finished(job.digest) if job.settings.tracking.resume else {}
-    candidates: list[Candidate] = []
-    best: tuple[tuple[float, int, str], Payload] | None = None
-    reused = 0
+@dataclass(frozen=True)
+class Trial:
+    """A candidate with what became of it, the method that makes it, and its payload while that is at hand."""
+
+    candidate: Candidate
+    compressor: Compressor
+    payload: Payload | None = None
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Where the candidates of a search are logged, and what earlier runs have of them.
+
+    Attributes:
+        search: what is searched.
+        parent: the run that candidates are logged under.
+        earlier: candidates of the table that were measured.
+        logged: keys of those that `parent` has already, where it goes on with what was begun.
+    """
+
+    search: Search
+    parent: ParentRun
+    earlier: Earlier
+    logged: frozenset[str]
+
+    @staticmethod
+    def of(search: Search, parent: ParentRun, *, resume: bool) -> Runs:
+        """Those of `parent`; without `resume` nothing earlier is known."""
+        earlier = parent.tracker.finished(search.digest) if resume else {}
+        return Runs(search, parent, earlier, parent.logged() if resume else frozenset())
+
+    def recall(self, trial: Trial, seed: int) -> Trial | None:
+        """The trial as an earlier run measured it; None where none did.
+
+        What would not be made again the same comes with the payload that was measured, or not at all.
+        """
+        run_id, metrics, replicates = self.earlier.get(self._key(trial, seed), (None, {}, {}))
+        known = {name: metrics[name] for name in self.search.measures.keys if name in metrics}
+        if run_id is None or not known:
+            return None
+        payload = None
+        if not trial.compressor.reproducible:
+            payload = self.parent.tracker.payload(run_id)
+            if payload is None or payload.nbytes != trial.candidate.nbytes:
+                return None
+        candidate = dataclasses.replace(
+            trial.candidate, status="measured", measures=known, replicates=replicates, run_id=run_id
+        )
+        return Trial(candidate, trial.compressor, payload)
+
+    def log(self, trial: Trial, seed: int, started: float) -> Trial:
+        """The trial with its run: the one made here, or for a candidate that was recalled the one that measured it."""
+        key, fresh = self._key(trial, seed), trial.candidate.run_id is None
+        if key in self.logged and (not fresh or trial.candidate.status == "over_budget"):
+            return trial
+        kept = trial.payload if fresh and not trial.compressor.reproducible else None
+        run_id = self.parent.log_candidate(
+            trial.candidate, key, self.search.digest, seed=seed, started=started, payload=kept
+        )
+        return (
+            dataclasses.replace(trial, candidate=dataclasses.replace(trial.candidate, run_id=run_id))
+            if fresh
+            else trial
+        )
+
+    def reused(self, trials: list[Trial]) -> int:
+        """How many of the trials were recalled."""
+        known = {run_id for run_id, *_ in self.earlier.values()}
+        return sum(trial.candidate.run_id in known for trial in trials)
+
+    def _key(self, trial: Trial, seed: int) -> str:
+        """What the results of a candidate are found again by."""
+        search, candidate = self.search, trial.candidate
+        measured = [[*search.measures.lambdas], [*search.measures.exponents]]
+        source = source_digest(trial.compressor)
+        return candidate_key(candidate.compressor, candidate.parameters, source, search.digest, seed, measured)
+
+
+def try_all(search: Search, runs: Runs | None = None) -> list[Trial]:
+    """Every candidate with its measures; of the payloads only the best candidate's is kept, where it is at hand.
+
+    Args:
+        search: what is searched.
+        runs: where candidates are logged and recalled from, if anywhere.
+    """
+    trials: list[Trial] = []
+    best: Trial | None = None
     with progress("measuring candidates") as update:
-        for done, (compressor, nbytes) in enumerate(job.compressors):
-            update(done, len(job.compressors))
-            candidate, key = identify(job, compressor, nbytes, job.settings.seed)
-            candidate = recall(job, candidate, key, earlier)
-            fits = nbytes <= job.budget
-            if candidate.status == "measured":
-                reused += 1
-            elif fits or candidate.run_id is None:
-                started = time.time()
-                if fits:
-                    candidate, payload = measure(job, compressor, candidate, job.settings.seed)
-                    if payload is not None and job.settings.criterion in candidate.measures:
-                        rank = rank_key(candidate, job.settings.criterion)
-                        best = (rank, payload) if best is None or rank < best[0] else best
-                logged = parent.log_candidate(candidate, key, job.digest, seed=job.settings.seed, started=started)
-                candidate = dataclasses.replace(candidate, run_id=logged)
-            candidates.append(candidate)
-    return candidates, None if best is None else (best[0][2], best[1]), reused
+        for done, (compressor, nbytes) in enumerate(search.compressors):
+            update(done, len(search.compressors))
+            trial = _try(search, untried(compressor, nbytes), runs)
+            best = _better(best, trial, search.criterion)
+            trials.append(dataclasses.replace(trial, payload=None))
+    return [best if best is not None and each.candidate is best.candidate else each for each in trials]
 
 
-def identify(job: Job, compressor: Compressor, nbytes: int, seed: int) -> tuple[Candidate, str]:
-    """A candidate before any work, and the key under which its results are found again."""
+def _better(best: Trial | None, trial: Trial, criterion: str) -> Trial | None:
+    """The one to choose of the best so far and another."""
+    if criterion not in trial.candidate.measures:
+        return best
+    return trial if best is None else min(best, trial, key=lambda each: rank_key(each.candidate, criterion))
+
+
+def untried(compressor: Compressor, nbytes: int) -> Trial:
+    """A candidate before any work."""
     settings = parameters(compressor)
-    candidate = Candidate(compressor.name, method_name(type(compressor)), settings, nbytes, "over_budget")
-    given = job.settings.measures
-    measured = [given.lambdas, given.exponents]
-    key = candidate_key(candidate.compressor, settings, source_digest(compressor), job.digest, seed, measured)
-    return candidate, key
+    made = Candidate(compressor.name, method_name(type(compressor)), settings, nbytes, "over_budget")
+    return Trial(made, compressor)
 
 
-def recall(job: Job, candidate: Candidate, key: str, earlier: Earlier) -> Candidate:
-    """The candidate as an earlier run left it: with that run, and its measures where it fits the budget."""
-    if key not in earlier:
-        return candidate
-    run_id, metrics, replicates = earlier[key]
-    known = {name: metrics[name] for name in job.measures.keys if name in metrics}
-    if not known or candidate.nbytes > job.budget:
-        return dataclasses.replace(candidate, run_id=run_id)
-    return dataclasses.replace(candidate, status="measured", measures=known, replicates=replicates, run_id=run_id)
+def _try(search: Search, trial: Trial, runs: Runs | None) -> Trial:
+    """One candidate: never computed where it is over the budget, or where an earlier run has measured it."""
+    started = time.time()
+    if trial.candidate.nbytes <= search.budget:
+        recalled = None if runs is None else runs.recall(trial, search.seed)
+        trial = recalled or measure(search, trial, search.seed)
+    return trial if runs is None else runs.log(trial, search.seed, started)
 
 
-def measure(job: Job, compressor: Compressor, candidate: Candidate, seed: int) -> tuple[Candidate, Payload | None]:
+def measure(search: Search, trial: Trial, seed: int) -> Trial:
     """Compress and score; whatever goes wrong is that candidate's failure, not the sweep's."""
     try:
-        payload = compressor.compress(job.table, np.random.default_rng(seed))
-        found = moments(job.table, payload.read, aligned=payload.aligned)
-        scores, replicates = job.measures(found), job.measures.replicates(found)
+        payload = trial.compressor.compress(search.table, np.random.default_rng(seed))
+        found = moments(search.table, payload.read, aligned=payload.aligned)
+        scores, replicates = search.measures(found), search.measures.replicates(found)
     except Exception as error:
-        return dataclasses.replace(candidate, status="failed", reason=f"{type(error).__name__}: {error}"), None
-    return dataclasses.replace(candidate, status="measured", measures=scores, replicates=replicates), payload
+        reason = f"{type(error).__name__}: {error}"
+        return Trial(dataclasses.replace(trial.candidate, status="failed", reason=reason), trial.compressor)
+    candidate = dataclasses.replace(trial.candidate, status="measured", measures=scores, replicates=replicates)
+    return Trial(candidate, trial.compressor, payload)
 
 
 def check_failures(failed: Mapping[str, str | None], tried: int, allowed: float) -> None:
-    """Tell why candidates failed, by name.
+    """Print why candidates failed, by name.
 
     Raises:
         TooManyFailedError: they are more than the share `allowed` of those that were tried.

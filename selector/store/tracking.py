@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -31,6 +30,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS, MLFLOW_PARENT_RUN_ID
 
+from eigenselect.compressors import Payload, load
 from eigenselect.selector.decision.selection import Candidate
 
 OUTER_RUN = "MLFLOW_RUN_ID"
@@ -41,6 +41,12 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 PAGE = 1_000
+
+MANY = 50_000
+"""Runs that a store gives at most at once."""
+
+PAYLOAD = "payload.safetensors"
+"""Artifact of the run of a candidate that would not be made again the same."""
 
 DOWNSTREAM = "downstream_"
 """A task's score is the metric of this and its name, and its digest the tag of the same key."""
@@ -61,26 +67,6 @@ REPLICATES = "replicates."
 
 LONGEST_TEXT = 5_000
 """Characters that the columns of a store take."""
-
-
-def check_registration(name: Any, alias: Any) -> None:
-    """Refuse a name of a registered model, or an alias, under which the model could not be asked for.
-
-    MLflow itself takes names that no `models:/NAME@ALIAS` reaches, and refuses others only when the work is done.
-
-    Raises:
-        ValueError: it is one of those.
-    """
-    if name is None:
-        return
-    if not isinstance(name, str) or not name.isprintable() or name != name.strip() or not 1 <= len(name) <= 256:
-        raise ValueError(f"tracking.register = {name!r}: must be a name of 1 to 256 printed characters, or null")
-    if name.startswith(".") or re.search("[/:?]", name):
-        raise ValueError(f"tracking.register = {name!r}: a name must not start with . and not hold / : ?")
-    if not isinstance(alias, str) or not re.fullmatch(r"[\w-]{1,255}", alias):
-        raise ValueError(f"tracking.alias = {alias!r}: must be 1 to 255 letters, digits, _ and -")
-    if re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE):
-        raise ValueError(f"tracking.alias = {alias!r}: MLflow keeps latest, v1, v2, ... to itself; take another")
 
 
 def connect(experiment: str, register: str | None = None) -> Tracker:
@@ -183,17 +169,18 @@ class Tracker:
         self.client.set_terminated(run_id)
 
     def finished(self, table_digest: str) -> dict[str, tuple[str, dict[str, float], dict[str, tuple[float, ...]]]]:
-        """Candidates of a table that some run has finished: candidate key -> (run id, metrics, replicates)."""
+        """Candidates of a table that some run has measured, the latest: key -> (run id, metrics, replicates)."""
         found: dict[str, tuple[str, dict[str, float], dict[str, tuple[float, ...]]]] = {}
-        wanted = f"attributes.status = 'FINISHED' and tags.role = 'candidate' and tags.table_digest = '{table_digest}'"
+        wanted = (
+            "attributes.status = 'FINISHED' and tags.role = 'candidate' and tags.status = 'measured' "
+            f"and tags.table_digest = '{table_digest}'"
+        )
         token = None
         while True:
             page = self.client.search_runs([self.experiment_id], wanted, max_results=PAGE, page_token=token)
             for run in page:
-                key, metrics = run.data.tags["candidate_key"], dict(run.data.metrics)
-                # Over one budget and measured under a later one, a candidate has two runs: the measured one counts.
-                if key not in found or len(metrics) > len(found[key][1]):
-                    found[key] = (run.info.run_id, metrics, _replicates(run.data.tags))
+                one = (run.info.run_id, dict(run.data.metrics), _replicates(run.data.tags))
+                found.setdefault(run.data.tags["candidate_key"], one)
             token = page.token
             if not token:
                 return found
@@ -207,13 +194,21 @@ class Tracker:
             if (task := key.removeprefix(DOWNSTREAM)) != key and key in data.tags
         }
 
-    def address(self, table_digest: str) -> str:
-        """Where the UI shows the candidates of a table as a chart, ordered by EOS."""
+    def payload(self, run_id: str) -> Payload | None:
+        """The payload that a candidate's run keeps; None where there is none, or none that can be read."""
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                return load(self.client.download_artifacts(run_id, PAYLOAD, folder))
+            except (MlflowException, OSError, ValueError):
+                return None
+
+    def address(self, wanted: str) -> str:
+        """Where the UI shows the candidates with the tags that are `wanted` as a chart, ordered by EOS."""
         uri = get_tracking_uri()
         base = uri if uri.startswith("http") else "http://127.0.0.1:5000"
         query = {  # complete, or the UI ignores it
             "compareRunsMode": "CHART",
-            "searchFilter": f"tags.role = 'candidate' and tags.table_digest LIKE '{table_digest[:8]}%'",
+            "searchFilter": f"tags.role = 'candidate' and {wanted}",
             "orderByKey": "metrics.`eos`",
             "orderByAsc": "false",
             "startTime": "ALL",
@@ -231,6 +226,17 @@ class ParentRun:
     tracker: Tracker
     run_id: str
 
+    @property
+    def address(self) -> str:
+        """Where the UI shows the candidates of this selection."""
+        return self.tracker.address(f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}'")
+
+    def logged(self) -> frozenset[str]:
+        """Keys of the candidates that are logged under this run already: an outer run may be gone on with."""
+        wanted = f"tags.role = 'candidate' and tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}'"
+        found = self.tracker.client.search_runs([self.tracker.experiment_id], wanted, max_results=MANY)
+        return frozenset(run.data.tags["candidate_key"] for run in found)
+
     def log_settings(self, params: Mapping[str, Any], config: str) -> None:
         """The settings as params, and the resolved configuration as `config.yaml`."""
         self._batch(self.run_id, params=params)
@@ -247,8 +253,21 @@ class ParentRun:
         )
         self.tracker.client.log_inputs(self.run_id, [DatasetInput(dataset)])
 
-    def log_candidate(self, candidate: Candidate, key: str, table_digest: str, *, seed: int, started: float) -> str:
-        """One child run, begun at `started` (seconds); its id. A failed candidate is a FAILED run and has no score."""
+    def log_candidate(
+        self,
+        candidate: Candidate,
+        key: str,
+        table_digest: str,
+        *,
+        seed: int,
+        started: float,
+        payload: Payload | None = None,
+    ) -> str:
+        """One child run, begun at `started` (seconds); its id. A failed candidate is a FAILED run and has no score.
+
+        A candidate that has a run already was measured by it: the child shows its measures, and refers to that run.
+        A `payload` that is given is kept with the run.
+        """
         client = self.tracker.client
         run = client.create_run(
             self.tracker.experiment_id,
@@ -258,14 +277,17 @@ class ParentRun:
         )
         tags = {
             "role": "candidate",
-            "status": candidate.status,
+            "status": candidate.status if candidate.run_id is None else "reused",
             "within_budget": str(candidate.status != "over_budget").lower(),
             "candidate_key": key,
             "table_digest": table_digest,
             "seed": str(seed),
             **({"reason": candidate.reason[:5000]} if candidate.reason else {}),
-            **{REPLICATES + key: json.dumps(found) for key, found in candidate.replicates.items()},
         }
+        if candidate.run_id is None:
+            tags |= {REPLICATES + key: json.dumps(found) for key, found in candidate.replicates.items()}
+        else:
+            tags["measured_by"] = candidate.run_id
         sizes = {"bytes": candidate.nbytes, "megabytes": candidate.nbytes / 1e6}
         self._batch(
             run.info.run_id,
@@ -273,6 +295,10 @@ class ParentRun:
             metrics={**sizes, **candidate.measures, **candidate.standard_errors},
             tags=tags,
         )
+        if payload is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                payload.save(Path(folder) / PAYLOAD)
+                client.log_artifact(run.info.run_id, str(Path(folder) / PAYLOAD))
         client.set_terminated(run.info.run_id, "FAILED" if candidate.status == "failed" else "FINISHED")
         return str(run.info.run_id)
 

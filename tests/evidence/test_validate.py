@@ -12,21 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
-from hydra.utils import instantiate
 from mlflow import MlflowClient
 from scipy import stats
 
 from eigenselect import compressors
 from eigenselect.compressors import KMeans, Uniform
 from eigenselect.selector.evidence.analysis.statistics import SAME_SIZE
-from eigenselect.selector.evidence.plan import SETTINGS, Words
+from eigenselect.selector.evidence.plan import Words
 from eigenselect.selector.evidence.tasks.linear import SentenceLinear
 from eigenselect.selector.evidence.tasks.wordsim import WordSimilarity
 from eigenselect.selector.measures import score
-from eigenselect.selector.pool.budget import Budget
 from eigenselect.selector.pool.candidates import Room, expand
-from eigenselect.selector.run import job
-from eigenselect.selector.run.job import plain
+from eigenselect.selector.run.settings import EvidenceSettings
 from eigenselect.selector.sources import read_table
 from tests.evidence.test_tasks import WORDS, write_sentences
 from tests.export.hosts import make_host, save_host
@@ -337,7 +334,7 @@ def test_a_task_of_other_words_is_left_out_and_told(client, table, tmp_path, cap
         (["validate.tasks=tasks", "validate.seeds=3"], "validate.seeds = 3: must be a list"),
         (
             ["validate.tasks=tasks", "+validate.folds=3"],
-            "there is no setting validate.folds; there are include, model, scores",
+            "there is no setting validate.folds: there are include, model, scores",
         ),
         (["validate=tasks"], "validate = 'tasks': give its settings one by one"),
         (["validate.scores=mine.csv"], "validate.scores has 1 candidates that are not among"),
@@ -425,12 +422,11 @@ def test_nothing_on_the_way_to_a_choice_knows_of_evidence():
 def test_every_experiment_composes(path: Path) -> None:
     with initialize_config_module("eigenselect.conf", version_base="1.3"):
         settings = compose("validate", [f"+experiment={path.stem}", "table.path=t", "out=o", "validate.tasks=f"])
-    assert {*settings.validate} == SETTINGS and {*settings} == job.SETTINGS | {"validate"}
-    assert Budget.parse(settings.budget).nbytes(1_000, 300) >= 4 * 1_000 * 300, "the float32 table is a candidate too"
-    keys = instantiate(settings.measures).keys
-    assert {"eos", "weighted_eos_p0.5", "weighted_eos_p4"} <= {*keys}
+    read = EvidenceSettings.of(settings).selection
+    assert read.budget.nbytes(1_000, 300) >= 4 * 1_000 * 300, "the float32 table is a candidate too"
+    assert {"eos", "weighted_eos_p0.5", "weighted_eos_p4"} <= {*read.measures.keys}
     room = Room(10_000, 300, 4 * 10_000 * 300)
-    sizes = [compressor.nbytes(room.n, room.d) for compressor in expand(plain(settings.candidates.pool), room)]
+    sizes = [compressor.nbytes(room.n, room.d) for compressor in expand(read.candidates.pool, room)]
     assert len(sizes) >= 13
     if path.stem.startswith("criterion"):
         near = sum(abs(a - b) <= SAME_SIZE * min(a, b) for a, b in itertools.combinations(sizes, 2))

@@ -107,26 +107,39 @@ def test_the_second_of_two_entries_is_named():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({**UNIFORM, "bitz": 4}, r"unexpected keyword argument 'bitz'"),
-        ({**PRINCIPAL, "rate": 2, "then": {**UNIFORM, "bitz": 4}}, r"unexpected keyword argument 'bitz'"),
-        (UNIFORM, r"missing 1 required positional argument: 'bits'"),
-        ({**UNIFORM, "bits": 9}, r"Uniform bits = 9: must be an integer from 1 to 8"),
-        ({**UNIFORM, "bits": [4, 9]}, r"Uniform bits = 9: must be an integer from 1 to 8"),
-        ({**UNIFORM, "bits": 4, "rounding": "up"}, r"Uniform rounding = 'up': must be nearest or stochastic"),
-        (EXACT, r"missing 1 required positional argument: 'rows'"),
-        ({**EXACT, "rows": [0, 1]}, r"ExactRows rows = 0: must be a list of at least one id; in a pool \[\[0, 1\]\]"),
-        (PRINCIPAL, r"PCA dim = None: must be given, or rate in its place"),
-        ({"_target_": "eigenselect.compressors.Unifrom", "bits": 4}, r"[\s\S]*compressors\.Unifrom"),
-        ("eigenselect.compressors.Uniform", r"Cannot instantiate config of type str"),
+        ({**UNIFORM, "bitz": 4}, r"Uniform has no setting bitz: did you mean bits\?"),
+        ({**PRINCIPAL, "rate": 2, "then": {**UNIFORM, "bitz": 4}}, r"Uniform has no setting bitz: did you mean bits\?"),
+        ({**UNIFORM, "colour": 4}, r"Uniform has no setting colour: there are bits, rounding"),
+        (UNIFORM, r".*missing 1 required positional argument: 'bits'"),
+        ({**UNIFORM, "bits": 9}, r"bits = 9: must be an integer from 1 to 8"),
+        ({**UNIFORM, "bits": [4, 9]}, r"bits = 9: must be an integer from 1 to 8"),
+        ({**UNIFORM, "bits": 4, "rounding": "up"}, r"rounding = 'up': must be nearest or stochastic"),
+        (EXACT, r".*missing 1 required positional argument: 'rows'"),
+        ({**EXACT, "rows": [0, 1]}, r"ExactRows rows = 0: must be a list of at least one id, in a pool \[\[0, 1\]\]"),
+        (PRINCIPAL, r"PCA with dim = None and rate = None: give exactly one of them"),
+        (
+            {"_target_": "eigenselect.compressors.Unifrom", "bits": 4},
+            r"_target_ = '.*\.Unifrom' is not there: did you mean eigenselect\.compressors\.Uniform\?",
+        ),
+        (
+            {"_target_": "nowhere.Mine"},
+            r"_target_ = 'nowhere\.Mine' cannot be imported \(ModuleNotFoundError: No module",
+        ),
+        ({"_target_": 3}, r"_target_ = 3 cannot be imported"),
     ],
 )
 def test_an_entry_that_cannot_be_built_is_named_with_the_reason(settings, message):
-    with pytest.raises(ValueError, match=rf"^candidates\.pool\.mine: (.*\.__init__\(\) (got an )?)?{message}"):
+    with pytest.raises(ValueError, match=rf"^candidates\.pool\.mine: {message}"):
         expand({"mine": settings})
 
 
 @pytest.mark.parametrize(
-    ("settings", "kind"), [({"_target_": "collections.OrderedDict"}, "OrderedDict"), ({"bits": 4}, "dict")]
+    ("settings", "kind"),
+    [
+        ({"_target_": "fractions.Fraction"}, "Fraction"),
+        ({"bits": 4}, "dict"),
+        ("eigenselect.compressors.Uniform", "str"),
+    ],
 )
 def test_a_target_that_is_no_compressor_is_refused(settings, kind):
     with pytest.raises(ValueError, match=rf"^candidates\.pool\.mine makes a {kind}: its _target_ must be a Compressor"):
@@ -249,10 +262,10 @@ def test_of_each_entry_the_largest_that_fit_are_taken():
     assert expand(pool, Room(1000, 20, 100), largest=2) == [Uniform(1), KMeans(2)]
 
 
-def test_settings_that_cannot_be_used_are_told_unless_they_are_the_only_ones():
-    told: list[str] = []
-    assert expand({"a": {**PRINCIPAL, "dim": [5, 21]}}, ROOM, tell=told.append) == [PCA(dim=5)]
-    assert told == ["pca-k21: PCA dim = 21: must be at most the table's dimension d = 20"]
+def test_settings_that_cannot_be_used_are_reported_unless_they_are_the_only_ones():
+    reasons: list[str] = []
+    assert expand({"a": {**PRINCIPAL, "dim": [5, 21]}}, ROOM, report=reasons.append) == [PCA(dim=5)]
+    assert reasons == ["pca-k21: PCA dim = 21: must be at most the table's dimension d = 20"]
     with pytest.raises(ValueError, match=r"dim = 21"):
         expand({"a": {**PRINCIPAL, "dim": 21}}, ROOM)
 

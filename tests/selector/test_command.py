@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +15,17 @@ from mlflow import MlflowClient
 
 import eigenselect.selector.run.handover
 from eigenselect import compressors
-from eigenselect.compressors import PCA, KMeans, Uniform, load
+from eigenselect.compressors import PCA, EmbeddingTable, KMeans, Uniform, load
 from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.export import VerificationError
 from eigenselect.selector.checking.examination import Examination
-from eigenselect.selector.commands.select import main, overrides
+from eigenselect.selector.commands.select import overrides
 from eigenselect.selector.measures import Measures, higher_is_better, score
 from eigenselect.selector.pool.digest import table_digest
+from eigenselect.selector.run.selecting import select_table
 from eigenselect.selector.sources import read_table
 from eigenselect.selector.store.output import FILES, MANIFEST, write_manifest
+from eigenselect.selector.store.tracking import connect
 from tests.running import command
 
 N, D = 500, 12
@@ -66,6 +67,12 @@ def table(tmp_path: Path) -> list[str]:
 def runs(client: MlflowClient, name: str, role: str) -> list:
     experiment = client.get_experiment_by_name(name)
     return list(client.search_runs([experiment.experiment_id], f"tags.role = '{role}'", max_results=500))
+
+
+def logged(client: MlflowClient, name: str, out: Path) -> list:
+    """The candidates' runs under the run of the selection that was handed over to `out`."""
+    parent = json.loads((out / "selection.json").read_text())["run_id"]
+    return [run for run in runs(client, name, "candidate") if run.data.tags["mlflow.parentRunId"] == parent]
 
 
 def candidates(folder: Path) -> list[dict[str, str]]:
@@ -198,10 +205,10 @@ ONLY_PCA = [f"~candidates.pool.{entry}" for entry in ("uniform", "kmeans", "dccl
 
 BAD_INPUT = {
     "misspelt key": (["budgett=5MB"], "budgett"),
-    "added key": (["+budgett=5MB"], "there is no setting budgett"),
-    "added tracking key": (["+tracking.x=1"], "tracking.x"),
-    "misspelt table key": (["+table.pathh=x"], "pathh"),
-    "misspelt argument": (["+candidates.pool.uniform.bitz=3"], "bitz"),
+    "added key": (["+budgett=5MB"], "there is no setting budgett: did you mean budget?"),
+    "added tracking key": (["+tracking.resumed=1"], "tracking.resumed: did you mean tracking.resume?"),
+    "misspelt table key": (["+table.pathh=x"], "did you mean table.path?"),
+    "misspelt argument": (["+candidates.pool.uniform.bitz=3"], "Uniform has no setting bitz: did you mean bits?"),
     "unknown pool": (["candidates=nope"], "nope"),
     "bits": (["candidates.bits=[9]"], "bits = 9: must be an integer from 1 to 8"),
     "k over d": (["candidates.pool.pca.rate=null", "candidates.pool.pca.dim=13"], "dim = 13"),
@@ -218,7 +225,7 @@ BAD_INPUT = {
     "words without tokens": (["export.words=true", "table.tokens=null"], "export.words=true needs the tokens"),
     "words of an unknown token": (["export.words=true", 'export.oov="[UNK]"'], "export.oov = '[UNK]' is neither"),
     "words of a token without quotes": (["export.words=true", "export.oov=[UNK]"], "must be error, zeros or a token"),
-    "policy without words": (["export.oov=zeros"], "add eigenselect.export.tokens.string_input=true"),
+    "policy without words": (["export.oov=zeros"], "add export.words=true"),
     "seed": (["seed=-1"], "seed = -1"),
     "share": (["allowed_failures=2"], "allowed_failures = 2"),
     "missing table": (["table.path=nowhere.npy"], "nowhere.npy"),
@@ -331,10 +338,8 @@ def test_a_stopped_sweep_continues(client, table, name, tmp_path, monkeypatch, c
         return original(self, table, rng)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "argv", ["selector", *settings])
         patch.setattr(Uniform, "_compress", stop_at_the_second)
-        with pytest.raises(SystemExit):
-            main()
+        assert command(*settings) == 130
     assert [run.info.status for run in runs(client, name, "selection")] == ["KILLED"]
     assert [run.info.run_name for run in runs(client, name, "candidate")] == computed == ["uniform-b1"]
 
@@ -342,41 +347,84 @@ def test_a_stopped_sweep_continues(client, table, name, tmp_path, monkeypatch, c
     monkeypatch.setattr(Uniform, "_compress", lambda *a: (computed.append(a[0].name), original(*a))[1])
     assert command(*settings) == 0
     assert "uniform-b1" not in computed and "uniform-b2" in computed
-    names = [run.info.run_name for run in runs(client, name, "candidate")]
-    assert len(names) == len({*names}), "nothing is logged twice"
+    children = {run.info.run_name: run for run in logged(client, name, tmp_path / "o")}
+    assert len(children) == len(logged(client, name, tmp_path / "o")) == len(candidates(tmp_path))
+    assert [one for one, run in children.items() if run.data.tags["status"] == "reused"] == ["uniform-b1"]
     first = (tmp_path / "o" / "payload.safetensors").read_bytes()
-    scores = (tmp_path / "o" / "candidates.csv").read_text()
-    told = json.loads((tmp_path / "o" / "selection.json").read_text())
-    assert "eos_stderr" in scores and told["runner_up"]["margin"] > 0
+    scores = [row for row in candidates(tmp_path) if row["status"] == "measured"]
+    record = json.loads((tmp_path / "o" / "selection.json").read_text())
+    assert "eos_stderr" in scores[0] and record["runner_up"]["margin"] > 0
 
     # All over again: nothing is computed but the choice, whose payload is needed, and it is the same.
     computed.clear()
     capsys.readouterr()
     assert command(*settings) == 0
-    assert len(runs(client, name, "candidate")) == len(names) and len(computed) <= 1
-    measured = sum(row["status"] == "measured" for row in candidates(tmp_path))
+    measured = len(scores)
+    statuses = [run.data.tags["status"] for run in logged(client, name, tmp_path / "o")]
+    assert statuses.count("reused") == measured and len(statuses) == len(children) and len(computed) <= 1
     assert f"{measured} candidates were measured by earlier runs and are reused" in capsys.readouterr().out
     assert (tmp_path / "o" / "payload.safetensors").read_bytes() == first
-    assert (tmp_path / "o" / "candidates.csv").read_text() == scores
+    assert [row for row in candidates(tmp_path) if row["status"] == "measured"] == scores
     again = json.loads((tmp_path / "o" / "selection.json").read_text())
-    assert {**again, "run_id": told["run_id"], "verification": told["verification"]} == told
+    assert {**again, "run_id": record["run_id"], "verification": record["verification"]} == record
 
     # Another seed, another λ or another exponent is another result.
     assert command(*settings, "seed=1") == 0
     assert command(*settings, "measures.lambdas=[1,max]") == 0
     assert command(*settings, "measures.exponents=[1,3]") == 0
-    assert len(runs(client, name, "candidate")) == 4 * len(names)
+    statuses = [run.data.tags["status"] for run in runs(client, name, "candidate")]
+    assert statuses.count("measured") == 4 * measured
 
 
 def test_what_was_over_one_budget_is_measured_once_under_another(client, table, name, tmp_path):
-    logged = []
     for budget in ("1200", "2kB", "2kB"):
         assert command(*table, f"budget={budget}", "out=o", *POOL) == 0
-        logged.append([run.info.run_name for run in runs(client, name, "candidate")])
-    assert logged[0].count("uniform-b2") == 1 and logged[1].count("uniform-b2") == 2
-    assert sorted(logged[2]) == sorted(logged[1])
+        names = [run.info.run_name for run in logged(client, name, tmp_path / "o")]
+        assert sorted(names) == sorted(row["name"] for row in candidates(tmp_path)), "each once, whatever was before"
+    measured = [run.info.run_name for run in runs(client, name, "candidate") if run.data.tags["status"] == "measured"]
+    assert sorted(measured) == sorted(row["name"] for row in candidates(tmp_path) if row["status"] == "measured")
     for row in candidates(tmp_path):
         assert ("eos" in client.get_run(row["run_id"]).data.metrics) == (row["status"] == "measured")
+
+
+def test_what_would_not_be_made_again_is_handed_over_as_it_was_measured(client, table, name, tmp_path, monkeypatch):
+    made, compress = [], KMeans._compress
+
+    def by_the_clock(self, table, rng):
+        made.append(self.name)
+        noise = np.random.default_rng(len(made)).normal(0, 0.3, (N, D))
+        return compress(self, EmbeddingTable((table.vectors + noise).astype(np.float32)), rng)
+
+    monkeypatch.setattr(KMeans, "_compress", by_the_clock)
+    monkeypatch.setattr(KMeans, "reproducible", property(lambda self: False))
+    pool = own_pool(tmp_path, "pool: {k: {_target_: eigenselect.compressors.KMeans, bits: [1, 2]}}")
+    handed_over = []
+    for _ in range(2):
+        assert command(*pool, *table, "budget=2kB", "out=o") == 0
+        handed_over.append((tmp_path / "o" / "payload.safetensors").read_bytes())
+    assert handed_over[0] == handed_over[1] and made == ["kmeans-b1", "kmeans-b2"]
+
+    # Without what was kept its measures are worth nothing: it is measured again.
+    for run in runs(client, name, "candidate"):
+        for kept in (tmp_path / "artifacts" / run.info.run_id).rglob("payload.safetensors"):
+            kept.unlink()
+    for _ in range(2):
+        assert command(*pool, *table, "budget=2kB", "out=o") == 0
+    assert made == ["kmeans-b1", "kmeans-b2"] * 2
+
+
+def test_the_function_logs_and_reuses_where_it_is_given_a_tracker(client, table, name, tmp_path, monkeypatch):
+    source = read_table(tmp_path / "t.npy", tokens=tmp_path / "t.txt")
+    assert command(*table, "budget=2kB", "out=o", *POOL) == 0
+    made, compress = [], Uniform._compress
+    monkeypatch.setattr(Uniform, "_compress", lambda *given: (made.append(given[0].name), compress(*given))[1])
+    found = select_table(source, "2kB", candidates=[Uniform(1), Uniform(2), Uniform(4)], tracker=connect("other"))
+    assert repr(found).startswith("Chosen(uniform-b2, ") and made == ["uniform-b2"], "for its payload alone"
+    (parent,) = (run for run in runs(client, name, "selection") if run.info.run_name == "select_table")
+    children = [
+        run for run in runs(client, name, "candidate") if run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    ]
+    assert sorted(run.data.tags["status"] for run in children) == ["over_budget", "reused", "reused"]
 
 
 def test_resume_can_be_switched_off(client, table, name):
@@ -386,10 +434,26 @@ def test_resume_can_be_switched_off(client, table, name):
     assert len(names) == 2 * len({*names})
 
 
-def test_multirun_is_one_selection_for_each_budget(client, table, name, tmp_path):
+def test_multirun_is_one_selection_for_each_budget(client, table, name, tmp_path, capsys):
     assert command("-m", *table, "budget=1500,2kB", "out=o${hydra:job.num}", *POOL) == 0
-    budgets = [json.loads((tmp_path / f"o{i}" / "selection.json").read_text())["budget_bytes"] for i in (0, 1)]
-    assert budgets == [1500, 2000] and len(runs(client, name, "selection")) == 2
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("UI: ")]
+    records = [json.loads((tmp_path / f"o{i}" / "selection.json").read_text()) for i in (0, 1)]
+    assert [record["budget_bytes"] for record in records] == [1500, 2000] and len(runs(client, name, "selection")) == 2
+    for i, record in enumerate(records):
+        children = logged(client, name, tmp_path / f"o{i}")
+        assert sorted(run.info.run_name for run in children) == sorted(run["name"] for run in every(record))
+        assert record["run_id"] in shown[i] and "candidate" in shown[i], "each address shows its own selection"
+    reused = [run for run in children if run.data.tags["status"] == "reused"]
+    assert reused
+    for run in reused:
+        first = client.get_run(run.data.tags["measured_by"])
+        assert first.data.tags["status"] == "measured" and first.data.metrics == run.data.metrics
+        assert first.data.params == run.data.params
+
+
+def every(record: dict) -> list[dict]:
+    """Every candidate of a record."""
+    return [record["chosen"], *record["rejected"]]
 
 
 def test_multirun_gives_the_worst_exit_code(client, table, tmp_path):
@@ -410,6 +474,9 @@ def test_outer_run(sweep, client, table, name, monkeypatch):
         assert parent.info.run_id == outer and parent.info.run_name == "outer"
     children = runs(client, name, "candidate")
     assert children and all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in children)
+    if not sweep:  # the same script again, after a stop for example
+        assert command(*table, "budget=2kB", "out=o", *POOL) == 0
+        assert len(runs(client, name, "candidate")) == len(children), "nothing is logged twice within one selection"
 
 
 def test_the_weighted_criterion_and_what_others_would_choose(client, table, name, tmp_path, capsys):
@@ -426,13 +493,13 @@ def test_the_weighted_criterion_and_what_others_would_choose(client, table, name
 
     known = {key for row in rows for key in Measures(exponents=[2, 0.5]).keys if row[key]}
     assert {*record["criteria"]} == known - {"weighted_eos_p2"}
-    for key, told in record["criteria"].items():
+    for key, choice in record["criteria"].items():
         values = {row["name"]: float(row[key]) for row in rows if row[key]}
         ordered = sorted(values.values(), reverse=higher_is_better(key))
-        assert told["value"] == values[told["chosen"]] == pytest.approx(ordered[0], rel=1e-9)
-        assert told["value_of_choice"] == values.get(chosen) and told["ranked"] == len(values)
+        assert choice["value"] == values[choice["chosen"]] == pytest.approx(ordered[0], rel=1e-9)
+        assert choice["value_of_choice"] == values.get(chosen) and choice["ranked"] == len(values)
         if chosen in values:
-            assert ordered[told["rank_of_choice"] - 1] == pytest.approx(values[chosen], rel=1e-9)
+            assert ordered[choice["rank_of_choice"] - 1] == pytest.approx(values[chosen], rel=1e-9)
     overlaps = {"eos", "weighted_eos_p0.5"}
     assert {*record["sensitive_to"]} == {key for key in overlaps if not record["criteria"][key]["tie"]}
     assert ("The choice is sensitive" in printed) == bool(record["sensitive_to"])
@@ -491,7 +558,7 @@ def test_exact_rows_are_kept_by_every_candidate(client, table, name, tmp_path, c
 
 def test_every_row_may_be_exact(client, table, tmp_path):
     rows = str([*range(N)]).replace(" ", "")
-    pool = own_pool(tmp_path, "pool: {u: {_target_: compressors.Uniform, bits: [1, 2]}}")
+    pool = own_pool(tmp_path, "pool: {u: {_target_: eigenselect.compressors.Uniform, bits: [1, 2]}}")
     assert command(*pool, *table, "budget=1x", "out=o", f"exact_rows={rows}") == 0
     names = sorted(row["name"] for row in candidates(tmp_path))
     assert len(names) == 2 and all(re.fullmatch(rf"exact{N}rows-[0-9a-f]{{8}}-uniform-b[12]", name) for name in names)
@@ -505,7 +572,7 @@ def own_pool(folder: Path, text: str) -> list[str]:
 
 
 def test_a_users_own_pool(client, table, tmp_path):
-    pool = own_pool(tmp_path, "pool: {u: {_target_: compressors.Uniform, bits: [1, 2]}}")
+    pool = own_pool(tmp_path, "pool: {u: {_target_: eigenselect.compressors.Uniform, bits: [1, 2]}}")
     assert command(*pool, *table, "budget=2kB", "out=o") == 0
     assert [row["name"] for row in candidates(tmp_path)] == ["uniform-b1", "uniform-b2"]
 
@@ -539,7 +606,7 @@ def test_a_given_table_and_bands_are_candidates(client, table, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("values", "rank"), [("zero", 0), ("deficient", D - 2)], ids=["all-zero table", "rank-deficient table"]
 )
-def test_degenerate_tables_work_and_their_rank_is_told(values, rank, client, table, tmp_path, capsys):
+def test_degenerate_tables_work_and_their_rank_is_printed(values, rank, client, table, tmp_path, capsys):
     rows = np.load(tmp_path / "t.npy")
     rows[:, D - 2 :] = rows[:, :2]
     np.save(tmp_path / "t.npy", rows if values == "deficient" else np.zeros_like(rows))
@@ -556,7 +623,7 @@ def test_words_from_mlflow_run():
         overrides(["--mlproject", "a=1", "--budget", "3"])
 
 
-def test_settings_that_cannot_be_used_on_the_table_are_left_out_and_told(client, table, tmp_path, capsys):
+def test_settings_that_cannot_be_used_on_the_table_are_left_out_with_the_reason(client, table, tmp_path, capsys):
     pool = [*POOL, "candidates.pool.pca.rate=null", "candidates.pool.pca.dim=[4,13]"]
     assert command(*table, "budget=12kB", "out=o", *pool, "candidates=quick") == 0
     assert "1 settings cannot be used here and are left out:\n  pca-k13-keep: PCA dim = 13" in capsys.readouterr().out
@@ -564,8 +631,8 @@ def test_settings_that_cannot_be_used_on_the_table_are_left_out_and_told(client,
 
 
 def test_a_folded_table_leaves_its_matrix_to_the_consumer(client, table, tmp_path, capsys):
-    then = "{_target_: compressors.KMeans, bits: 8}"
-    pool = own_pool(tmp_path, f"pool: {{s: {{_target_: compressors.Spectral, fold: true, then: {then}}}}}")
+    then = "{_target_: eigenselect.compressors.KMeans, bits: 8}"
+    pool = own_pool(tmp_path, f"pool: {{s: {{_target_: eigenselect.compressors.Spectral, fold: true, then: {then}}}}}")
     assert command(*pool, *table, "budget=9kB", "out=o") == 0
     assert "decode_matrix.npy, 12 x 12 and not charged to its bytes" in capsys.readouterr().out
     record = json.loads((tmp_path / "o" / "selection.json").read_text())

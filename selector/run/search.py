@@ -1,0 +1,115 @@
+"""What is searched: a table, what a candidate may take, and the candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from eigenselect.compressors import Compressor, EmbeddingTable, ExactRows
+from eigenselect.compressors.methods.exact_rows import exact_nbytes
+from eigenselect.selector.measures import Measures
+from eigenselect.selector.measures.moments import table_rank
+from eigenselect.selector.pool.candidates import Room, exact_rows, expand
+from eigenselect.selector.pool.digest import table_digest
+from eigenselect.selector.run.settings import PoolSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """A selection to be made.
+
+    Attributes:
+        table: the table.
+        budget: bytes that a candidate may take.
+        compressors: the candidates' methods with the exact bytes of each.
+        left_out: settings that cannot be used on the table, or cannot do what the host or `exact_rows` ask for, each
+            with why.
+        criterion: metric key that decides.
+        measures: what is measured.
+        seed: of everything random.
+        allowed_failures: share of the computed candidates that may fail.
+    """
+
+    table: EmbeddingTable
+    budget: int
+    compressors: list[tuple[Compressor, int]]
+    left_out: list[str]
+    criterion: str = "eos"
+    measures: Measures = field(default_factory=Measures)
+    seed: int = 0
+    allowed_failures: float = 0.25
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the table."""
+        return table_digest(self.table)
+
+    @cached_property
+    def rank(self) -> int:
+        """Numerical rank of the table."""
+        return table_rank(self.table)
+
+
+def candidates(
+    table: EmbeddingTable,
+    budget: int,
+    pool: PoolSettings | Sequence[Compressor],
+    exact: Sequence[int | str] = (),
+    *,
+    host: bool = False,
+) -> tuple[list[tuple[Compressor, int]], list[str]]:
+    """The candidates of a pool on a table: what `Search` has as `compressors` and `left_out`.
+
+    Args:
+        table: the table.
+        budget: bytes that a candidate may take.
+        pool: settings, or the compressors themselves.
+        exact: ids and tokens of the rows that every candidate keeps in float16.
+        host: whether the candidates must keep the table's own columns, for a model that looks them up.
+
+    Raises:
+        ValueError: a pool that cannot be built or used, rows that the table does not have.
+    """
+    rows = exact_rows(exact, table)
+    left_out: list[str] = []
+    if isinstance(pool, PoolSettings):
+        room = Room(table.n, table.d, budget - exact_nbytes(len(rows), table.d))
+        found = expand(pool.pool, room, pool.largest, left_out.append)
+    else:
+        found = _given(pool)
+    if rows:
+        found = _in_own_dimension(found, "exact_rows", "in which no row can be exact", left_out.append)
+        found = [ExactRows(rows, compressor) for compressor in found]
+    if host:
+        found = _in_own_dimension(found, "the host", "which the host does not expect", left_out.append)
+    return [(compressor, compressor.nbytes(table.n, table.d)) for compressor in found], left_out
+
+
+def _given(compressors: Sequence[Compressor]) -> list[Compressor]:
+    """The compressors, where that is what they are, each of a name of its own."""
+    for each in compressors:
+        if not isinstance(each, Compressor):
+            raise ValueError(f"candidates holds {each!r}: each must be a compressor, Uniform(4) for example")
+    names = [each.name for each in compressors]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"candidates holds {twice[0]} a second time: drop one of the two")
+    if not names:
+        raise ValueError("candidates is empty: give at least one compressor, Uniform(4) for example")
+    return [*compressors]
+
+
+def _in_own_dimension(pool: list[Compressor], asker: str, why: str, report: Callable[[str], None]) -> list[Compressor]:
+    """The candidates of the table's own dimension, which `asker` needs; `why` the others are left out is reported."""
+    kept: list[Compressor] = []
+    for compressor in pool:
+        if compressor.keeps_dimension:
+            kept.append(compressor)
+        else:
+            report(f"{compressor.name}: it decodes to coordinates of its own, {why}")
+    if not kept:
+        raise ValueError(
+            f"{asker} needs candidates of the table's own dimension, and the pool has none: "
+            "give PCA keep_dimension=true, or add other methods"
+        )
+    return kept

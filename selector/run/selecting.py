@@ -1,0 +1,157 @@
+"""The choice, from a table in memory to the payload that is chosen: the sweep of every command, and a function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from eigenselect.compressors import Compressor, EmbeddingTable, Payload
+from eigenselect.selector.decision.selection import Candidate, Selection, select
+from eigenselect.selector.measures import Measures
+from eigenselect.selector.pool.budget import Budget
+from eigenselect.selector.run.rules import is_seed
+from eigenselect.selector.run.search import Search
+from eigenselect.selector.run.search import candidates as candidates_of
+from eigenselect.selector.run.settings import named_pool
+from eigenselect.selector.run.sweep import Runs, Trial, check_failures, try_all
+from eigenselect.selector.sources import read_table
+
+if TYPE_CHECKING:  # it imports mlflow
+    from eigenselect.selector.store.tracking import Tracker
+
+
+@dataclass(frozen=True, repr=False)
+class Chosen:
+    """What was chosen, and everything that it was chosen from.
+
+    Attributes:
+        selection: the decision with its reasons: `chosen`, `runner_up`, `ranking`, `rejected` and more.
+        payload: what was chosen, compressed.
+        compressor: the method that made it.
+        trials: every candidate.
+    """
+
+    selection: Selection
+    payload: Payload
+    compressor: Compressor
+    trials: list[Trial]
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Every candidate with what became of it."""
+        return [trial.candidate for trial in self.trials]
+
+    def __repr__(self) -> str:
+        chosen, criterion = self.selection.chosen, self.selection.criterion
+        return f"Chosen({chosen.name}, {chosen.nbytes:,} bytes, {criterion} {chosen.measures[criterion]:.4f})"
+
+
+def choose(search: Search, runs: Runs | None = None) -> Chosen:
+    """Measure the candidates that fit, and choose one.
+
+    Args:
+        search: what is searched.
+        runs: where candidates are logged and recalled from, if anywhere.
+
+    Raises:
+        NothingFitsError: every candidate is over the budget.
+        TooManyFailedError: more candidates failed than allowed.
+        NothingMeasuredError: of those that fit, none could be measured.
+    """
+    trials = try_all(search, runs)
+    tried = [trial.candidate for trial in trials if trial.candidate.status != "over_budget"]
+    check_failures({c.name: c.reason for c in tried if c.status == "failed"}, len(tried), search.allowed_failures)
+    selection = select([trial.candidate for trial in trials], search.budget, search.criterion)
+    trial = next(trial for trial in trials if trial.candidate is selection.chosen)
+    payload = trial.payload
+    if payload is None:  # its measures are of an earlier run
+        payload = trial.compressor.compress(search.table, np.random.default_rng(search.seed))
+    return Chosen(selection, payload, trial.compressor, trials)
+
+
+def select_table(
+    table: EmbeddingTable | npt.ArrayLike | str | Path,
+    budget: str | int | float,
+    *,
+    tokens: Sequence[str] | None = None,
+    candidates: str | Sequence[Compressor] = "quick",
+    criterion: str = "eos",
+    seed: int = 0,
+    exact_rows: Sequence[int | str] = (),
+    allowed_failures: float = 0.25,
+    tracker: Tracker | None = None,
+) -> Chosen:
+    """Choose the best compressed form of an embedding table under a budget.
+
+    The main job without its files: nothing is written, exported or logged, unless a `tracker` is given.
+
+    Args:
+        table: the table, an (n, d) array of finite floats, or the path of a file that `read_table` reads.
+        budget: as for the command: "16MB", "16MiB", "12.5%" of the float32 table, "8x" a row, or bytes.
+        tokens: of an array, one a row.
+        candidates: name of a pool (`quick`, `auto`, `seeds`, `full`, ...), or compressors.
+        criterion: metric key that decides; `weighted_eos` is the weighted overlap of exponent 1.
+        seed: of everything random, an integer of at least 0.
+        exact_rows: ids and tokens of the rows that every candidate keeps in float16.
+        allowed_failures: share of the computed candidates that may fail, from 0 to 1.
+        tracker: an MLflow experiment (`selector.store.tracking.connect`) in which the candidates become runs, and
+            those that it has already are not measured again.
+
+    Raises:
+        ValueError: a table, a budget, a pool or rows that cannot be used.
+        NothingFitsError: every candidate is over the budget.
+        TooManyFailedError: more candidates failed than allowed.
+        NothingMeasuredError: of those that fit, none could be measured.
+
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors import KMeans, Uniform
+        >>> from eigenselect.selector.run.selecting import select_table
+        >>> table = np.random.default_rng(0).standard_normal((500, 8)).astype(np.float32)
+        >>> found = select_table(table, "2kB", candidates=[Uniform(2), Uniform(4), KMeans(2), KMeans(8)])
+        >>> found
+        Chosen(kmeans-b2, 1,016 bytes, eos 0.8876)
+        >>> found.payload.read(slice(0, 3)).shape
+        (3, 8)
+        >>> [candidate.name for candidate, reason in found.selection.rejected]
+        ['uniform-b2', 'uniform-b4', 'kmeans-b8']
+    """
+    if not is_seed(seed):
+        raise ValueError(f"seed = {seed!r}: must be an integer of at least 0")
+    if not 0 <= allowed_failures <= 1:
+        raise ValueError(f"allowed_failures = {allowed_failures!r}: must be a share from 0 to 1")
+    measures = Measures()
+    given = _table(table, tokens)
+    allowed = Budget.parse(budget).nbytes(given.n, given.d)
+    pool = named_pool(candidates) if isinstance(candidates, str) else candidates
+    compressors, left_out = candidates_of(given, allowed, pool, exact_rows)
+    search = Search(
+        table=given,
+        budget=allowed,
+        compressors=compressors,
+        left_out=left_out,
+        criterion=measures.criterion(criterion),
+        measures=measures,
+        seed=seed,
+        allowed_failures=allowed_failures,
+    )
+    if tracker is None:
+        return choose(search)
+    with tracker.parent("select_table", sweep=False) as parent:
+        return choose(search, Runs.of(search, parent, resume=True))
+
+
+def _table(given: EmbeddingTable | npt.ArrayLike | str | Path, tokens: Sequence[str] | None) -> EmbeddingTable:
+    """The table that is given in one of several forms."""
+    if isinstance(given, EmbeddingTable | str | Path):
+        if tokens is not None:
+            raise ValueError(
+                "tokens are for an array: give EmbeddingTable(vectors, tokens), or read_table(path, tokens=)"
+            )
+        return given if isinstance(given, EmbeddingTable) else read_table(given)
+    return EmbeddingTable(np.asarray(given), tokens)

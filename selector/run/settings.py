@@ -1,0 +1,290 @@
+"""The settings of a command, read from its configuration once: frozen dataclasses of checked values.
+
+The one module that knows the configuration's library, beside the entries of the commands. It imports nothing heavy, so
+that a mistake in a setting is answered at once; what a table or a runtime is needed for is checked where these are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Annotated, Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from eigenselect.selector.measures import Measures
+from eigenselect.selector.pool.budget import Budget
+from eigenselect.selector.pool.build import suggestion
+from eigenselect.selector.pool.candidates import expand
+from eigenselect.selector.run.rules import (
+    FilePath,
+    FilePathOrNull,
+    Integer,
+    Seed,
+    Share,
+    Switch,
+    Text,
+    TextOrNull,
+    check_names,
+    is_integer,
+    is_list_of_text,
+    is_seed,
+    read,
+    rule,
+)
+
+
+def _measures(name: str, value: Any) -> Measures:
+    """The rule of `measures`; their values are checked by the measures themselves."""
+    known = [each.name for each in dataclasses.fields(Measures)]
+    check_names(name, value, known)
+    for key, given in value.items():
+        if not isinstance(given, list):
+            raise ValueError(f"{name}.{key} = {given!r}: must be a list, [1] for example")
+    return Measures(**value)
+
+
+Entries = Annotated[
+    Mapping[str, Any], rule("one _target_ with its arguments for each name", lambda value: isinstance(value, dict))
+]
+Largest = Annotated[
+    int | None,
+    rule("an integer of at least 1, or null for all", lambda v: v is None or (is_integer(v) and v >= 1)),
+]
+Providers = Annotated[
+    list[str] | None,
+    rule(
+        'a list of execution providers, ["CPUExecutionProvider"] for example, or null',
+        lambda value: value is None or is_list_of_text(value),
+    ),
+]
+Token = Annotated[str, rule("error, zeros or a token, in quotes", lambda value: isinstance(value, str))]
+Rows = Annotated[
+    list[int | str], rule('a list of ids and tokens, for example [0,"[PAD]"]', lambda value: isinstance(value, list))
+]
+Size = Annotated[Budget, lambda name, value: Budget.parse(value)]
+Measured = Annotated[Measures, _measures]
+Names = Annotated[list[str], rule('a list of names of tasks, for example ["linear_*"]', is_list_of_text)]
+Seeds = Annotated[
+    list[int],
+    rule(
+        "a list of different integers of at least 0",
+        lambda v: isinstance(v, list) and bool(v) and all(map(is_seed, v)) and len({*v}) == len(v),
+    ),
+]
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """The arguments of `selector.sources.read_table`, which says what each means."""
+
+    path: Text
+    format: TextOrNull
+    tokens: TextOrNull
+    tensor: TextOrNull
+    duplicates: Text
+    keep: TextOrNull
+    counts: TextOrNull
+    sha256: TextOrNull
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    """What is tried.
+
+    Attributes:
+        pool: entry name -> its `_target_` with arguments; see `selector.pool.candidates.expand`.
+        largest: of each entry, how many settings are computed; None is all.
+    """
+
+    pool: Entries
+    largest: Largest = None
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """The arguments of `eigenselect.export.OnnxExport`, which says what each means and may be."""
+
+    target: Text
+    opset: Integer
+    providers: Providers
+    words: Switch
+    oov: Token
+    host: TextOrNull
+    tied: Text
+    inputs: TextOrNull
+
+
+@dataclass(frozen=True)
+class TrackingSettings:
+    """Where runs go.
+
+    Attributes:
+        experiment: name of the experiment, unless the environment or an outer run has another.
+        resume: whether candidates that were measured by earlier runs are reused.
+        register: name of the registered model whose next version the chosen model becomes, or None.
+        alias: what then points to that version.
+    """
+
+    experiment: Text
+    resume: Switch
+    register: TextOrNull
+    alias: Text
+
+    def __post_init__(self) -> None:
+        check_registration(self.register, self.alias)
+
+
+def check_registration(name: str | None, alias: str) -> None:
+    """Refuse a name of a registered model, or an alias, under which the model could not be asked for.
+
+    MLflow itself takes names that no `models:/NAME@ALIAS` reaches, and refuses others only when the work is done.
+
+    Raises:
+        ValueError: it is one of those.
+    """
+    if name is None:
+        return
+    if not name.isprintable() or name != name.strip() or not 1 <= len(name) <= 256:
+        raise ValueError(f"tracking.register = {name!r}: must be a name of 1 to 256 printed characters, or null")
+    if name.startswith(".") or re.search("[/:?]", name):
+        raise ValueError(f"tracking.register = {name!r}: a name must not start with . and not hold / : ?")
+    if not re.fullmatch(r"[\w-]{1,255}", alias):
+        raise ValueError(f"tracking.alias = {alias!r}: must be 1 to 255 letters, digits, _ and -")
+    if re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE):
+        raise ValueError(f"tracking.alias = {alias!r}: MLflow keeps latest, v1, v2, ... to itself; take another")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a selection is asked to do.
+
+    Attributes:
+        table: the table to compress.
+        candidates: what is tried.
+        export: the target of the export.
+        exact_rows: ids and tokens of the rows that every candidate keeps in float16.
+        budget: what a candidate may take.
+        out: folder of the hand-over: everything that the chosen candidate is delivered with.
+        criterion: metric key that decides.
+        seed: of everything random.
+        allowed_failures: share of the computed candidates that may fail.
+        measures: what is measured.
+        tracking: where runs go.
+        text: the whole configuration as YAML, as it is logged.
+    """
+
+    table: TableSettings
+    candidates: PoolSettings
+    export: ExportSettings
+    exact_rows: Rows
+    budget: Size
+    out: FilePath
+    criterion: Text
+    seed: Seed
+    allowed_failures: Share
+    measures: Measured
+    tracking: TrackingSettings
+    text: str = ""
+
+    @staticmethod
+    def of(config: DictConfig) -> Settings:
+        """The settings of a selection.
+
+        Raises:
+            ValueError: one that is required is not given, one that is given is not known or cannot be used.
+        """
+        given, text = _resolved(config)
+        return _selection(given, text)
+
+
+@dataclass(frozen=True)
+class ValidateSettings:
+    """What is tried with the candidates of a selection.
+
+    Attributes:
+        tasks: folder of the tasks' files, or None.
+        model: the ONNX transformer of a WordPiece table, or None.
+        include: names of tasks, with * for any characters.
+        seeds: of compression and training.
+        scores: a CSV file with scores of the user's own, or None.
+    """
+
+    tasks: FilePathOrNull
+    model: FilePathOrNull
+    include: Names
+    seeds: Seeds
+    scores: FilePathOrNull
+
+    def __post_init__(self) -> None:
+        if self.tasks is None and self.scores is None:
+            raise ValueError("required and not given: validate.tasks=FOLDER or validate.scores=FILE")
+
+
+@dataclass(frozen=True)
+class EvidenceSettings:
+    """A selection, what is tried with its candidates, and the whole configuration as YAML."""
+
+    selection: Settings
+    validate: ValidateSettings
+    text: str
+
+    @staticmethod
+    def of(config: DictConfig) -> EvidenceSettings:
+        """The settings of `validate`.
+
+        Raises:
+            ValueError: as for `Settings.of`.
+        """
+        given, text = _resolved(config)
+        validate = read(ValidateSettings, given.pop("validate", None), "validate")
+        return EvidenceSettings(_selection(given, text), validate, text)
+
+
+def _resolved(config: DictConfig) -> tuple[dict[str, Any], str]:
+    """A configuration as plain values, and as YAML."""
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        raise ValueError(f"required and not given: {', '.join(f'{key}=...' for key in missing)}")
+    try:
+        given: Any = OmegaConf.to_container(config, resolve=True)
+        text = OmegaConf.to_yaml(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(str(error)) from error
+    if isinstance(given["candidates"], dict):  # its other names are those that the entries take their values from
+        given["candidates"] = {
+            name: value for name, value in given["candidates"].items() if name in ("pool", "largest")
+        }
+    return given, text
+
+
+def _selection(given: dict[str, Any], text: str) -> Settings:
+    settings = read(Settings, given)
+    expand(settings.candidates.pool)  # only to be refused at once: what it is fitted to is not known yet
+    criterion = settings.measures.criterion(settings.criterion)
+    return dataclasses.replace(settings, criterion=criterion, text=text)
+
+
+def named_pool(name: str) -> PoolSettings:
+    """The pool of candidates that comes with the program under `name`: `quick`, `auto` and others.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    known = [path.name.removesuffix(".yaml") for path in (files("eigenselect.conf") / "candidates").iterdir()]
+    if name not in known:
+        raise ValueError(f"candidates = {name!r} is not a pool: {suggestion(name, known)}")
+    outer = GlobalHydra.instance().hydra  # of a program that calls this from within its own
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module("eigenselect.conf", version_base="1.3"):
+            config = compose("config", [f"candidates={name}"])
+    finally:
+        GlobalHydra.instance().hydra = outer
+    given, _ = _resolved(OmegaConf.masked_copy(config, ["candidates"]))
+    return read(PoolSettings, given["candidates"], "candidates")
