@@ -21,7 +21,8 @@ from eigenselect.selector.decision.selection import Candidate, Selection, margin
 from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.measures.overlap import EOS_TOLERANCE, eos
 from eigenselect.selector.run.job import Job, plain, profile
-from eigenselect.selector.store.output import staged, write_id_map, write_manifest
+from eigenselect.selector.sources.tokens import write_id_map, write_tokens
+from eigenselect.selector.store.output import staged, write_manifest
 from eigenselect.selector.store.tracking import ParentRun
 
 VERSIONS = ("numpy", "scipy", "onnx", "onnxruntime", "mlflow", "hydra-core")
@@ -53,7 +54,7 @@ def hand_over(
             )
         payload.save(folder / "payload.safetensors")
         if job.table.tokens is not None:
-            (folder / "tokens.txt").write_text("".join(f"{token}\n" for token in job.table.tokens), encoding="utf-8")
+            write_tokens(folder / "tokens.txt", job.table.tokens)
             if job.table.source_rows is not None:
                 write_id_map(folder / "id_map.csv", job.table.source_rows, job.table.tokens)
         record = _record(job, parent, selection, verification, exported)

@@ -13,8 +13,9 @@ from eigenselect.compressors.data.table import EmbeddingTable, Floats
 from eigenselect.selector.sources import glove, npy, onnx, safetensors, word2vec_binary, word2vec_text
 from eigenselect.selector.sources.counts import Counts, counts_of_rows, read_counts
 from eigenselect.selector.sources.detect import format_of, head_of, refusal
+from eigenselect.selector.sources.rows import duplicates_message, repeated, rows_of, without_rows
 from eigenselect.selector.sources.stream import Progress
-from eigenselect.selector.sources.tokens import duplicates_message, read_tokens, repeated, rows_of, without_rows
+from eigenselect.selector.sources.tokens import read_tokens
 
 __all__ = ["FORMATS", "format_of_file", "read_table"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,18 @@ def shown(field: bytes) -> str:
 def decode(token: bytes) -> str:
     r"""The token as text; a byte that is not UTF-8 becomes `\xNN`, so that none is lost in silence."""
     return token.decode("utf-8", "backslashreplace")
+
+
+def check_utf8(path: Path, content: bytes) -> None:
+    """Raise a ValueError if `content` holds what UTF-16 and UTF-32 have and text in UTF-8 has not: a NUL, their marks.
+
+    A token list may hold a NUL as `selector.sources.tokens` says.
+    """
+    if b"\0" in content or content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError(
+            f"{path}: it is not UTF-8 but holds NUL bytes or a mark of UTF-16, as in UTF-16 or UTF-32: "
+            "save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"
+        )
 
 
 def delimiter_of(line: bytes) -> bytes:

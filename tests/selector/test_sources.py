@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper, numpy_helper
-from pyarrow import parquet
 from safetensors.numpy import save_file
 
 from eigenselect.selector.sources import FORMATS, detect, fields, read_table, safetensors, stream
+from eigenselect.selector.sources.tokens import write_tokens
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 data = pytest.mark.data
@@ -127,7 +127,7 @@ def test_round_trip(table, format, zipped, block, tmp_path, monkeypatch):
         return
     options = {}
     if format not in STREAMED:
-        (tmp_path / "tokens.txt").write_text("".join(f"{t}\n" for t in tokens), encoding="utf-8", newline="\n")
+        write_tokens(tmp_path / "tokens.txt", tokens)
         options["tokens"] = tmp_path / "tokens.txt"
     read = read_table(path, format=format, **options)
     np.testing.assert_array_equal(bits(read.vectors), bits(vectors))
@@ -532,53 +532,7 @@ def test_damaged_files_give_a_table_or_a_value_error(format, data, tmp_path):
             assert "\n" not in str(error) and str(path) in str(error)
 
 
-# Token lists
-
-
-def test_token_lists(tmp_path):
-    vectors, _ = small()
-    path = write(tmp_path / "t.npy", "npy", vectors, [])
-    words = ["a", "b\u0085c", "d\u2028e", " f ", "g\x0bh", ""]
-    text = tmp_path / "tokens.txt"
-    for content in ("\n".join(words) + "\n", "\r\n".join(words) + "\r\n", "\ufeff" + "\n".join(words) + "\n"):
-        text.write_bytes(content.encode())
-        assert read_table(path, tokens=text).tokens == words
-    column = tmp_path / "tokens.parquet"
-    number = pa.array(range(6))
-    for table in (
-        {"anything": words, "row": number},
-        {"other": words[::-1], "word": words},
-        {"row": number, "w": pa.array(words).dictionary_encode()},
-        {"row": number, "w": pa.array(words, pa.large_string())},
-    ):
-        parquet.write_table(pa.table(table), column)
-        assert read_table(path, tokens=column).tokens == words
-
-
-def test_bad_token_lists(tmp_path):
-    vectors, _ = small()
-    path = write(tmp_path / "t.npy", "npy", vectors, [])
-    text, column = tmp_path / "tokens.txt", tmp_path / "tokens.parquet"
-    text.write_text("a\na\n")
-    refused(path, "2 tokens for a table of 6 rows", tokens=text)
-    with pytest.raises(ValueError, match="no such file"):
-        read_table(path, tokens=tmp_path / "none.txt")
-    with pytest.raises(ValueError, match=r"\.txt file with one token a line, or a \.parquet"):
-        read_table(path, tokens=path)
-    for table, message in (
-        ({"a": ["x"] * 6, "b": ["y"] * 6}, "2 columns could hold the tokens.*'a' string, 'b' string"),
-        ({"token": ["x"] * 6, "word": ["y"] * 6}, "2 columns could"),
-        ({"a": [1] * 6}, "no columns could hold the tokens.*'a' int64"),
-        ({"a": ["x", None, "y", "z", "u", "v"]}, "no token at row 1 of column 'a'"),
-    ):
-        parquet.write_table(pa.table(table), column)
-        with pytest.raises(ValueError, match=message):
-            read_table(path, tokens=column)
-    column.write_bytes(b"PAR1 no")
-    with pytest.raises(ValueError, match="not a whole parquet file"):
-        read_table(path, tokens=column)
-    glove = write(tmp_path / "g.txt", "glove", *small())
-    refused(glove, "holds its own tokens", tokens=text)
+# Duplicates
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -608,7 +562,7 @@ def test_only_five_duplicates_are_named(tmp_path):
 
 
 def test_duplicates_are_dropped_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("eigenselect.selector.sources.tokens.BLOCK_ROWS", 3)
+    monkeypatch.setattr("eigenselect.selector.sources.rows.BLOCK_ROWS", 3)
     vectors, tokens = small(20)
     for row in (1, 3, 4, 5, 13):
         tokens[row] = tokens[0]
