@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from eigenselect.selector.sources import FORMATS, detect, fields, read_table, safetensors, stream
+from eigenselect.selector.sources import FORMATS, detect, fields, read_table, safetensors, stream, word2vec_binary
 from eigenselect.selector.sources.tokens import write_tokens
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -233,6 +233,63 @@ def test_binary_rows_without_newlines(tmp_path):
         path = tmp_path / "table.bin"
         path.write_bytes(b"6 3\n" + body + tail)
         np.testing.assert_array_equal(read_table(path).vectors, vectors)
+
+
+SPACED = [b"New York", b"a b c d", b"New Yor", b"New ", b" New", b" ", b"", "東京 都".encode(), b"a\nb c", b"NEW 1999"]
+"""Tokens whose end is not their first space, and one that is empty."""
+
+
+@pytest.mark.parametrize("block", [70, 1 << 20])
+@pytest.mark.parametrize("newline", [b"\n", b""])
+@pytest.mark.parametrize("token", SPACED)
+def test_binary_tokens_may_hold_spaces(token, newline, block, tmp_path, monkeypatch):
+    small_blocks(monkeypatch, block)
+    monkeypatch.setattr(word2vec_binary, "MAX_TOKEN_BYTES", 60)
+    vectors, tokens = small(300, 16)
+    path = tmp_path / "table.bin"
+    for rows in ([5], [0], [299], [0, 1, 299], range(300)):
+        named = [token + b"%d" % row if len(rows) > 3 else tokens[row] for row in range(300)]
+        for row in rows[:3]:
+            named[row] = token + b"%d" % row if len(rows) > 1 else token
+        body = b"".join(t + b" " + v.tobytes() + newline for t, v in zip(named, vectors, strict=True))
+        for tail in (b"", b"\n")[: 1 + (not newline)]:
+            path.write_bytes(b"300 16\n" + body + tail)
+            read = read_table(path)
+            assert read.tokens == [t.decode() for t in named]
+            np.testing.assert_array_equal(read.vectors, vectors)
+
+
+@pytest.mark.parametrize("newline", [b"\n", b""])
+@pytest.mark.parametrize("token", [b"a \x01b", b"caf\xe9 bar", b"New \xffork", b"\xff\xfe"])
+def test_binary_tokens_that_are_not_text_are_read_or_refused(token, newline, tmp_path):
+    vectors, tokens = small(300, 16)
+    path = tmp_path / "table.bin"
+    for row in (0, 5, 299):
+        named = [token if i == row else name for i, name in enumerate(tokens)]
+        body = b"".join(t + b" " + v.tobytes() + newline for t, v in zip(named, vectors, strict=True))
+        path.write_bytes(b"300 16\n" + body)
+        if newline and token != b"a \x01b":
+            read = read_table(path)
+            assert read.tokens[row] == token.decode(errors="backslashreplace")
+            np.testing.assert_array_equal(read.vectors, vectors)
+        else:
+            refused(path, "" if row == 299 else "are not a row as the others are", "header")
+            with pytest.raises(ValueError, match=rf"row {row}|row {row + 1}|bytes after the last"):
+                read_table(path)
+
+
+def test_a_binary_row_of_many_scales_is_read_where_newlines_show_it(tmp_path):
+    """Values that span a hundred powers of two, after a token that could go on: its first float begins with a space."""
+    vectors, tokens = small(300, 16)
+    vectors[5] *= np.logspace(-10, 20, 16, dtype=np.float32)
+    vectors[5].view(np.uint32)[0] = vectors[5].view(np.uint32)[0] & 0xFFFFFF00 | 0x20
+    for newline in (b"\n", b""):
+        body = b"".join(t + b" " + v.tobytes() + newline for t, v in zip(tokens, vectors, strict=True))
+        (tmp_path / "table.bin").write_bytes(b"300 16\n" + body)
+        if newline:
+            np.testing.assert_array_equal(read_table(tmp_path / "table.bin").vectors, vectors)
+        else:
+            refused(tmp_path / "table.bin", "row 5: 'tok5 ' and 16 values are not a row as the others are")
 
 
 @pytest.mark.parametrize("block", [7, 1 << 20])
