@@ -166,6 +166,68 @@ def test_line_endings_and_separators(format, block, separator, ending, mark, tmp
     np.testing.assert_array_equal(read_table(path).vectors, vectors)
 
 
+@pytest.mark.parametrize("format", TEXT)
+@pytest.mark.parametrize("block", [5, 1 << 20])
+@pytest.mark.parametrize("ending", [b"\n", b" \r\n"])
+def test_a_tab_after_the_token_and_spaces_between_the_values(format, block, ending, tmp_path, monkeypatch):
+    small_blocks(monkeypatch, block)
+    vectors, tokens = small(6, 3)
+    tokens[1:4] = [b"New York", b"route 66", b"a\tb"]
+    rows = rows_of(vectors, [b"?"] * 6, ending).split(b"? ")[1:]
+    path = tmp_path / "table.txt"
+    header = b"6 3\n" if format == "word2vec-text" else b""
+    for between in (b"\t", b"\t "):
+        path.write_bytes(header + b"".join(t + between + row for t, row in zip(tokens, rows, strict=True)))
+        read = read_table(path)
+        np.testing.assert_array_equal(read.vectors, vectors)
+        assert read.tokens == [token.decode() for token in tokens]
+    for bad, found in (
+        (b"tok4\t1 2", "2 values where 3 are expected"),
+        (b"4 1 2", "0 values where 3 are expected"),
+        (b"tok4\t1 2 3 4", "4 values where 3"),
+        (b"tok4\t0\t1 2 3", "4 values where 3"),
+        (b"tok4\t1 x 3", "value 2 of 3 is 'x', no number"),
+        (b"tok4\t1  2 3", "4 values where 3"),
+        (b"tok4", "0 values where 3"),
+    ):
+        lines = [t + b"\t" + row for t, row in zip(tokens, rows, strict=True)]
+        path.write_bytes(header + b"".join([*lines[:4], bad + b"\n", lines[5]]))
+        refused(path, f"line {6 if header else 5}: ", found)
+
+
+@pytest.mark.parametrize("separator", [b" ", b"\t", b"  "])
+def test_numbers_without_tokens_lose_no_column(separator, tmp_path):
+    vectors, _ = small(30, 4)
+    path = tmp_path / "table.txt"
+    rows = b"".join(separator.join(b"%.6e" % x for x in row) + b"\n" for row in vectors)
+    path.write_bytes(rows)
+    refused(path, "line 1, ", "has numbers and no token", "numpy.loadtxt", "table.format=glove")
+    if separator != b"  ":
+        assert read_table(path, format="glove").d == 3, "who says so has a number as token"
+        path.write_bytes(b"30 4\n" + rows)
+        refused(path, "line 2: 4 numbers and no token: ", "numpy.loadtxt")
+    # Ids of nodes are tokens, and so is a number among words.
+    path.write_bytes(b"".join(b"%d 0.5 %d\n" % (i, i) for i in range(9)))
+    assert read_table(path).tokens == [str(i) for i in range(9)]
+    path.write_bytes(b"0.5 1 2\nthe 3 4\n")
+    assert read_table(path).tokens == ["0.5", "the"]
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16LE", "UTF-16BE", "UTF-32LE", "UTF-32BE"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("format", TEXT)
+def test_text_of_other_encodings_is_refused_by_name(format, mark, encoding, tmp_path):
+    vectors, tokens = small(30, 3)
+    text = write(tmp_path / "table", format, vectors, tokens).read_text()
+    path = tmp_path / "table.txt"
+    for content in (text, text.replace("tok", "語")):
+        path.write_bytes((mark + content).encode(encoding))
+        for name in (None, format):
+            refused(path, f"text in {encoding}: save it as UTF-8 (iconv -f {encoding} -t UTF-8)", format=name)
+        path.write_bytes(gzip.compress(path.read_bytes()))
+        refused(path, f"text in {encoding}")
+
+
 @pytest.mark.parametrize("block", [5, 1 << 20])
 @pytest.mark.parametrize("spaced", [0, 3])
 def test_tokens_with_spaces_as_in_glove_840b(block, spaced, tmp_path, monkeypatch):
