@@ -6,6 +6,7 @@ version 2 is the oldest with strings and int64 in attributes, and the one that o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,9 @@ POLICIES = ("error", "zeros")
 """What becomes of a token that is not in the vocabulary, unless a token whose row it gets is named."""
 
 ENTRY_BYTES = 16
-"""At most so many bytes tell the length and the id of a token."""
+"""At most so many bytes hold the length and the id of a token."""
+
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,12 @@ def check_vocabulary(tokens: Sequence[str] | None, oov: str) -> None:
     if tokens is None:
         raise ValueError(
             "export.words=true needs the tokens and the table has none: give them as table.tokens=FILE, or drop it"
+        )
+    if SURROGATE.search("".join(tokens)):
+        row = next(row for row, token in enumerate(tokens) if SURROGATE.search(token))
+        raise ValueError(
+            f"export.words=true: token {tokens[row]!r} at row {row} holds half of a surrogate pair, which the UTF-8 of "
+            "an ONNX model cannot hold: replace it, or drop export.words"
         )
     if oov not in POLICIES and oov not in tokens:
         raise ValueError(

@@ -21,7 +21,8 @@ from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.measures.overlap import EOS_TOLERANCE, eos
 from eigenselect.selector.run.job import Job, profile
 from eigenselect.selector.run.selecting import Chosen
-from eigenselect.selector.store.output import staged, write_id_map, write_manifest
+from eigenselect.selector.sources.tokens import write_id_map, write_tokens
+from eigenselect.selector.store.output import staged, write_manifest
 from eigenselect.selector.store.tracking import ParentRun
 
 VERSIONS = ("numpy", "scipy", "onnx", "onnxruntime", "mlflow", "hydra-core")
@@ -42,7 +43,7 @@ def hand_over(job: Job, parent: ParentRun, found: Chosen, console: Console) -> N
             )
         payload.save(folder / "payload.safetensors")
         if job.table.tokens is not None:
-            (folder / "tokens.txt").write_text("".join(f"{token}\n" for token in job.table.tokens), encoding="utf-8")
+            write_tokens(folder / "tokens.txt", job.table.tokens)
             if job.table.source_rows is not None:
                 write_id_map(folder / "id_map.csv", job.table.source_rows, job.table.tokens)
         record = _record(job, parent, selection, verification, exported)

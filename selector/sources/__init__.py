@@ -12,9 +12,10 @@ import numpy as np
 from eigenselect.compressors.data.table import EmbeddingTable, Floats
 from eigenselect.selector.sources import glove, npy, onnx, safetensors, word2vec_binary, word2vec_text
 from eigenselect.selector.sources.counts import Counts, counts_of_rows, read_counts
-from eigenselect.selector.sources.detect import format_of, head_of, refusal
+from eigenselect.selector.sources.detect import format_of, head_of, not_rows_of_text, refusal
+from eigenselect.selector.sources.rows import duplicates_message, repeated, rows_of, without_rows
 from eigenselect.selector.sources.stream import Progress
-from eigenselect.selector.sources.tokens import duplicates_message, read_tokens, repeated, rows_of, without_rows
+from eigenselect.selector.sources.tokens import read_tokens
 
 __all__ = ["FORMATS", "format_of_file", "read_table"]
 
@@ -162,6 +163,8 @@ def format_of_file(path: Path, given: str | None = None) -> str:
     if reason := refusal(path, head):
         raise ValueError(f"{path}: {reason}")
     name = given or format_of(path, head)
+    if name not in MAPPED and (reason := not_rows_of_text(head, given)):
+        raise ValueError(f"{path}: {reason}")
     if name is None:
         raise ValueError(
             f"{path}: unknown format: give it as table.format, one of {', '.join(FORMATS)}; "

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from eigenselect.selector.sources.fields import BLANK, decode, is_number, shown
+from eigenselect.selector.sources.fields import BLANK, check_utf8, decode, is_number, shown
 from eigenselect.selector.sources.stream import BOM
+from eigenselect.selector.sources.tokens import token_of
 
 Counts = npt.NDArray[np.float64] | dict[str, float]
 """As a file holds them: (lines,) float64 in row order, or by token."""
@@ -21,13 +22,17 @@ PAIR = re.compile(rb"(.*)[ \t]([^ \t]+)")
 
 
 def read_counts(path: Path) -> Counts:
-    """Read counts: one number a line, or a token and a number with one space or tab between; the first line tells.
+    """Read counts: one number a line, or a token and a number with one space or tab between, as the first line is.
+
+    A token is written as in a token list (`selector.sources.tokens`).
 
     Raises:
         ValueError: a line of another form, a count that is not a finite number of at least 0, or a second count of
-            one token; the line is named.
+            one token; the line is named. Or text in UTF-16 or UTF-32.
     """
-    lines = [line.rstrip(BLANK) for line in path.read_bytes().removeprefix(BOM).rstrip(BLANK).split(b"\n")]
+    content = path.read_bytes()
+    check_utf8(path, content)
+    lines = [line.rstrip(BLANK) for line in content.removeprefix(BOM).rstrip(BLANK).split(b"\n")]
     if PAIR.fullmatch(lines[0]):
         return _by_token(path, lines)
     return np.array([_count(path, number, line) for number, line in enumerate(lines, 1)])
@@ -38,8 +43,11 @@ def _by_token(path: Path, lines: Sequence[bytes]) -> dict[str, float]:
     for number, line in enumerate(lines, 1):
         pair = PAIR.fullmatch(line)
         if pair is None:
-            raise _error(path, number, f"{shown(line)} is no token and count with a space or tab between")
-        token = decode(pair[1])
+            raise _error(path, number, f"{shown(line)} is not a token and a count with a space or tab between")
+        try:
+            token = token_of(decode(pair[1]))
+        except ValueError as error:
+            raise _error(path, number, str(error)) from error
         if token in counts:
             raise _error(path, number, f"a second count of {shown(pair[1])}")
         counts[token] = _count(path, number, pair[2])
@@ -49,7 +57,7 @@ def _by_token(path: Path, lines: Sequence[bytes]) -> dict[str, float]:
 def _count(path: Path, line: int, field: bytes) -> float:
     count = float(field) if is_number(field) else math.nan
     if not 0 <= count < math.inf:
-        raise _error(path, line, f"count {shown(field)} is no finite number of at least 0")
+        raise _error(path, line, f"count {shown(field)} is not a finite number of at least 0")
     return count
 
 

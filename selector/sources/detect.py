@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 from eigenselect.selector.sources import npy
-from eigenselect.selector.sources.fields import BLANK, delimiter_of, is_number
+from eigenselect.selector.sources.fields import BLANK, NO_TOKEN, delimiter_of, is_number, lacks_token, shown
 from eigenselect.selector.sources.stream import BOM, GZIP_MAGIC
 from eigenselect.selector.sources.word2vec_text import HEADER
 
@@ -34,6 +34,11 @@ MAGICS = {
 }
 ONNX_NEXT = (b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42")
 """Tags that follow ir_version at the start of an ONNX file (protobuf fields 2 to 8)."""
+
+
+WIDE = ("UTF-32LE", "UTF-32BE", "UTF-16LE", "UTF-16BE")
+SAMPLE_BYTES = 1 << 12
+SAMPLE_LINES = 10
 
 
 def head_of(path: Path) -> tuple[bytes, bool]:
@@ -64,6 +69,19 @@ def refusal(path: Path, head: bytes) -> str | None:
             return reason
     if _is_old_fasttext(head):
         return FASTTEXT
+    return None
+
+
+def not_rows_of_text(head: bytes, given: str | None) -> str | None:
+    """Why a file of text that starts with `head` is not read as a token and numbers a line, and what to do instead."""
+    for encoding in WIDE:
+        text = head[: min(SAMPLE_BYTES, len(head) // 4 * 4)].decode(encoding, "replace")
+        if 2 * sum(character.isascii() and character.isprintable() for character in text) > len(text):
+            return f"text in {encoding}: save it as UTF-8 (iconv -f {encoding} -t UTF-8)"
+    lines = head.removeprefix(BOM).split(b"\n", SAMPLE_LINES)[:SAMPLE_LINES]
+    lines = [line for line in lines if line.strip()]
+    if given is None and lines and all(map(lacks_token, lines)):
+        return f"line 1, {shown(lines[0])}, has {NO_TOKEN}; or, if its first number is the token, table.format=glove"
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,41 @@ def decode(token: bytes) -> str:
     return token.decode("utf-8", "backslashreplace")
 
 
+NO_TOKEN = (
+    "numbers and no token: save them with numpy.save(new, numpy.loadtxt(old, dtype='float32')) and give the .npy file, "
+    "with the tokens, if there are any, as table.tokens"
+)
+
+
+def check_utf8(path: Path, content: bytes) -> None:
+    """Raise a ValueError if `content` holds what UTF-16 and UTF-32 have and text in UTF-8 has not: a NUL, their marks.
+
+    A token list may hold a NUL as `selector.sources.tokens` says.
+    """
+    if b"\0" in content or content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError(
+            f"{path}: it is not UTF-8 but holds NUL bytes or a mark of UTF-16, as in UTF-16 or UTF-32: "
+            "save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"
+        )
+
+
 def delimiter_of(line: bytes) -> bytes:
     """The separator of a row: a space, or a tab where there is no space at all."""
     line = line.rstrip(BLANK)
     return b"\t" if b"\t" in line and b" " not in line else b" "
+
+
+def tab_ends_token(line: bytes) -> bool:
+    """Whether a row has a tab after its token, and spaces between its values: two numbers or more."""
+    _, tab, values = line.rstrip(BLANK).rpartition(b"\t")
+    fields = values.strip(b" ").split(b" ")
+    return bool(tab) and len(fields) > 1 and all(map(is_number, fields))
+
+
+def lacks_token(line: bytes) -> bool:
+    """Whether all fields of a row are numbers, and the first is one that no word or id looks like: -1, 0.5 or 1e-3."""
+    fields = line.split()
+    return bool(fields) and all(map(is_number, fields)) and not fields[0].isalnum()
 
 
 def parse(body: bytes | memoryview, delimiter: bytes, types: dict[str, Any], longest: int) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from eigenselect.selector.sources.fields import BLANK, delimiter_of, is_number, shown
+from eigenselect.selector.sources.fields import BLANK, delimiter_of, is_number, shown, tab_ends_token
 from eigenselect.selector.sources.stream import Progress, open_stream
 from eigenselect.selector.sources.text import TextRows
 
@@ -18,7 +18,8 @@ from eigenselect.selector.sources.text import TextRows
 def read(path: Path, progress: Progress | None = None) -> tuple[npt.NDArray[np.float32], list[str]]:
     r"""Read a GloVe table; its dimension is that of the first line.
 
-    A token may contain spaces: each line is cut from the right. Bytes that are not UTF-8 appear as `\xNN` in
+    A token may contain spaces: each line is cut from the right, at the last tab where a tab ends the first token and
+    spaces are between the values. Bytes that are not UTF-8 appear as `\xNN` in
     the token. Empty lines at the end, a trailing separator and `\r\n` are accepted.
 
     Returns:
@@ -40,6 +41,8 @@ def read(path: Path, progress: Progress | None = None) -> tuple[npt.NDArray[np.f
 
 def _dimension(line: bytes, path: Path) -> int:
     """Number of values on the first line, where the token ends at the first number."""
+    if tab_ends_token(line):
+        return len(line.rpartition(b"\t")[2].split())
     separator = delimiter_of(line)
     fields = line.rstrip(BLANK).split(separator)[1:]
     numbers = [is_number(field) for field in fields]

@@ -1,7 +1,8 @@
 """Rows of text, `token value value ...`: what the GloVe and word2vec text readers share.
 
 A block of lines goes to pyarrow's CSV parser. Lines that it cannot take as they are (a token that contains
-spaces) are cut from the right in Python and then given to the same parser, so a number is read by one rule.
+spaces) are cut from the right in Python and then given to the same parser, so a number is read by one rule. So are all
+lines of a table with a tab after each token and spaces between the values.
 """
 
 from __future__ import annotations
@@ -13,7 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from eigenselect.selector.sources.fields import BLANK, decode, delimiter_of, floats, is_number, parse, shown
+from eigenselect.selector.sources.fields import (
+    BLANK,
+    NO_TOKEN,
+    decode,
+    delimiter_of,
+    floats,
+    is_number,
+    parse,
+    shown,
+    tab_ends_token,
+)
 from eigenselect.selector.sources.stream import BOM, Stream
 
 
@@ -32,13 +43,17 @@ class TextRows:
         self.line = line
         start = stream.peek_line()
         self._delimiter = delimiter_of(start)
+        self._tabbed = tab_ends_token(start)
         self._longest = 64 * len(start)
         # fastText ends each line with a separator; where the first does, all are taken to.
         self._trailing = start.rstrip(b"\r\n").endswith(self._delimiter)
         self._blank: int | None = None
         # Before anything of size d is made: a header may declare any dimension.
-        if start.strip(BLANK) and start.count(self._delimiter) < d:
-            raise self._ragged(line, start.rstrip(BLANK).count(self._delimiter))
+        if start.strip(BLANK) and start.count(self._delimiter) + self._tabbed < d:
+            fields = start.split()
+            if len(fields) == d and all(map(is_number, fields)):
+                raise self._error(line, f"{d} {NO_TOKEN}")
+            raise self._ragged(line, start.rstrip(BLANK).count(self._delimiter) + self._tabbed)
 
     def read(self, n: int | None = None) -> tuple[npt.NDArray[np.float32], list[str]]:
         """All rows.
@@ -95,6 +110,8 @@ class TextRows:
 
     def _whole(self, buffer: bytearray, stop: int) -> tuple[list[bytes], Any]:
         """The lines as they are, but for fastText's last separator and Windows' carriage return."""
+        if self._tabbed:
+            raise pa.ArrowInvalid("two separators")
         body: bytes | memoryview = memoryview(buffer)[:stop]
         if returns := buffer.find(b"\r", 0, stop) >= 0:
             body = bytes(body).replace(b"\r\n", b"\n")
@@ -113,13 +130,11 @@ class TextRows:
             line = line.rstrip(BLANK)
             if not line:
                 raise self._error(number, "an empty line between rows; drop it")
-            count = line.count(self._delimiter)
-            name = line.rsplit(self._delimiter, self.d)[0]
-            # A token may hold separators (GloVe 840B has some); a number there is a value too many.
-            if count < self.d or (count > self.d and is_number(name.rsplit(self._delimiter, 1)[1])):
+            name, row, count = self._cut_after_tab(line) if self._tabbed else self._cut(line)
+            if count != self.d:
                 raise self._ragged(number, count)
             names.append(name)
-            rows.append(line[len(name) + 1 :])
+            rows.append(row)
         values = b"\n".join(rows)
         try:
             if b"\r" in values or values.startswith(BOM):
@@ -134,6 +149,22 @@ class TextRows:
                             f"value {j + 1} of {self.d} is {shown(field)}, no number; repair or drop that line",
                         ) from None
             raise self._error(first, f"or a later one: {' '.join(str(error).split())}; repair it") from error
+
+    def _cut(self, line: bytes) -> tuple[bytes, bytes, int]:
+        """A line's token and values, and how many there are."""
+        count = line.count(self._delimiter)
+        name = line.rsplit(self._delimiter, self.d)[0]
+        # A token may hold separators (GloVe 840B has some); a number there is a value too many.
+        if count > self.d and not is_number(name.rsplit(self._delimiter, 1)[1]):
+            count = self.d
+        return name, line[len(name) + 1 :], count
+
+    def _cut_after_tab(self, line: bytes) -> tuple[bytes, bytes, int]:
+        """The same of a line with a tab after the token; without one it has no values."""
+        name, tab, values = line.rpartition(b"\t")
+        _, before, last = name.rpartition(b"\t")
+        values = values.strip(b" ")
+        return name, values, values.count(b" ") + 1 + bool(before and is_number(last)) if tab else 0
 
     @cached_property
     def _without_token(self) -> dict[str, Any]:

@@ -1,7 +1,17 @@
-"""Token lists beside a table, tokens that occur twice, and the rows of those to keep."""
+r"""Files of tokens: the token list beside a table, and `tokens.txt` and `id_map.csv` of a hand-over.
+
+A line of a `.txt` list is a token as it is, whatever quotes, backslashes or spaces it holds. A token that would not
+come back from a line is written as `!json` and its JSON string instead: `!json "a\nb"`. Such are the tokens that hold a
+line break of any kind (U+000A to U+000D, U+001C to U+001E, U+0085, U+2028, U+2029), NUL, a byte order mark or half of a
+surrogate pair, and those that begin like such a line themselves. So line i, from 0, is id i for every reader of lines,
+and `json.loads(line[6:])` is the token of a marked one.
+"""
 
 from __future__ import annotations
 
+import csv
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,34 +20,103 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import parquet
 
-from eigenselect.compressors.data.table import Floats
-from eigenselect.selector.sources.fields import decode
+from eigenselect.selector.sources.fields import check_utf8, decode
 from eigenselect.selector.sources.stream import BOM
 
 COLUMNS = ("token", "word", "index")
-NAMED = 5
-BLOCK_ROWS = 1 << 14
+
+MARK = '!json "'
+"""What the line of a token begins with that is written as a JSON string."""
+
+NOT_UTF8 = "\ud800-\udfff"
+NOT_IN_A_LINE = re.compile(f"[\0\n-\r\x1c-\x1e\x85\u2028\u2029\ufeff{NOT_UTF8}]")
+NOT_IN_A_CELL = re.compile(f"[{NOT_UTF8}]")
+
+
+def token_of(line: str) -> str:
+    r"""The token that a line without its end stands for.
+
+    Raises:
+        ValueError: a marked line that holds no JSON string.
+
+    >>> token_of("\\n"), token_of('!json "\\n"')
+    ('\\n', '\n')
+    """
+    if not line.startswith(MARK):
+        return line
+    try:
+        return str(json.loads(line.removeprefix("!json ")))
+    except ValueError as error:
+        raise ValueError(f"{line[:40]!r} is not a JSON string after !json ({error}): correct it") from error
+
+
+def _marked(token: str, unsafe: re.Pattern[str]) -> str:
+    """The token, marked where it holds any of `unsafe`; what `token_of` reads back."""
+    if not token.startswith(MARK) and not unsafe.search(token):
+        return token
+    written = json.dumps(token)
+    if json.loads(written) != token:
+        raise ValueError(
+            f"token {token!r} holds two surrogates that are one character when they are written: put that character"
+        )
+    return f"!json {written}"
+
+
+def write_tokens(path: Path, tokens: Sequence[str]) -> None:
+    """Write tokens as `read_tokens` reads them: a line each, UTF-8.
+
+    Raises:
+        ValueError: a token that holds the two halves of a surrogate pair, which no file tells from their character.
+    """
+    text = "".join(f"{_marked(token, NOT_IN_A_LINE)}\n" for token in tokens)
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_id_map(path: Path, source_rows: npt.NDArray[np.int64], tokens: Sequence[str]) -> None:
+    """Where each row of a pruned table was in its file, as CSV: the new id, the (n,) old one, the token.
+
+    CSV quotes line breaks itself; a token that UTF-8 cannot hold is marked as in `tokens.txt`.
+    """
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "source_id", "token"])
+        cells = (_marked(token, NOT_IN_A_CELL) for token in tokens)
+        writer.writerows(zip(range(len(tokens)), source_rows.tolist(), cells, strict=True))
 
 
 def read_tokens(path: Path) -> list[str]:
     r"""Read one token for each row of a table, in row order.
 
     Args:
-        path: a `.txt` file, UTF-8, one token a line (only `\n` and `\r\n` end a line; a byte that is not
-            UTF-8 appears as `\xNN`); or a `.parquet` file: its only string column, or the one named token,
+        path: a `.txt` file, UTF-8, one token a line as the module says (only `\n` and `\r\n` end a line; a byte that
+            is not UTF-8 appears as `\xNN`); or a `.parquet` file: its only string column, or the one named token,
             word or index.
 
     Raises:
-        ValueError: another kind of file, not a parquet file, no one column to take, or a null token.
+        ValueError: another kind of file, not a parquet file, no one column to take, a null token, a marked line
+            without a JSON string, or text in UTF-16 or UTF-32.
     """
     if path.suffix == ".txt":
-        lines = path.read_bytes().removeprefix(BOM).split(b"\n")
-        if not lines[-1]:
-            lines.pop()
-        return [decode(line.removesuffix(b"\r")) for line in lines]
+        return _lines(path)
     if path.suffix == ".parquet":
         return _column(path)
     raise ValueError(f"{path}: a token list is a .txt file with one token a line, or a .parquet file")
+
+
+def _lines(path: Path) -> list[str]:
+    content = path.read_bytes()
+    check_utf8(path, content)
+    lines = content.removeprefix(BOM).split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    tokens = [decode(line.removesuffix(b"\r")) for line in lines]
+    for i, token in enumerate(tokens):
+        if token.startswith(MARK):
+            try:
+                tokens[i] = token_of(token)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {i + 1}: {error}") from error
+    return tokens
 
 
 def _column(path: Path) -> list[str]:
@@ -54,7 +133,9 @@ def _column(path: Path) -> list[str]:
             )
         tokens: list[str | None] = parquet.read_table(path, columns=chosen).column(0).to_pylist()
     except pa.ArrowException as error:
-        raise ValueError(f"{path}: not a whole parquet file ({' '.join(str(error).split())}): write it anew") from error
+        raise ValueError(
+            f"{path}: not a whole parquet file ({' '.join(str(error).split())}): write it again"
+        ) from error
     if None in tokens:
         raise ValueError(f"{path}: no token at row {tokens.index(None)} of column {chosen[0]!r}: fill it in")
     return [token for token in tokens if token is not None]
@@ -64,54 +145,3 @@ def _is_string(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def repeated(tokens: Sequence[str]) -> list[tuple[int, int]]:
-    """(first row, later row) of each token that was seen before, in order of the later row."""
-    if len(set(tokens)) == len(tokens):
-        return []
-    seen: dict[str, int] = {}
-    pairs = ((seen.setdefault(token, row), row) for row, token in enumerate(tokens))
-    return [(first, row) for first, row in pairs if first != row]
-
-
-def duplicates_message(tokens: Sequence[str], pairs: Sequence[tuple[int, int]], cure: str) -> str:
-    """What is repeated where, and the cure."""
-    named = ", ".join(f"{tokens[row]!r} at rows {first} and {row}" for first, row in pairs[:NAMED])
-    return f"{len(pairs)} duplicate token{'s' if len(pairs) > 1 else ''} (first: {named}): {cure}"
-
-
-def rows_of(kept: Sequence[str], tokens: Sequence[str] | None) -> npt.NDArray[np.int64]:
-    """The first row of each token of the list `kept` in a table of `tokens`, (len(kept),) int64.
-
-    Raises:
-        ValueError: the table has no tokens, it lacks some of the list, or the list names one twice.
-    """
-    if tokens is None:
-        raise ValueError("table.keep is given for a table without tokens: give them as table.tokens")
-    if pairs := repeated(kept):
-        raise ValueError(f"table.keep has {duplicates_message(kept, pairs, 'name each once in the list')}")
-    # From the end on, so that of a token's rows the first one stays.
-    row = dict(zip(reversed(tokens), range(len(tokens) - 1, -1, -1), strict=True))
-    if absent := [token for token in kept if token not in row]:
-        named = ", ".join(map(repr, absent[:NAMED]))
-        raise ValueError(
-            f"table.keep has {len(absent)} of {len(kept)} tokens that the table lacks (first: {named}): "
-            "drop them from the list"
-        )
-    return np.array([row[token] for token in kept], np.int64)
-
-
-def without_rows(vectors: Floats, drop: Sequence[int]) -> Floats:
-    """`vectors` without the rows `drop`; compacted in place in memory, copied from a read-only map."""
-    keep = np.ones(len(vectors), bool)
-    keep[list(drop)] = False
-    if not vectors.flags.writeable or not vectors.flags.owndata:
-        return np.array(vectors[keep])
-    at = 0
-    for start in range(0, len(vectors), BLOCK_ROWS):
-        part = vectors[start : start + BLOCK_ROWS][keep[start : start + BLOCK_ROWS]]
-        vectors[at : at + len(part)] = part
-        at += len(part)
-    vectors.resize((at, vectors.shape[1]), refcheck=False)
-    return vectors

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import shutil
@@ -11,9 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 MANIFEST = "manifest.json"
 
@@ -80,14 +76,6 @@ def staged(out: Path, files: Sequence[str] = FILES) -> Iterator[Path]:
                 (folder / name).replace(out / name)
             else:
                 (out / name).unlink(missing_ok=True)  # of an earlier hand-over
-
-
-def write_id_map(path: Path, source_rows: npt.NDArray[np.int64], tokens: Sequence[str]) -> None:
-    """Where each row of a pruned table was in its file, as CSV: the new id, the (n,) old one, the token."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "source_id", "token"])
-        writer.writerows(zip(range(len(tokens)), source_rows.tolist(), tokens, strict=True))
 
 
 def fingerprint(path: Path) -> dict[str, Any]:

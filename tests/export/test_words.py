@@ -199,6 +199,11 @@ def test_a_vocabulary_that_does_not_fit_one_file_is_refused(monkeypatch: pytest.
             "error",
             r"^export\.words=true needs the tokens and the table has none: give them as table\.tokens=FILE",
         ),
+        (
+            ["a", "\udc80b"],
+            "a",
+            r"^export\.words=true: token '\\udc80b' at row 1 holds half of a surrogate pair, .* or drop export\.words$",
+        ),
         (["a", "b"], "[UNK]", r"^export\.oov = '\[UNK\]' is neither error nor zeros nor a token of the table"),
     ],
 )

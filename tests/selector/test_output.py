@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from eigenselect.selector.store.output import FILES, MANIFEST, check_writable, staged, write_id_map, write_manifest
+from eigenselect.selector.store.output import FILES, MANIFEST, check_writable, staged, write_manifest
 
 
 def tree(root):
@@ -118,23 +114,6 @@ def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"out = .*out cannot be written: Permission denied; name a folder"):
         check_writable(tmp_path / "a" / "out")
     assert tree(tmp_path) == {}
-
-
-def test_the_id_map_is_csv_as_in_rfc_4180(tmp_path):
-    tokens = ["plain", 'a,"b"', "é", "", " x ", "a\rb"]
-    write_id_map(tmp_path / "id_map.csv", np.array([5, 0, 9, 1, 2, 2**40]), tokens)
-    expected = 'id,source_id,token|0,5,plain|1,0,"a,""b"""|2,9,é|3,1,|4,2, x |5,1099511627776,"a\rb"|'
-    assert (tmp_path / "id_map.csv").read_bytes() == expected.replace("|", "\r\n").encode()
-
-
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(tokens=st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(',"\r\n\t |'))))
-def test_the_id_map_reads_back(tokens, tmp_path):
-    source = np.arange(len(tokens))[::-1] + 7
-    write_id_map(tmp_path / "id_map.csv", source, tokens)
-    with (tmp_path / "id_map.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))
-    assert rows == [["id", "source_id", "token"], *([str(i), str(source[i]), t] for i, t in enumerate(tokens))]
 
 
 RECORD = {

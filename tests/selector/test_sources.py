@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper, numpy_helper
-from pyarrow import parquet
 from safetensors.numpy import save_file
 
-from eigenselect.selector.sources import FORMATS, detect, fields, read_table, safetensors, stream
+from eigenselect.selector.sources import FORMATS, detect, fields, read_table, safetensors, stream, word2vec_binary
+from eigenselect.selector.sources.tokens import write_tokens
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 data = pytest.mark.data
@@ -127,7 +127,7 @@ def test_round_trip(table, format, zipped, block, tmp_path, monkeypatch):
         return
     options = {}
     if format not in STREAMED:
-        (tmp_path / "tokens.txt").write_text("".join(f"{t}\n" for t in tokens), encoding="utf-8", newline="\n")
+        write_tokens(tmp_path / "tokens.txt", tokens)
         options["tokens"] = tmp_path / "tokens.txt"
     read = read_table(path, format=format, **options)
     np.testing.assert_array_equal(bits(read.vectors), bits(vectors))
@@ -164,6 +164,68 @@ def test_line_endings_and_separators(format, block, separator, ending, mark, tmp
     # The last line may lack its newline.
     path.write_bytes(header + rows_of(vectors, tokens, b"\n", separator)[:-1])
     np.testing.assert_array_equal(read_table(path).vectors, vectors)
+
+
+@pytest.mark.parametrize("format", TEXT)
+@pytest.mark.parametrize("block", [5, 1 << 20])
+@pytest.mark.parametrize("ending", [b"\n", b" \r\n"])
+def test_a_tab_after_the_token_and_spaces_between_the_values(format, block, ending, tmp_path, monkeypatch):
+    small_blocks(monkeypatch, block)
+    vectors, tokens = small(6, 3)
+    tokens[1:4] = [b"New York", b"route 66", b"a\tb"]
+    rows = rows_of(vectors, [b"?"] * 6, ending).split(b"? ")[1:]
+    path = tmp_path / "table.txt"
+    header = b"6 3\n" if format == "word2vec-text" else b""
+    for between in (b"\t", b"\t "):
+        path.write_bytes(header + b"".join(t + between + row for t, row in zip(tokens, rows, strict=True)))
+        read = read_table(path)
+        np.testing.assert_array_equal(read.vectors, vectors)
+        assert read.tokens == [token.decode() for token in tokens]
+    for bad, found in (
+        (b"tok4\t1 2", "2 values where 3 are expected"),
+        (b"4 1 2", "0 values where 3 are expected"),
+        (b"tok4\t1 2 3 4", "4 values where 3"),
+        (b"tok4\t0\t1 2 3", "4 values where 3"),
+        (b"tok4\t1 x 3", "value 2 of 3 is 'x', no number"),
+        (b"tok4\t1  2 3", "4 values where 3"),
+        (b"tok4", "0 values where 3"),
+    ):
+        lines = [t + b"\t" + row for t, row in zip(tokens, rows, strict=True)]
+        path.write_bytes(header + b"".join([*lines[:4], bad + b"\n", lines[5]]))
+        refused(path, f"line {6 if header else 5}: ", found)
+
+
+@pytest.mark.parametrize("separator", [b" ", b"\t", b"  "])
+def test_numbers_without_tokens_lose_no_column(separator, tmp_path):
+    vectors, _ = small(30, 4)
+    path = tmp_path / "table.txt"
+    rows = b"".join(separator.join(b"%.6e" % x for x in row) + b"\n" for row in vectors)
+    path.write_bytes(rows)
+    refused(path, "line 1, ", "has numbers and no token", "numpy.loadtxt", "table.format=glove")
+    if separator != b"  ":
+        assert read_table(path, format="glove").d == 3, "who says so has a number as token"
+        path.write_bytes(b"30 4\n" + rows)
+        refused(path, "line 2: 4 numbers and no token: ", "numpy.loadtxt")
+    # Ids of nodes are tokens, and so is a number among words.
+    path.write_bytes(b"".join(b"%d 0.5 %d\n" % (i, i) for i in range(9)))
+    assert read_table(path).tokens == [str(i) for i in range(9)]
+    path.write_bytes(b"0.5 1 2\nthe 3 4\n")
+    assert read_table(path).tokens == ["0.5", "the"]
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16LE", "UTF-16BE", "UTF-32LE", "UTF-32BE"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("format", TEXT)
+def test_text_of_other_encodings_is_refused_by_name(format, mark, encoding, tmp_path):
+    vectors, tokens = small(30, 3)
+    text = write(tmp_path / "table", format, vectors, tokens).read_text()
+    path = tmp_path / "table.txt"
+    for content in (text, text.replace("tok", "語")):
+        path.write_bytes((mark + content).encode(encoding))
+        for name in (None, format):
+            refused(path, f"text in {encoding}: save it as UTF-8 (iconv -f {encoding} -t UTF-8)", format=name)
+        path.write_bytes(gzip.compress(path.read_bytes()))
+        refused(path, f"text in {encoding}")
 
 
 @pytest.mark.parametrize("block", [5, 1 << 20])
@@ -233,6 +295,63 @@ def test_binary_rows_without_newlines(tmp_path):
         path = tmp_path / "table.bin"
         path.write_bytes(b"6 3\n" + body + tail)
         np.testing.assert_array_equal(read_table(path).vectors, vectors)
+
+
+SPACED = [b"New York", b"a b c d", b"New Yor", b"New ", b" New", b" ", b"", "東京 都".encode(), b"a\nb c", b"NEW 1999"]
+"""Tokens whose end is not their first space, and one that is empty."""
+
+
+@pytest.mark.parametrize("block", [70, 1 << 20])
+@pytest.mark.parametrize("newline", [b"\n", b""])
+@pytest.mark.parametrize("token", SPACED)
+def test_binary_tokens_may_hold_spaces(token, newline, block, tmp_path, monkeypatch):
+    small_blocks(monkeypatch, block)
+    monkeypatch.setattr(word2vec_binary, "MAX_TOKEN_BYTES", 60)
+    vectors, tokens = small(300, 16)
+    path = tmp_path / "table.bin"
+    for rows in ([5], [0], [299], [0, 1, 299], range(300)):
+        named = [token + b"%d" % row if len(rows) > 3 else tokens[row] for row in range(300)]
+        for row in rows[:3]:
+            named[row] = token + b"%d" % row if len(rows) > 1 else token
+        body = b"".join(t + b" " + v.tobytes() + newline for t, v in zip(named, vectors, strict=True))
+        for tail in (b"", b"\n")[: 1 + (not newline)]:
+            path.write_bytes(b"300 16\n" + body + tail)
+            read = read_table(path)
+            assert read.tokens == [t.decode() for t in named]
+            np.testing.assert_array_equal(read.vectors, vectors)
+
+
+@pytest.mark.parametrize("newline", [b"\n", b""])
+@pytest.mark.parametrize("token", [b"a \x01b", b"caf\xe9 bar", b"New \xffork", b"\xff\xfe"])
+def test_binary_tokens_that_are_not_text_are_read_or_refused(token, newline, tmp_path):
+    vectors, tokens = small(300, 16)
+    path = tmp_path / "table.bin"
+    for row in (0, 5, 299):
+        named = [token if i == row else name for i, name in enumerate(tokens)]
+        body = b"".join(t + b" " + v.tobytes() + newline for t, v in zip(named, vectors, strict=True))
+        path.write_bytes(b"300 16\n" + body)
+        if newline and token != b"a \x01b":
+            read = read_table(path)
+            assert read.tokens[row] == token.decode(errors="backslashreplace")
+            np.testing.assert_array_equal(read.vectors, vectors)
+        else:
+            refused(path, "" if row == 299 else "are not a row as the others are", "header")
+            with pytest.raises(ValueError, match=rf"row {row}|row {row + 1}|bytes after the last"):
+                read_table(path)
+
+
+def test_a_binary_row_of_many_scales_is_read_where_newlines_show_it(tmp_path):
+    """Values that span a hundred powers of two, after a token that could go on: its first float begins with a space."""
+    vectors, tokens = small(300, 16)
+    vectors[5] *= np.logspace(-10, 20, 16, dtype=np.float32)
+    vectors[5].view(np.uint32)[0] = vectors[5].view(np.uint32)[0] & 0xFFFFFF00 | 0x20
+    for newline in (b"\n", b""):
+        body = b"".join(t + b" " + v.tobytes() + newline for t, v in zip(tokens, vectors, strict=True))
+        (tmp_path / "table.bin").write_bytes(b"300 16\n" + body)
+        if newline:
+            np.testing.assert_array_equal(read_table(tmp_path / "table.bin").vectors, vectors)
+        else:
+            refused(tmp_path / "table.bin", "row 5: 'tok5 ' and 16 values are not a row as the others are")
 
 
 @pytest.mark.parametrize("block", [7, 1 << 20])
@@ -532,53 +651,7 @@ def test_damaged_files_give_a_table_or_a_value_error(format, data, tmp_path):
             assert "\n" not in str(error) and str(path) in str(error)
 
 
-# Token lists
-
-
-def test_token_lists(tmp_path):
-    vectors, _ = small()
-    path = write(tmp_path / "t.npy", "npy", vectors, [])
-    words = ["a", "b\u0085c", "d\u2028e", " f ", "g\x0bh", ""]
-    text = tmp_path / "tokens.txt"
-    for content in ("\n".join(words) + "\n", "\r\n".join(words) + "\r\n", "\ufeff" + "\n".join(words) + "\n"):
-        text.write_bytes(content.encode())
-        assert read_table(path, tokens=text).tokens == words
-    column = tmp_path / "tokens.parquet"
-    number = pa.array(range(6))
-    for table in (
-        {"anything": words, "row": number},
-        {"other": words[::-1], "word": words},
-        {"row": number, "w": pa.array(words).dictionary_encode()},
-        {"row": number, "w": pa.array(words, pa.large_string())},
-    ):
-        parquet.write_table(pa.table(table), column)
-        assert read_table(path, tokens=column).tokens == words
-
-
-def test_bad_token_lists(tmp_path):
-    vectors, _ = small()
-    path = write(tmp_path / "t.npy", "npy", vectors, [])
-    text, column = tmp_path / "tokens.txt", tmp_path / "tokens.parquet"
-    text.write_text("a\na\n")
-    refused(path, "2 tokens for a table of 6 rows", tokens=text)
-    with pytest.raises(ValueError, match="no such file"):
-        read_table(path, tokens=tmp_path / "none.txt")
-    with pytest.raises(ValueError, match=r"\.txt file with one token a line, or a \.parquet"):
-        read_table(path, tokens=path)
-    for table, message in (
-        ({"a": ["x"] * 6, "b": ["y"] * 6}, "2 columns could hold the tokens.*'a' string, 'b' string"),
-        ({"token": ["x"] * 6, "word": ["y"] * 6}, "2 columns could"),
-        ({"a": [1] * 6}, "no columns could hold the tokens.*'a' int64"),
-        ({"a": ["x", None, "y", "z", "u", "v"]}, "no token at row 1 of column 'a'"),
-    ):
-        parquet.write_table(pa.table(table), column)
-        with pytest.raises(ValueError, match=message):
-            read_table(path, tokens=column)
-    column.write_bytes(b"PAR1 no")
-    with pytest.raises(ValueError, match="not a whole parquet file"):
-        read_table(path, tokens=column)
-    glove = write(tmp_path / "g.txt", "glove", *small())
-    refused(glove, "holds its own tokens", tokens=text)
+# Duplicates
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -608,7 +681,7 @@ def test_only_five_duplicates_are_named(tmp_path):
 
 
 def test_duplicates_are_dropped_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("eigenselect.selector.sources.tokens.BLOCK_ROWS", 3)
+    monkeypatch.setattr("eigenselect.selector.sources.rows.BLOCK_ROWS", 3)
     vectors, tokens = small(20)
     for row in (1, 3, 4, 5, 13):
         tokens[row] = tokens[0]
