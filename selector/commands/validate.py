@@ -1,6 +1,6 @@
 """The command: `eigenselect validate table.path=PATH budget=16MB out=DIR validate.tasks=FOLDER`.
 
-Exit codes: 0 done; 1 a bug of ours; 2 the user's input; 4 more candidates failed than allowed.
+Exit codes, beside those of every command: 4 more candidates failed than allowed.
 """
 
 from __future__ import annotations

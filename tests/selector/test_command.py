@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from eigenselect.compressors import PCA, KMeans, Uniform, load
 from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.export import VerificationError
 from eigenselect.selector.checking.examination import Examination
-from eigenselect.selector.commands.select import main, overrides
+from eigenselect.selector.commands.select import overrides
 from eigenselect.selector.measures import Measures, higher_is_better, score
 from eigenselect.selector.pool.digest import table_digest
 from eigenselect.selector.sources import read_table
@@ -330,10 +329,8 @@ def test_a_stopped_sweep_continues(client, table, name, tmp_path, monkeypatch, c
         return original(self, table, rng)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "argv", ["selector", *settings])
         patch.setattr(Uniform, "_compress", stop_at_the_second)
-        with pytest.raises(SystemExit):
-            main()
+        assert command(*settings) == 130
     assert [run.info.status for run in runs(client, name, "selection")] == ["KILLED"]
     assert [run.info.run_name for run in runs(client, name, "candidate")] == computed == ["uniform-b1"]
 
