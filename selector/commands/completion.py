@@ -22,10 +22,10 @@ def complete(line: str, commands: Collection[str], words: list[str]) -> list[str
     program, _, rest = line.partition(" ")
     command, space, typed = rest.partition(" ")
     if not space or command not in commands:
-        print(*(each for each in commands if not space and each.startswith(command)))
+        print(*(each for each in commands if not space and each.startswith(command)), sep="\n")
         return words
     if command != WITH_HYDRA:
-        print(*(f"{setting.key}=" for setting in settings_of(command)))
+        print(*(f"{setting.key}=" for setting in settings_of(command)), sep="\n")
         return []
     os.environ["COMP_LINE"] = f"{program} {typed}"
     return [command, *words]

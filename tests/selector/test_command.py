@@ -216,7 +216,7 @@ BAD_INPUT = {
     "words without tokens": (["export.words=true", "table.tokens=null"], "export.words=true needs the tokens"),
     "words of an unknown token": (["export.words=true", 'export.oov="[UNK]"'], "export.oov = '[UNK]' is neither"),
     "words of a token without quotes": (["export.words=true", "export.oov=[UNK]"], "must be error, zeros or a token"),
-    "policy without words": (["export.oov=zeros"], "add eigenselect.export.tokens.string_input=true"),
+    "policy without words": (["export.oov=zeros"], "add export.words=true"),
     "seed": (["seed=-1"], "seed = -1"),
     "share": (["allowed_failures=2"], "allowed_failures = 2"),
     "missing table": (["table.path=nowhere.npy"], "nowhere.npy"),
@@ -487,7 +487,7 @@ def test_exact_rows_are_kept_by_every_candidate(client, table, name, tmp_path, c
 
 def test_every_row_may_be_exact(client, table, tmp_path):
     rows = str([*range(N)]).replace(" ", "")
-    pool = own_pool(tmp_path, "pool: {u: {_target_: compressors.Uniform, bits: [1, 2]}}")
+    pool = own_pool(tmp_path, "pool: {u: {_target_: eigenselect.compressors.Uniform, bits: [1, 2]}}")
     assert command(*pool, *table, "budget=1x", "out=o", f"exact_rows={rows}") == 0
     assert {row["name"] for row in candidates(tmp_path)} == {f"uniform-b1-exact{N}", f"uniform-b2-exact{N}"}
 
@@ -500,7 +500,7 @@ def own_pool(folder: Path, text: str) -> list[str]:
 
 
 def test_a_users_own_pool(client, table, tmp_path):
-    pool = own_pool(tmp_path, "pool: {u: {_target_: compressors.Uniform, bits: [1, 2]}}")
+    pool = own_pool(tmp_path, "pool: {u: {_target_: eigenselect.compressors.Uniform, bits: [1, 2]}}")
     assert command(*pool, *table, "budget=2kB", "out=o") == 0
     assert [row["name"] for row in candidates(tmp_path)] == ["uniform-b1", "uniform-b2"]
 
@@ -559,8 +559,8 @@ def test_settings_that_cannot_be_used_on_the_table_are_left_out_and_told(client,
 
 
 def test_a_folded_table_leaves_its_matrix_to_the_consumer(client, table, tmp_path, capsys):
-    then = "{_target_: compressors.KMeans, bits: 8}"
-    pool = own_pool(tmp_path, f"pool: {{s: {{_target_: compressors.Spectral, fold: true, then: {then}}}}}")
+    then = "{_target_: eigenselect.compressors.KMeans, bits: 8}"
+    pool = own_pool(tmp_path, f"pool: {{s: {{_target_: eigenselect.compressors.Spectral, fold: true, then: {then}}}}}")
     assert command(*pool, *table, "budget=9kB", "out=o") == 0
     assert "decode_matrix.npy, 12 x 12 and not charged to its bytes" in capsys.readouterr().out
     record = json.loads((tmp_path / "o" / "selection.json").read_text())
