@@ -21,8 +21,6 @@ from eigenselect.compressors.methods.uniform import Uniform
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.storage import load
 
-__version__ = "0.1.0"
-
 __all__ = [
     "DCCL",
     "PCA",

@@ -6,14 +6,11 @@ import sys
 
 import pytest
 
-from eigenselect.__main__ import main
+from eigenselect.__main__ import run
 
 
 def command(*arguments: str) -> int:
     """Exit code of `eigenselect arguments`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["eigenselect", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-    assert isinstance(stop.value.code, int), stop.value.code
-    return stop.value.code
+        return run(arguments)

@@ -1,4 +1,4 @@
-"""Builds the native library: `eigenselect native [include=FOLDER] [cuda=1]`, which `make native` calls."""
+"""Builds the native library."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from eigenselect.export.arguments import settings
 from eigenselect.export.native import LIBRARY
 
 SOURCES = Path(__file__).parent
@@ -89,17 +86,3 @@ def build(include: Path | None = None, *, cuda: bool = False, out: Path = LIBRAR
         made.replace(out)
     finally:
         made.unlink(missing_ok=True)
-
-
-def main(words: Sequence[str]) -> int:
-    """Build as the words say; the exit code."""
-    try:
-        given = settings(words, ("include", "cuda"))
-        if (cuda := given.get("cuda", "0")) not in ("0", "1"):
-            raise ValueError(f"cuda = {cuda!r}: must be 0 or 1")
-        build(Path(given["include"]) if "include" in given else None, cuda=cuda == "1")
-    except ValueError as error:
-        print(f"native library: {error}", file=sys.stderr)
-        return 2
-    print(LIBRARY)
-    return 0

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 from onnx import helper
 
-from eigenselect.compressors import __version__
+from eigenselect import __version__
 from eigenselect.compressors.codebooks.scalar import affine
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.export.operators.decode import decode_graph

@@ -6,7 +6,6 @@ as it was, and the newer table asks for a new selection.
 
 from __future__ import annotations
 
-import inspect
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -18,10 +17,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table as Grid
 
-from eigenselect.compressors import EmbeddingTable, Payload, __version__, load
+from eigenselect import __version__
+from eigenselect.compressors import EmbeddingTable, Payload, load
 from eigenselect.export import OnnxDecoder, VerificationError, available_providers, verify, verify_words
-from eigenselect.export.arguments import settings
 from eigenselect.selector.checking.drift import TOLERANCE, Drift, drift, pair
+from eigenselect.selector.commands.configuration import MAIN_JOB, REQUIRED, settings_of
+from eigenselect.selector.commands.words import settings
 from eigenselect.selector.decision.record import Record, read_manifest, read_record
 from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.measures.overlap import EOS_TOLERANCE, eos
@@ -32,10 +33,10 @@ from eigenselect.selector.sources import read_table
 from eigenselect.selector.sources.tokens import read_tokens
 from eigenselect.selector.store.output import FILES, MANIFEST, MANIFEST_VERSION, fingerprint
 
-READER = [name for name in inspect.signature(read_table).parameters if name not in ("path", "progress")]
-"""Settings of a table beside its path."""
+TABLE = [each for each in settings_of(MAIN_JOB) if each.key.startswith("table.") and each.default != REQUIRED]
 
-KEYS = ("table", *(f"table.{name}" for name in READER), "tolerance", "json")
+READER = [setting.key.removeprefix("table.") for setting in TABLE]
+"""Settings of a table beside its path."""
 
 NEEDED = ("selection.json", "payload.safetensors", "model.onnx")
 """Without these there is nothing to check."""
@@ -318,19 +319,11 @@ def show(examination: Examination, console: Console) -> None:
 
 def main(words: Sequence[str]) -> int:
     """The exit code of `eigenselect check words`."""
-    try:
-        return _check(words)
-    except KeyboardInterrupt:
-        print("stopped: nothing was changed", file=sys.stderr)
-        return 130
-
-
-def _check(words: Sequence[str]) -> int:
     given: dict[str, str] = {}
     try:
         if not words or words[0].startswith("-"):
             raise ValueError(f"give the folder of a hand-over: {USAGE}")
-        given = settings(words[1:], KEYS)
+        given = settings(words[1:], [*settings_of("check"), *TABLE])
         tolerance = _tolerance(given)
         read_manifest(Path(words[0]))  # before a large table is read
         newer = _newer(given)

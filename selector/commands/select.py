@@ -1,7 +1,6 @@
-"""The command: `eigenselect table.path=PATH budget=16MB out=DIR`.
+"""The main job: `eigenselect table.path=PATH budget=16MB out=DIR`.
 
-Exit codes: 0 done; 1 a bug of ours, or an exported file that failed verification; 2 the user's input; 3 nothing fits
-the budget; 4 more candidates failed than allowed.
+Exit codes, beside those of every command: 3 nothing fits the budget; 4 more candidates failed than allowed.
 """
 
 from __future__ import annotations
@@ -9,18 +8,18 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from eigenselect.selector.commands.words import as_changes, hydra_words, reason, say
 from eigenselect.selector.run.settings import EvidenceSettings, Settings
 
 MLPROJECT = "--mlproject"
@@ -32,14 +31,6 @@ exit_codes: list[int] = [0]
 """Of the jobs of this command so far."""
 
 
-def say(error: BaseException) -> None:
-    """One line on stderr."""
-    text = " ".join(str(error).split())
-    # Hydra's cure for an unknown key is to add it, with a +: it would then be refused as unknown.
-    known, hydra_cure, _ = text.partition(". To append to your config use")
-    print(f"error: {known}{': --cfg job prints every setting' if hydra_cure else ''}", file=sys.stderr)
-
-
 def _console() -> Console:
     """Where results are printed; lines of a log are not wrapped to the 80 columns of a terminal that is not there."""
     return Console(width=None if sys.stdout.isatty() else LOG_WIDTH, highlight=False)
@@ -47,7 +38,7 @@ def _console() -> Console:
 
 @hydra.main(version_base="1.3", config_path="pkg://eigenselect.conf", config_name="config")
 def job(settings: DictConfig) -> None:
-    """One selection; what went wrong is told here and remembered, so that the other jobs of a sweep go on."""
+    """One selection; what went wrong is reported here and remembered, so that the other jobs of a sweep go on."""
     exit_codes.append(_run(settings))
 
 
@@ -74,7 +65,7 @@ def attempt(
     settings: Settings | EvidenceSettings,
     codes: Mapping[type[Exception], int],
 ) -> int:
-    """The exit code of one job: that of `codes` for an error of `run`, told in one line; 2 for what the user gave."""
+    """The exit code of one job, with one line for an error: of `codes` for one of `run`; 2 for what the user gave."""
     try:
         prepared = prepare(settings)
     except ValueError as error:
@@ -88,18 +79,21 @@ def attempt(
     return 0
 
 
-def overrides(arguments: list[str]) -> list[str]:
+def overrides(arguments: Sequence[str]) -> list[str]:
     """The command line, with what `mlflow run` hands over as one word split into overrides.
 
     Raises:
-        ValueError: `mlflow run` was given a parameter that is not `overrides`.
+        ValueError: `mlflow run` was given a parameter that is not `overrides`, or words with an open quote.
     """
-    if arguments[:1] != [MLPROJECT]:
-        return arguments
+    if [*arguments[:1]] != [MLPROJECT]:
+        return [*arguments]
     words, extra = arguments[1:2], arguments[2:]
     if extra:
         raise ValueError(f'mlflow run was given {" ".join(extra)}: put settings into -P overrides="key=value ..."')
-    return [override for word in words for override in shlex.split(word)]
+    try:
+        return [override for word in words for override in shlex.split(word)]
+    except ValueError as error:
+        raise ValueError(f"overrides = {words[0]}: {error}; quote a value on both sides") from error
 
 
 def execute(job: Callable[[], None], words: Sequence[str]) -> int:
@@ -109,17 +103,17 @@ def execute(job: Callable[[], None], words: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing several lines and exiting with 1
     exit_codes[:] = [0]
     try:
-        sys.argv[1:] = overrides([*words])
-        job()
+        sys.argv[1:] = hydra_words(overrides(words))
+        try:
+            job()
+        except ConfigCompositionException as error:
+            if "Could not delete" not in str(error):
+                raise
+            sys.argv[1:] = as_changes(sys.argv[1:])
+            job()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        say(error)
+        say(reason(error))
         return 2
-    except KeyboardInterrupt:
-        print("stopped: the same command goes on from here", file=sys.stderr)
-        return 130
-    except Exception:
-        traceback.print_exc()
-        return 1
     return max(exit_codes)
 
 

@@ -1,6 +1,6 @@
 """The command: `eigenselect validate table.path=PATH budget=16MB out=DIR validate.tasks=FOLDER`.
 
-Exit codes: 0 done; 1 a bug of ours; 2 the user's input; 4 more candidates failed than allowed.
+Exit codes, beside those of every command: 4 more candidates failed than allowed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import hydra
 from omegaconf import DictConfig
 
-from eigenselect.selector.commands.select import attempt, execute, exit_codes, say
+from eigenselect.selector.commands.select import attempt, execute, exit_codes
+from eigenselect.selector.commands.words import say
 from eigenselect.selector.run.settings import EvidenceSettings
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from eigenselect.compressors import Payload, __version__
+from eigenselect import __version__
+from eigenselect.compressors import Payload
 from eigenselect.export import HostReport, OnnxDecoder, Verification, VerificationError, load
 from eigenselect.selector.decision import report
 from eigenselect.selector.decision.selection import Candidate, Selection, margin, tied

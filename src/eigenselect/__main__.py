@@ -1,15 +1,26 @@
-"""The console command: `eigenselect [COMMAND] key=value ...`; `python -m eigenselect` is the same."""
+"""The console command: `eigenselect [COMMAND] key=value ...`; `python -m eigenselect` is the same.
+
+Exit codes of every command: 0 done; 1 a bug of ours, or something that failed its verification; 2 what was given cannot
+be used, and one line says why; 130 stopped by Ctrl-C; 143 stopped by SIGTERM. `docs/command.md` has those of each.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import traceback
+from collections.abc import Sequence
 from importlib import import_module
+from types import FrameType
+
+from eigenselect import __version__
 
 COMMANDS = {
-    "export": "eigenselect.export.command",
+    "export": "eigenselect.selector.commands.export",
     "check": "eigenselect.selector.checking.examination",
     "validate": "eigenselect.selector.commands.validate",
-    "native": "eigenselect.export.native.build",
+    "native": "eigenselect.selector.commands.native",
 }
 """Word -> the module whose `main` takes the words after it. Without one of them it is the main job."""
 
@@ -18,10 +29,49 @@ MAIN_JOB = "eigenselect.selector.commands.select"
 
 def main() -> None:
     """Run the command that the arguments of this process name, and exit with its code."""
-    words = sys.argv[1:]
-    if words and words[0] in COMMANDS:
-        sys.exit(import_module(COMMANDS[words[0]]).main(words[1:]))
-    sys.exit(import_module(MAIN_JOB).main(words))
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(run(sys.argv[1:]))
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """End as by an exception, so that what is open is closed and the run is marked as killed."""
+    sys.exit(128 + number)
+
+
+def run(words: Sequence[str]) -> int:
+    """The exit code of `eigenselect words`."""
+    try:
+        return _run([*words])
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from here", file=sys.stderr)
+        return 130
+    except Exception:
+        traceback.print_exc()
+        return 1
+
+
+def _run(words: list[str]) -> int:
+    if "--version" in words:
+        print(f"eigenselect {__version__}")
+        return 0
+    # Imported here: the version needs none of it.
+    from eigenselect.selector.commands.completion import complete
+    from eigenselect.selector.commands.help import help_of
+    from eigenselect.selector.commands.words import say, suggestion
+
+    if words[:1] == ["-sc"] and (line := os.environ.get("COMP_LINE")):
+        words = complete(line, COMMANDS, words)
+        if not words:
+            return 0
+    command = words.pop(0) if words and words[0] in COMMANDS else None
+    if command is None and words and words[0].isalpha():
+        say(f"there is no command {words[0]}: {suggestion(words[0], COMMANDS)}; settings are written key=value")
+        return 2
+    if {"-h", "--help"} & {*words}:
+        print(help_of(command))
+        return 0
+    code: int = import_module(COMMANDS[command] if command else MAIN_JOB).main(words)
+    return code
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from eigenselect.export.native import build
 from eigenselect.export.operators.functions import DOMAIN
 from eigenselect.export.operators.graph import Target
 from tests.cases import CASES, Case, payload_of
+from tests.running import command
 
 ROOT = Path(__file__).resolve().parents[2]
 SOME = [case for case in CASES if not isinstance(case.compressor, (DCCL, LightToken, ResidualQuantization, TTSVD))]
@@ -255,7 +256,7 @@ def test_headers_of_the_system_are_found_without_asking(tmp_path: Path, monkeypa
 
 
 def refused(capfd: pytest.CaptureFixture[str], *words: str) -> str:
-    assert build.main(words) == 2
+    assert command("native", *words) == 2
     out, error = capfd.readouterr()
     assert out == ""
     return error
@@ -263,7 +264,7 @@ def refused(capfd: pytest.CaptureFixture[str], *words: str) -> str:
 
 def test_a_missing_header_says_what_to_install(tmp_path: Path, capfd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", sys.executable)  # there, and not asked to compile
-    says = r"native library: no onnxruntime_c_api.h in {}: install libonnxruntime-dev (Debian 13, "
+    says = r"error: no onnxruntime_c_api.h in {}: install libonnxruntime-dev (Debian 13, "
     assert refused(capfd, f"include={tmp_path}").startswith(says.format(tmp_path))
     monkeypatch.setattr(build, "SYSTEM", (tmp_path / "a", tmp_path / "b"))
     assert refused(capfd).startswith(says.format(f"{tmp_path / 'a'} or {tmp_path / 'b'}"))
@@ -272,22 +273,22 @@ def test_a_missing_header_says_what_to_install(tmp_path: Path, capfd, monkeypatc
 def test_an_old_header_is_refused(tmp_path: Path, capfd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", sys.executable)
     folder = header(tmp_path, 16)
-    says = f"native library: {folder / build.HEADER} has API 16: it must be 17 or later\n"
+    says = f"error: {folder / build.HEADER} has API 16: it must be 17 or later\n"
     assert refused(capfd, f"include={folder}") == says
 
 
 def test_a_missing_compiler_says_what_to_install(tmp_path: Path, capfd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    says = "native library: no C++ compiler g++: install g++ (apt install g++), or name another one by CXX=...\n"
+    says = "error: no C++ compiler g++: install g++ (apt install g++), or name another one by CXX=...\n"
     assert refused(capfd, f"include={header(tmp_path)}") == says
     monkeypatch.setenv("CXX", sys.executable)
-    assert refused(capfd, f"include={tmp_path}", "cuda=1").startswith("native library: no CUDA compiler nvcc: install")
+    assert refused(capfd, f"include={tmp_path}", "cuda=1").startswith("error: no CUDA compiler nvcc: install")
 
 
 def test_wrong_words_are_refused(capfd) -> None:
-    assert refused(capfd, "cuda=yes") == "native library: cuda = 'yes': must be 0 or 1\n"
-    assert "'gpu=1' is not understood: give include=..., cuda=..." in refused(capfd, "gpu=1")
+    assert refused(capfd, "cuda=yes") == "error: cuda = 'yes': must be 0 or 1\n"
+    assert refused(capfd, "gpu=1") == "error: there is no setting gpu: there are cuda, include\n"
 
 
 def test_what_was_built_before_stays_when_compiling_fails(tmp_path: Path, capfd, monkeypatch) -> None:
@@ -316,4 +317,4 @@ def test_make_native_fails_alone(tmp_path: Path) -> None:
         check=False,
     )
     assert run.returncode == 2
-    assert f"native library: no onnxruntime_c_api.h in {tmp_path}: install libonnxruntime-dev" in run.stderr
+    assert f"error: no onnxruntime_c_api.h in {tmp_path}: install libonnxruntime-dev" in run.stderr

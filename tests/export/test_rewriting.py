@@ -16,9 +16,9 @@ from onnx import numpy_helper
 
 from eigenselect.compressors import EmbeddingTable, KMeans, Payload, Uniform
 from eigenselect.export import embedding_table, rewrite_host
-from eigenselect.export.command import main
 from tests.cases import decode, gaussian
 from tests.export.hosts import make_host, save_host
+from tests.running import command
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 MINILM = DATA / "onnx" / "all-MiniLM-L6-v2.int8weights.onnx"
@@ -57,16 +57,16 @@ def test_the_command_in_a_process_of_its_own(words: list[str], tmp_path: Path) -
 
 def test_a_payload_file_is_taken_without_a_record(words: list[str], tmp_path: Path) -> None:
     record(tmp_path, compress(TABLE), 0.9)
-    assert main(words) == 2
+    assert command("export", *words) == 2
     words[1] = f"payload={tmp_path / 'payload.safetensors'}"
-    assert main([*words, "target=cpu", "tied=keep"]) == 0
+    assert command("export", *words, "target=cpu", "tied=keep") == 0
     np.savez(tmp_path / "in.npz", ids=np.zeros((1, 1), np.int64), types=np.zeros((1, 1), np.int64))
-    assert main([*words, f"inputs={tmp_path / 'in.npz'}"]) == 0
+    assert command("export", *words, f"inputs={tmp_path / 'in.npz'}") == 0
 
 
 BAD = {
     "missing": ([], "required and not given: host=..., payload=..., out=..."),
-    "unknown": (["hots=a"], "'hots=a' is not understood"),
+    "unknown": (["hots=a"], "there is no setting hots: did you mean host?"),
     "target": (["target=tpu"], "target = 'tpu': must be one of"),
     "tied": (["tied=maybe"], "tied = 'maybe': must be refuse or keep"),
     "inputs": (["inputs=nowhere.npz"], "inputs = nowhere.npz cannot be read"),
@@ -78,7 +78,7 @@ def test_bad_words_are_one_line_and_exit_2(
     case: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more, expected = BAD[case]
-    assert main([*words, *more] if more and case != "missing" else more) == 2
+    assert command("export", *(words if more else ()), *more) == 2
     printed, errors = capsys.readouterr()
     assert printed == "" and errors.startswith("error: ") and errors.count("\n") == 1 and expected in errors
     assert not (tmp_path / "new.onnx").exists()
@@ -97,7 +97,7 @@ def test_a_hand_over_that_is_none_is_refused(
     name: str, content: str, expected: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / name).write_text(content)
-    assert main(words) == 2 and expected in capsys.readouterr().err
+    assert command("export", *words) == 2 and expected in capsys.readouterr().err
 
 
 def test_a_payload_of_a_newer_program_is_refused(
@@ -105,7 +105,7 @@ def test_a_payload_of_a_newer_program_is_refused(
 ) -> None:
     monkeypatch.setattr("eigenselect.compressors.payloads.base.FORMAT_VERSION", 2)
     compress(TABLE).save(tmp_path / "payload.safetensors")
-    assert main(words) == 2
+    assert command("export", *words) == 2
     assert "payload format 2, this program reads 1: upgrade eigenselect" in capsys.readouterr().err
 
 
@@ -113,9 +113,10 @@ def test_exit_codes_of_a_failed_verification_and_of_a_bug(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("eigenselect.export.host.proof.RELATIVE_ERROR", -1)
-    assert main(words) == 1 and "table_error is 0.0, allowed is -1: not written" in capsys.readouterr().err
+    assert command("export", *words) == 1
+    assert "table_error is 0.0, allowed is -1: not written" in capsys.readouterr().err
     monkeypatch.setattr("eigenselect.export.host.host.Host.open", lambda path: 1 / 0)
-    assert main(words) == 1 and "ZeroDivisionError" in capsys.readouterr().err
+    assert command("export", *words) == 1 and "ZeroDivisionError" in capsys.readouterr().err
 
 
 # --- models of other programs -----------------------------------------------------------------------------------------
@@ -246,4 +247,4 @@ def test_the_float_table_of_minilm_is_that_of_the_integer_model(tmp_path: Path) 
     payload = compress(vectors)
     wide = vectors.astype(np.float64)
     record(tmp_path, payload, float(np.linalg.norm(decode(payload) - wide) / np.linalg.norm(wide)))
-    assert main([f"host={MINILM}", f"payload={tmp_path}", f"out={tmp_path / 'new.onnx'}"]) == 0
+    assert command("export", f"host={MINILM}", f"payload={tmp_path}", f"out={tmp_path / 'new.onnx'}") == 0

@@ -1,0 +1,38 @@
+"""What `--help` prints: how a command is called and every setting of it, as its file in `conf/` explains them."""
+
+from __future__ import annotations
+
+import textwrap
+
+from eigenselect.selector.commands.configuration import MAIN_JOB, REQUIRED, Setting, header, settings_of
+
+WIDTH = 80
+
+MORE = {
+    MAIN_JOB: [
+        ("-m", "a run for each value: -m seed=0,1 'out=o${seed}'"),
+        ("--cfg job", "print the settings, and run nothing"),
+        ("--config-dir DIR", "DIR/candidates/NAME.yaml is then candidates=NAME"),
+        ("other commands", "check, export, native, validate: COMMAND --help; --version"),
+    ],
+    "validate": [("all others", "those of the main job: eigenselect --help")],
+}
+"""Command -> what there is beside its settings."""
+
+
+def help_of(command: str | None) -> str:
+    """The text for `command`; None is the main job."""
+    name = command or MAIN_JOB
+    lines = [_line(setting) for setting in settings_of(name)] + MORE.get(name, [])
+    width = max(len(key) for key, _ in lines) + 2
+    return "\n".join([*header(name), "", *(line for key, says in lines for line in _wrapped(key, says, width))])
+
+
+def _line(setting: Setting) -> tuple[str, str]:
+    if setting.default == REQUIRED:
+        return f"{setting.key}=...", setting.says
+    return setting.key, setting.says if setting.default == "null" else f"{setting.says} ({setting.default})"
+
+
+def _wrapped(key: str, says: str, width: int) -> list[str]:
+    return textwrap.wrap(says, WIDTH, initial_indent=key.ljust(width), subsequent_indent=" " * width)
