@@ -22,28 +22,30 @@ class Compressor(ABC):
     - `nbytes(n, d)` equals `compress(table, rng).nbytes` for every (n, d) table, and needs no table to be known;
     - the same table, settings and seed give the same bytes, on any number of threads, if `reproducible`.
 
-    A method of your own names itself, says its bytes, and makes a payload:
+    Example:
+        A method of your own names itself, says its bytes, and makes a payload.
 
-    >>> from dataclasses import dataclass
-    >>> import numpy as np
-    >>> from eigenselect.compressors import Compressor, EmbeddingTable, Identity
-    >>> @dataclass(frozen=True)
-    ... class Rounded(Compressor):
-    ...     digits: int
-    ...
-    ...     @property
-    ...     def name(self):
-    ...         return f"rounded-{self.digits}"
-    ...
-    ...     def nbytes(self, n, d):
-    ...         return Identity().nbytes(n, d)
-    ...
-    ...     def _compress(self, table, rng):
-    ...         return Identity().compress(EmbeddingTable(np.round(table.read(slice(0, table.n)), self.digits)), rng)
-    >>> table = EmbeddingTable(np.float32([[0.123, 0.456], [0.789, 1.0]]))
-    >>> Rounded(1).compress(table, np.random.default_rng(0)).read(slice(0, 2))
-    array([[0.1, 0.5],
-           [0.8, 1. ]], dtype=float32)
+        >>> from dataclasses import dataclass
+        >>> import numpy as np
+        >>> from eigenselect.compressors import Compressor, EmbeddingTable, Identity
+        >>> @dataclass(frozen=True)
+        ... class Rounded(Compressor):
+        ...     digits: int
+        ...
+        ...     @property
+        ...     def name(self):
+        ...         return f"rounded-{self.digits}"
+        ...
+        ...     def nbytes(self, n, d):
+        ...         return Identity().nbytes(n, d)
+        ...
+        ...     def _compress(self, table, rng):
+        ...         rows = np.round(table.read(slice(0, table.n)), self.digits)
+        ...         return Identity().compress(EmbeddingTable(rows), rng)
+        >>> table = EmbeddingTable(np.float32([[0.123, 0.456], [0.789, 1.0]]))
+        >>> Rounded(1).compress(table, np.random.default_rng(0)).read(slice(0, 2))
+        array([[0.1, 0.5],
+               [0.8, 1. ]], dtype=float32)
     """
 
     @property

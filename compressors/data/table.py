@@ -147,14 +147,15 @@ class EmbeddingTable(Table):
         ValueError: wrong rank, dtype or shape, a NaN or an infinity (row and column named), a count that is
             negative or not finite (row named), or tokens, counts or source rows of another number.
 
-    >>> import numpy as np
-    >>> from eigenselect.compressors import EmbeddingTable
-    >>> table = EmbeddingTable(np.float32([[1, 2], [3, 4], [5, -6]]), ["a", "b", "c"])
-    >>> table.n, table.d, table.abs_max, table.tokens[1]
-    (3, 2, 6.0, 'b')
-    >>> table.read(slice(1, 3))
-    array([[ 3.,  4.],
-           [ 5., -6.]], dtype=float32)
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors import EmbeddingTable
+        >>> table = EmbeddingTable(np.float32([[1, 2], [3, 4], [5, -6]]), ["a", "b", "c"])
+        >>> table.n, table.d, table.abs_max, table.tokens[1]
+        (3, 2, 6.0, 'b')
+        >>> table.read(slice(1, 3))
+        array([[ 3.,  4.],
+               [ 5., -6.]], dtype=float32)
     """
 
     vectors: Floats

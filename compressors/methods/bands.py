@@ -33,12 +33,13 @@ class Bands(Compressor):
         by: what says how frequent a row is: `order`, that of the table, most frequent first, or `counts`, those of
             the table. With counts a place for each row is stored, 4 bytes.
 
-    >>> import numpy as np
-    >>> from eigenselect.compressors import Bands, EmbeddingTable, KMeans
-    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
-    >>> payload = Bands(0.1, KMeans(4), KMeans(1)).compress(table, np.random.default_rng(0))
-    >>> [len(np.unique(payload.read(rows))) for rows in (slice(0, 10), slice(10, 100))]
-    [16, 2]
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors import Bands, EmbeddingTable, KMeans
+        >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+        >>> payload = Bands(0.1, KMeans(4), KMeans(1)).compress(table, np.random.default_rng(0))
+        >>> [len(np.unique(payload.read(rows))) for rows in (slice(0, 10), slice(10, 100))]
+        [16, 2]
     """
 
     share: float

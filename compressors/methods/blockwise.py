@@ -44,12 +44,13 @@ class Blockwise(Compressor):
         block: entries that share a scale, 16 to 256; None is the whole row.
         scales: `float16` or `float32`.
 
-    >>> import numpy as np
-    >>> from eigenselect.compressors import Blockwise, EmbeddingTable
-    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
-    >>> payload = Blockwise(4, "nf4", block=16).compress(table, np.random.default_rng(0))
-    >>> payload.nbytes
-    2064
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors import Blockwise, EmbeddingTable
+        >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+        >>> payload = Blockwise(4, "nf4", block=16).compress(table, np.random.default_rng(0))
+        >>> payload.nbytes
+        2064
     """
 
     bits: int = 8

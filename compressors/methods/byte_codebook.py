@@ -34,12 +34,13 @@ class ByteCodebook(Compressor):
     Attributes:
         bits: 1, 2 or 4 per entry. At 8, `KMeans` is the same thing.
 
-    >>> import numpy as np
-    >>> from eigenselect.compressors import ByteCodebook, EmbeddingTable
-    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
-    >>> payload = ByteCodebook(2).compress(table, np.random.default_rng(0))
-    >>> payload.nbytes
-    4896
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors import ByteCodebook, EmbeddingTable
+        >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+        >>> payload = ByteCodebook(2).compress(table, np.random.default_rng(0))
+        >>> payload.nbytes
+        4896
     """
 
     bits: int

@@ -38,13 +38,14 @@ class ExactRows(Compressor):
         rows: ids from 0 on, each once; kept in increasing order.
         then: what compresses the table, those rows included.
 
-    >>> import numpy as np
-    >>> from eigenselect.compressors import EmbeddingTable, ExactRows, KMeans
-    >>> table = EmbeddingTable(np.float32([[0, 0], [3, 4], [5, 6]]))
-    >>> ExactRows((0,), KMeans(1)).compress(table, np.random.default_rng(0)).read(slice(0, 3))
-    array([[0. , 0. ],
-           [4.5, 4.5],
-           [4.5, 4.5]], dtype=float32)
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors import EmbeddingTable, ExactRows, KMeans
+        >>> table = EmbeddingTable(np.float32([[0, 0], [3, 4], [5, 6]]))
+        >>> ExactRows((0,), KMeans(1)).compress(table, np.random.default_rng(0)).read(slice(0, 3))
+        array([[0. , 0. ],
+               [4.5, 4.5],
+               [4.5, 4.5]], dtype=float32)
     """
 
     rows: tuple[int, ...]

@@ -29,14 +29,15 @@ class Given(Compressor):
         table: an (m, k) table with tokens, k at most d; tokens beyond those of the compressed table are ignored.
         then: what compresses the (n, k) rows; float32 unless given.
 
-    >>> import numpy as np
-    >>> from eigenselect.compressors import EmbeddingTable, Given
-    >>> table = EmbeddingTable(np.float32([[1, 2], [3, 4], [5, 6]]), ["a", "b", "c"])
-    >>> smaller = EmbeddingTable(np.float32([[30], [20], [10]]), ["c", "b", "a"])
-    >>> Given("small", smaller).compress(table, np.random.default_rng(0)).read(slice(0, 3))
-    array([[10.],
-           [20.],
-           [30.]], dtype=float32)
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors import EmbeddingTable, Given
+        >>> table = EmbeddingTable(np.float32([[1, 2], [3, 4], [5, 6]]), ["a", "b", "c"])
+        >>> smaller = EmbeddingTable(np.float32([[30], [20], [10]]), ["c", "b", "a"])
+        >>> Given("small", smaller).compress(table, np.random.default_rng(0)).read(slice(0, 3))
+        array([[10.],
+               [20.],
+               [30.]], dtype=float32)
     """
 
     label: str

@@ -21,12 +21,13 @@ class Identity(Compressor):
     Attributes:
         dtype: `float32` (exact) or `float16` (rounded to nearest).
 
-    >>> import numpy as np
-    >>> from eigenselect.compressors import EmbeddingTable, Identity
-    >>> table = EmbeddingTable(np.float32([[1, 2], [3, 4], [5, 6.0001]]))
-    >>> Identity("float16").compress(table, np.random.default_rng(0)).read(slice(1, 3))
-    array([[3., 4.],
-           [5., 6.]], dtype=float32)
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors import EmbeddingTable, Identity
+        >>> table = EmbeddingTable(np.float32([[1, 2], [3, 4], [5, 6.0001]]))
+        >>> Identity("float16").compress(table, np.random.default_rng(0)).read(slice(1, 3))
+        array([[3., 4.],
+               [5., 6.]], dtype=float32)
     """
 
     dtype: Literal["float32", "float16"] = "float32"

@@ -64,12 +64,13 @@ class KMeans(Compressor):
     Attributes:
         bits: 1 to 8 per entry.
 
-    >>> import numpy as np
-    >>> from eigenselect.compressors import EmbeddingTable, KMeans
-    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
-    >>> payload = KMeans(2).compress(table, np.random.default_rng(0))
-    >>> payload.nbytes, len(np.unique(payload.read(slice(0, 100))))
-    (816, 4)
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors import EmbeddingTable, KMeans
+        >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+        >>> payload = KMeans(2).compress(table, np.random.default_rng(0))
+        >>> payload.nbytes, len(np.unique(payload.read(slice(0, 100))))
+        (816, 4)
     """
 
     bits: int

@@ -36,12 +36,13 @@ class PCA(Compressor):
         then: what compresses the (n, k) factor; float32 unless given. PCA then b-bit quantization is the study's
             dimension x precision.
 
-    >>> import numpy as np
-    >>> from eigenselect.compressors import PCA, EmbeddingTable, KMeans
-    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
-    >>> payload = PCA(dim=8, then=KMeans(4)).compress(table, np.random.default_rng(0))
-    >>> payload.nbytes, payload.read(slice(0, 100)).shape
-    (464, (100, 8))
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors import PCA, EmbeddingTable, KMeans
+        >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+        >>> payload = PCA(dim=8, then=KMeans(4)).compress(table, np.random.default_rng(0))
+        >>> payload.nbytes, payload.read(slice(0, 100)).shape
+        (464, (100, 8))
     """
 
     dim: int | None = None

@@ -28,12 +28,13 @@ class ProductQuantization(Compressor):
         pieces: M, from 1 to d; fewer are made where fewer of that size cover the row.
         codewords: K, a power of two from 2 to 256.
 
-    >>> import numpy as np
-    >>> from eigenselect.compressors import EmbeddingTable, ProductQuantization
-    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
-    >>> payload = ProductQuantization(8, 16).compress(table, np.random.default_rng(0))
-    >>> payload.nbytes
-    2512
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors import EmbeddingTable, ProductQuantization
+        >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+        >>> payload = ProductQuantization(8, 16).compress(table, np.random.default_rng(0))
+        >>> payload.nbytes
+        2512
     """
 
     pieces: int

@@ -23,12 +23,13 @@ class ResidualQuantization(Compressor):
         books: M, at least 1.
         codewords: K of each book, a power of two from 2 to 256.
 
-    >>> import numpy as np
-    >>> from eigenselect.compressors import EmbeddingTable, ResidualQuantization
-    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
-    >>> payload = ResidualQuantization(8, 16).compress(table, np.random.default_rng(0))
-    >>> payload.nbytes
-    16848
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors import EmbeddingTable, ResidualQuantization
+        >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+        >>> payload = ResidualQuantization(8, 16).compress(table, np.random.default_rng(0))
+        >>> payload.nbytes
+        16848
     """
 
     books: int

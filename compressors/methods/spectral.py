@@ -63,12 +63,13 @@ class Spectral(Compressor):
         fold: leave the matrix to the consumer: what is decoded is Z, for a first linear layer W to take as
             `decode_matrix` @ W.
 
-    >>> import numpy as np
-    >>> from eigenselect.compressors import EmbeddingTable, KMeans, Spectral
-    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
-    >>> payload = Spectral(then=KMeans(2)).compress(table, np.random.default_rng(0))
-    >>> payload.nbytes, Spectral(then=KMeans(2), fold=True).nbytes(100, 32)
-    (3064, 1016)
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors import EmbeddingTable, KMeans, Spectral
+        >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+        >>> payload = Spectral(then=KMeans(2)).compress(table, np.random.default_rng(0))
+        >>> payload.nbytes, Spectral(then=KMeans(2), fold=True).nbytes(100, 32)
+        (3064, 1016)
     """
 
     whitening: float = 0.5

@@ -74,12 +74,13 @@ class Uniform(Compressor):
         bits: 1 to 8 per entry.
         rounding: `nearest` (ties to even) or `stochastic` (unbiased between the two neighbouring levels).
 
-    >>> import numpy as np
-    >>> from eigenselect.compressors import EmbeddingTable, Uniform
-    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
-    >>> payload = Uniform(4).compress(table, np.random.default_rng(0))
-    >>> payload.nbytes, len(np.unique(payload.read(slice(0, 100))))
-    (1664, 16)
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors import EmbeddingTable, Uniform
+        >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+        >>> payload = Uniform(4).compress(table, np.random.default_rng(0))
+        >>> payload.nbytes, len(np.unique(payload.read(slice(0, 100))))
+        (1664, 16)
     """
 
     bits: int

@@ -249,7 +249,7 @@ def test_budget_is_the_rate_that_it_amounts_to():
 
 def test_without_room_a_pool_with_markers_is_checked():
     assert expand({"a": {**PRODUCT, "pieces": "fit"}}) == [ProductQuantization(1, 16)]
-    with pytest.raises(ValueError, match=r"^candidates\.pool\.a: codewords = 3: must be"):
+    with pytest.raises(ValueError, match=r"^candidates\.pool\.a: ProductQuantization codewords = 3: must be"):
         expand({"a": {**PRODUCT, "pieces": "fit", "codewords": 3}})
 
 
@@ -335,7 +335,7 @@ def test_a_package_that_declares_itself_is_imported(tmp_path, monkeypatch):
 
 def test_what_cannot_be_built_again():
     given = Given("small", EmbeddingTable(np.eye(3, dtype=np.float32), ["a", "b", "c"]))
-    with pytest.raises(ValueError, match=r"^Given small: table is a str"):
+    with pytest.raises(ValueError, match=r"^Given table = '.*': must be an embedding table"):
         rebuilt("Given", parameters(given))
     with pytest.raises(ValueError, match=r"^Mine is not a method of this program, nor of an installed"):
         rebuilt("Mine", {})

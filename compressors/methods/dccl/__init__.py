@@ -50,12 +50,13 @@ class DCCL(Compressor):
         time_limit: seconds of training, after which it ends with the codes that it has; None for no limit. A run that
             is cut short depends on the machine's speed.
 
-    >>> import numpy as np
-    >>> from eigenselect.compressors import DCCL, EmbeddingTable
-    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
-    >>> payload = DCCL(books=8, time_limit=None).compress(table, np.random.default_rng(0))
-    >>> payload.nbytes
-    16848
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors import DCCL, EmbeddingTable
+        >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+        >>> payload = DCCL(books=8, time_limit=None).compress(table, np.random.default_rng(0))
+        >>> payload.nbytes
+        16848
     """
 
     bits: float | None = None

@@ -60,9 +60,10 @@ class LightToken(Compressor):
         time_limit: seconds after which training and refining end with what they have, the first stage having made one
             step at least; None for no limit.
 
-    >>> from eigenselect.compressors import LightToken
-    >>> LightToken(rate=25).bits(30_000, 300), LightToken(rate=25).nbytes(30_000, 300)
-    (312, 1417808)
+    Example:
+        >>> from eigenselect.compressors import LightToken
+        >>> LightToken(rate=25).bits(30_000, 300), LightToken(rate=25).nbytes(30_000, 300)
+        (312, 1417808)
     """
 
     rate: float = 25.0

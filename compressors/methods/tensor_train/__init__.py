@@ -58,12 +58,13 @@ class TTSVD(Compressor):
         sweeps: of alternating least squares after the TT-SVD; none makes the error over all addressed entries larger.
         time_limit: seconds after which no half is solved for again: what comes out then depends on the machine.
 
-    >>> import numpy as np
-    >>> from eigenselect.compressors import TTSVD, EmbeddingTable
-    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
-    >>> payload = TTSVD(rate=4).compress(table, np.random.default_rng(0))
-    >>> [core.shape for core in payload.cores]
-    [(5, 1, 3, 6), (4, 6, 3, 6), (5, 6, 4, 1)]
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors import TTSVD, EmbeddingTable
+        >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+        >>> payload = TTSVD(rate=4).compress(table, np.random.default_rng(0))
+        >>> [core.shape for core in payload.cores]
+        [(5, 1, 3, 6), (4, 6, 3, 6), (5, 6, 4, 1)]
     """
 
     rate: float

@@ -50,12 +50,13 @@ class TrellisCode(Compressor):
         bits: 1 to 7 per entry. 3, 5, 6 and 7 are codes of 4, 2 and 1, each for what those before it leave.
         window: bits that pick a value, from 8 to 14: each one more doubles the time and the levels.
 
-    >>> import numpy as np
-    >>> from eigenselect.compressors import EmbeddingTable, TrellisCode
-    >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
-    >>> payload = TrellisCode(2, window=8).compress(table, np.random.default_rng(0))
-    >>> payload.nbytes
-    1824
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors import EmbeddingTable, TrellisCode
+        >>> table = EmbeddingTable(np.random.default_rng(0).standard_normal((100, 32)).astype(np.float32))
+        >>> payload = TrellisCode(2, window=8).compress(table, np.random.default_rng(0))
+        >>> payload.nbytes
+        1824
     """
 
     bits: int
