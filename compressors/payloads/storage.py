@@ -14,12 +14,14 @@ from safetensors import SafetensorError, safe_open
 # Imported to be defined: a file may name any of our kinds.
 from eigenselect.compressors.payloads import coded, composed, dense, packed, tensor_train, trellis  # noqa: F401
 from eigenselect.compressors.payloads.base import FORMAT_VERSION, Payload, kinds
+from eigenselect.compressors.plugins import load_plugins
 
 
 def load(path: Path) -> Payload:
     """Read a payload that `Payload.save` wrote.
 
-    A kind from a package of the user's own must have been imported before: nothing is imported by its name.
+    A kind from outside must be imported already, or declared by an installed package (`compressors.plugins`): nothing
+    is imported by the name that a file has.
 
     Raises:
         ValueError: not a payload file, a newer format, an unknown kind, or arrays that do not make a payload.
@@ -64,11 +66,16 @@ def _build(spec: Any, arrays: dict[str, npt.NDArray[Any]], prefix: str) -> Paylo
 
 def _kind(tag: Any) -> type[Payload]:
     known = kinds()
+    if isinstance(tag, str) and "." in tag and tag not in known:
+        load_plugins()
+        known = kinds()
     if isinstance(tag, str) and tag in known:
         return known[tag]
     if isinstance(tag, str) and "." in tag:
-        module = tag.rpartition(".")[0]
-        raise ValueError(f"it is of kind {tag!r}, which is defined outside of eigenselect: import {module} first")
+        raise ValueError(
+            f"it is of kind {tag!r}, which is defined outside of eigenselect: install its package with an entry point "
+            "of the group eigenselect, or import it first"
+        )
     raise ValueError(f"it is of kind {tag!r}, known are {sorted(known)}: upgrade eigenselect")
 
 
