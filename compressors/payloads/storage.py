@@ -25,6 +25,16 @@ def load(path: Path) -> Payload:
 
     Raises:
         ValueError: not a payload file, a newer format, an unknown kind, or arrays that do not make a payload.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from eigenselect.compressors.payloads.dense import Dense
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "payload.safetensors"
+        ...     Dense(np.array([[1, 2], [3, 4]], np.float32)).save(path)
+        ...     load(path).read(np.array([-1]))
+        array([[3., 4.]], dtype=float32)
     """
     try:
         with safe_open(path, framework="numpy") as file:

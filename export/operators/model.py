@@ -32,6 +32,15 @@ def to_onnx(payload: Payload, *, opset: int = OPSET, target: Target = "portable"
 
     Raises:
         ValueError: the payload is too large for one ONNX file, or its kind's decode cannot be written as a graph.
+
+    Example:
+        >>> from eigenselect.compressors.payloads.dense import Dense
+        >>> model = to_onnx(Dense(np.array([[1, 2], [3, 4]], np.float32)))
+        >>> session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        >>> session.run(None, {"ids": np.array([1, 0, 1])})
+        [array([[3., 4.],
+               [1., 2.],
+               [3., 4.]], dtype=float32)]
     """
     if payload.nbytes > MAX_FILE_BYTES:
         raise ValueError(f"a payload of {payload.nbytes} bytes does not fit the {MAX_FILE_BYTES} of one ONNX file")

@@ -117,6 +117,13 @@ class CompressedEmbedding(nn.Module):  # type: ignore[misc]  # torch has types t
         embedding_dim: columns k.
         padding_idx: as given, from 0 on. Its row is looked up as any other, as in `nn.Embedding`.
         dtype: of the output.
+
+    Example:
+        >>> from eigenselect.compressors.payloads.dense import Dense
+        >>> words = CompressedEmbedding(Dense(np.array([[1, 2], [3, 4]], np.float16)))
+        >>> words(torch.tensor([1, 0]))
+        tensor([[3., 4.],
+                [1., 2.]])
     """
 
     def __init__(

@@ -46,6 +46,16 @@ def torch_to_onnx(
     Raises:
         ValueError: a folder that is not there, or torch's exporter lacks a package.
         torch.onnx.OnnxExporterError: torch cannot export the model.
+
+    Example:
+        >>> import numpy as np
+        >>> from eigenselect.compressors.payloads.dense import Dense
+        >>> words = CompressedEmbedding(Dense(np.array([[1, 2], [3, 4]], np.float32)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "model.onnx"
+        ...     torch_to_onnx(words.eval(), (torch.tensor([1, 0]),), path, input_names=["ids"])
+        ...     [node.op_type for node in onnx.load(path).graph.node]
+        ['Gather']
     """
     if not path.parent.is_dir():
         raise ValueError(f"{path.parent} is not a folder: make it first")
