@@ -24,7 +24,7 @@ from eigenselect.selector.decision.selection import Candidate
 from eigenselect.selector.evidence.plan import Plan, Trial, Words
 from eigenselect.selector.evidence.tasks import Task, Vectors
 from eigenselect.selector.run.sweep import Earlier, identify, measure, recall
-from eigenselect.selector.store.tracking import ParentRun
+from eigenselect.selector.store.runs import ParentRun
 
 LOGGED_EVERY = 5.0
 """Seconds of training after which scores are logged: what a kill can cost, beside the trials begun."""

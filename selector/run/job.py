@@ -22,7 +22,8 @@ from eigenselect.selector.pool.candidates import Room, exact_rows, expand
 from eigenselect.selector.pool.digest import table_digest
 from eigenselect.selector.sources import format_of_file
 from eigenselect.selector.store.output import check_writable
-from eigenselect.selector.store.tracking import Tracker, check_registration, connect
+from eigenselect.selector.store.registry import check_registration
+from eigenselect.selector.store.tracker import Tracker, connect
 
 SETTINGS = {
     "table",

@@ -9,9 +9,9 @@ import numpy as np
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from eigenselect.compressors import Payload
+from eigenselect.compressors import Compressor
 from eigenselect.selector.decision.selection import Selection, select
-from eigenselect.selector.run.handover import hand_over, method
+from eigenselect.selector.run.handover import hand_over
 from eigenselect.selector.run.job import Job, profile
 from eigenselect.selector.run.sweep import check_failures, measure_all
 
@@ -52,15 +52,16 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
         failed = {c.name: c.reason for c in candidates if c.status == "failed"}
         check_failures(failed, sum(c.status != "over_budget" for c in candidates), settings.allowed_failures)
         selection = select(candidates, job.budget, settings.criterion)
-        if payload is None or payload[0] != selection.chosen.name:
-            payload = (selection.chosen.name, _compress(job, selection.chosen.name))
-        hand_over(job, parent, selection, candidates, payload[1], console)
+        compressor = _method(job, selection.chosen.name)
+        if payload is None or payload[0] != selection.chosen.name:  # its scores came from an earlier run
+            payload = (selection.chosen.name, compressor.compress(job.table, np.random.default_rng(settings.seed)))
+        hand_over(job, parent, selection, candidates, compressor, payload[1], console)
     return selection
 
 
-def _compress(job: Job, name: str) -> Payload:
-    """The payload of a candidate whose scores came from an earlier run."""
-    return method(job, name).compress(job.table, np.random.default_rng(job.settings.seed))
+def _method(job: Job, name: str) -> Compressor:
+    """The method of the candidate `name`."""
+    return next(compressor for compressor, _ in job.compressors if compressor.name == name)
 
 
 def _parent_params(job: Job) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.pool.candidates import parameters
 from eigenselect.selector.pool.digest import candidate_key
 from eigenselect.selector.run.job import Job
-from eigenselect.selector.store.tracking import ParentRun
+from eigenselect.selector.store.runs import ParentRun
 
 Earlier = Mapping[str, tuple[str, dict[str, float], dict[str, tuple[float, ...]]]]
 """`candidate_key` -> run, metrics and replicates of a candidate that was finished."""

@@ -6,8 +6,8 @@ import sys
 from importlib import import_module
 
 COMMANDS = {
-    "export": "eigenselect.export.command",
-    "check": "eigenselect.selector.checking.examination",
+    "export": "eigenselect.selector.commands.export",
+    "check": "eigenselect.selector.commands.check",
     "validate": "eigenselect.selector.commands.validate",
     "native": "eigenselect.export.native.build",
 }

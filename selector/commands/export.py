@@ -8,7 +8,6 @@ Exit codes: 0 done; 1 a bug of ours, or a model that failed verification; 2 the 
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 from pathlib import Path
@@ -18,6 +17,7 @@ from eigenselect.compressors import load
 from eigenselect.export.arguments import settings
 from eigenselect.export.host.rewrite import rewrite_host
 from eigenselect.export.verify.parity import VerificationError
+from eigenselect.selector.decision.record import FILE, read_decision
 
 REQUIRED = ("host", "payload", "out")
 KNOWN = (*REQUIRED, "tied", "target", "inputs")
@@ -32,7 +32,7 @@ def main(words: list[str]) -> int:
         source, out = Path(given.pop("payload")), Path(given.pop("out"))
         folder = source if source.is_dir() else None
         payload = load(source if folder is None else folder / "payload.safetensors")
-        recorded = None if folder is None else recorded_error(folder / "selection.json")
+        recorded = None if folder is None else recorded_error(folder / FILE)
         if "inputs" in given:
             given["inputs"] = Path(given["inputs"])
         report = rewrite_host(Path(given.pop("host")), payload, out, recorded_error=recorded, **given)
@@ -58,11 +58,10 @@ def recorded_error(path: Path) -> float | None:
     if not path.exists():
         return None
     try:
-        measures = json.loads(path.read_text(encoding="utf-8"))["chosen"]["measures"]
-        error = measures.get("reconstruction_error_relative")
-        return None if error is None else float(error)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no record of a selection ({error}): give the payload's file alone") from error
+        measures = read_decision(path).chosen.measures
+    except ValueError as error:
+        raise ValueError(f"{path} is not a record of a selection ({error}): give the payload's file alone") from error
+    return measures.get("reconstruction_error_relative")
 
 
 def say(error: BaseException) -> None:
