@@ -7,7 +7,7 @@ difference is what staying costs, and what a re-selection wins at least, whateve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from eigenselect.compressors import EmbeddingTable
 from eigenselect.compressors.data.views import RowsTable
+from eigenselect.selector.decision.entries import Entry
 from eigenselect.selector.measures.moments import Moments, moments
 from eigenselect.selector.measures.overlap import eos
 from eigenselect.selector.measures.reconstruction import reconstruction_error_relative
@@ -27,6 +28,11 @@ TOLERANCE = 0.01
 
 Ids = npt.NDArray[np.int64]
 Decode = Callable[[Ids], npt.NDArray[np.float32]]
+
+Scores = tuple[float | None, float | None]
+"""EOS, and the relative reconstruction error where it is defined."""
+
+UNKNOWN: Scores = (None, None)
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ def pair(n: int, tokens: Sequence[str] | None, newer: EmbeddingTable) -> Pairs:
             whose = "the hand-over" if tokens is None else "the newer table"
             raise ValueError(
                 f"the newer table has {newer.n} rows and the deployed one {n}, and {whose} has no tokens to pair them "
-                "by: give table.tokens=FILE, or select anew"
+                "by: give table.tokens=FILE, or select again"
             )
         rows = np.arange(n, dtype=np.int64)
         return Pairs("row", rows, rows, [], 0)
@@ -107,7 +113,7 @@ def drift(
     newer: EmbeddingTable,
     pairs: Pairs,
     decode: Decode,
-    chosen: Mapping[str, Any],
+    chosen: Entry,
     *,
     aligned: bool,
     seed: int,
@@ -119,51 +125,32 @@ def drift(
         newer: the newer table.
         pairs: its rows and the deployed ones.
         decode: deployed ids -> (len, k), the deployed rows.
-        chosen: the entry `chosen` of the record.
+        chosen: the recorded candidate.
         aligned: whether the deployed rows are in the table's coordinates (`Payload.aligned`).
         seed: of the selection.
         tolerance: the EOS that staying may cost.
     """
-    measures = chosen["measures"]
-    scores: dict[str, tuple[float | None, float | None]] = {
-        "recorded": (measures["eos"], measures.get("reconstruction_error_relative")),
-        "deployed": (None, None),
-        "recompressed": (None, None),
-    }
+    recorded = (chosen.measures["eos"], chosen.measures.get("reconstruction_error_relative"))
+    deployed = recompressed = UNKNOWN
     notes: list[str] = []
     if len(pairs.ids):
         shared = RowsTable(newer, pairs.rows)
-        read = moments(shared, lambda rows: decode(pairs.ids[rows]), aligned=aligned)
-        scores["deployed"] = _scores(read)
+        deployed = _scores(moments(shared, lambda rows: decode(pairs.ids[rows]), aligned=aligned))
         try:
-            method = rebuilt(chosen["compressor"], chosen["parameters"])
-            with reporting():
-                payload = method.compress(shared, np.random.default_rng(seed))
-            scores["recompressed"] = _scores(moments(shared, payload.read, aligned=payload.aligned))
-        except Exception as error:  # as in a sweep: whatever a method cannot do is told, and ends nothing else
-            told = " ".join(str(error).split())
-            notes.append(f"{chosen['name']} cannot compress the newer rows ({told}): the cost is against its record")
-    eos_now, error_now = scores["deployed"]
-    eos_then, error_then = scores["recompressed"] if scores["recompressed"][0] is not None else scores["recorded"]
-    cost = None if eos_now is None or eos_then is None else eos_then - eos_now
-    reasons = []
-    if pairs.new:
-        first = ", ".join(map(repr, pairs.new[:5]))
-        reasons.append(f"{len(pairs.new):,} of its {newer.n:,} tokens have no vector here (first: {first})")
-    if cost is None:
-        reasons.append("no token of the newer table has a vector here")
-    elif not cost <= tolerance:
-        reasons.append(f"staying costs {cost:.4f} of EOS, allowed is {tolerance:g}")
-    elif error_now is not None and error_then is not None and error_now**2 - error_then**2 > tolerance:
-        notes.append(
-            f"it spans what the newer table spans, in other coordinates: its relative error is {error_now:.4f}, "
-            f"compressed anew {error_then:.4f}; models that were trained on these vectors keep working, weights that "
-            "come with the newer table do not fit"
-        )
+            recompressed = _compressed_again(shared, chosen, seed)
+        except Exception as error:  # as in a sweep: what a method cannot do is reported, and ends nothing else
+            why = " ".join(str(error).split())
+            notes.append(f"{chosen.name} cannot compress the newer rows ({why}): the cost is against its record")
+    reached = recorded if recompressed is UNKNOWN else recompressed
+    cost = None if deployed[0] is None or reached[0] is None else reached[0] - deployed[0]
+    reasons = _reasons(newer.n, pairs, cost, tolerance)
+    if cost is not None and cost <= tolerance:
+        notes += _other_coordinates(deployed[1], reached[1], tolerance)
     if pairs.moved:
         notes.append(
             f"{pairs.moved:,} tokens have another row in the newer table: take ids from this folder's tokens.txt"
         )
+    scores = {"recorded": recorded, "deployed": deployed, "recompressed": recompressed}
     return Drift(
         verdict="re-select" if reasons else "keep",
         reason="; ".join(reasons) or f"staying costs {cost:.4f} of EOS, allowed is {tolerance:g}",
@@ -172,14 +159,47 @@ def drift(
         tolerance=tolerance,
         eos={name: both[0] for name, both in scores.items()},
         reconstruction_error_relative={name: both[1] for name, both in scores.items()},
-        rows={
-            "by": pairs.by,
-            "compared": len(pairs.ids),
-            **dict.fromkeys(("new", "gone", "moved")),
-            **({"new": len(pairs.new), "gone": pairs.gone, "moved": pairs.moved} if pairs.by == "token" else {}),
-        },
+        rows=_counts(pairs),
     )
 
 
-def _scores(m: Moments) -> tuple[float, float | None]:
+def _scores(m: Moments) -> Scores:
     return eos(m), reconstruction_error_relative(m)
+
+
+def _compressed_again(rows: RowsTable, chosen: Entry, seed: int) -> Scores:
+    """What the method of `chosen` with its settings reaches on the rows."""
+    with reporting():
+        payload = rebuilt(chosen.compressor, chosen.parameters).compress(rows, np.random.default_rng(seed))
+    return _scores(moments(rows, payload.read, aligned=payload.aligned))
+
+
+def _reasons(n: int, pairs: Pairs, cost: float | None, tolerance: float) -> list[str]:
+    """Why to select again, if at all, for a newer table of `n` rows."""
+    reasons = []
+    if pairs.new:
+        first = ", ".join(map(repr, pairs.new[:5]))
+        reasons.append(f"{len(pairs.new):,} of its {n:,} tokens have no vector here (first: {first})")
+    if cost is None:
+        reasons.append("no token of the newer table has a vector here")
+    elif not cost <= tolerance:
+        reasons.append(f"staying costs {cost:.4f} of EOS, allowed is {tolerance:g}")
+    return reasons
+
+
+def _other_coordinates(error: float | None, reached: float | None, tolerance: float) -> list[str]:
+    """A note where rows span the same and are not the same: more of their squared norm is lost than needs be."""
+    if error is None or reached is None or not error**2 - reached**2 > tolerance:
+        return []
+    return [
+        f"it spans what the newer table spans, in other coordinates: its relative error is {error:.4f}, compressed "
+        f"again {reached:.4f}; models that were trained on these vectors keep working, weights that come with the "
+        "newer table do not fit"
+    ]
+
+
+def _counts(pairs: Pairs) -> dict[str, Any]:
+    """`Drift.rows`."""
+    counts = {"new": len(pairs.new), "gone": pairs.gone, "moved": pairs.moved}
+    known = counts if pairs.by == "token" else dict.fromkeys(counts)
+    return {"by": pairs.by, "compared": len(pairs.ids), **known}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,9 +54,10 @@ def recorded_error(path: Path) -> float | None:
     """
     if not path.exists():
         return None
+    from eigenselect.selector.decision.record import read_decision
+
     try:
-        measures = json.loads(path.read_text(encoding="utf-8"))["chosen"]["measures"]
-        error = measures.get("reconstruction_error_relative")
-        return None if error is None else float(error)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no record of a selection ({error}): give the payload's file alone") from error
+        measures = read_decision(path).chosen.measures
+    except ValueError as error:
+        raise ValueError(f"{path} is not a record of a selection ({error}): give the payload's file alone") from error
+    return measures.get("reconstruction_error_relative")

@@ -1,4 +1,4 @@
 """The choice, its record and its report. Pure: no tracking store, no sweep.
 
-Imports `selector.measures`.
+May import `selector.measures`, and of `export` what the record holds of the exported model.
 """

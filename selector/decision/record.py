@@ -1,109 +1,201 @@
-"""What a hand-over says of itself: `selection.json` and `manifest.json`, read as data that anyone may have changed."""
+"""The decision: `selection.json`, the tags and metrics of its run, and the text of the registry, from one record.
+
+Built of a `Selection` once everything is verified, written into the hand-over (the folder of everything that the chosen
+candidate is delivered with), and read back by whoever is given that folder. `docs/selection.schema.json` describes it.
+"""
 
 from __future__ import annotations
 
 import json
+import platform
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from eigenselect.selector.store.output import MANIFEST, MANIFEST_VERSION
+from eigenselect import __version__
+from eigenselect.export import HostReport
+from eigenselect.selector.decision.entries import (
+    ChosenEntry,
+    CriterionEntry,
+    LeftToConsumer,
+    RejectedEntry,
+    RunnerUpEntry,
+    TableEntry,
+    Verified,
+    WordsEntry,
+)
+from eigenselect.selector.decision.plain import CHANGED, read, read_json, written
+from eigenselect.selector.decision.selection import Alternative, Candidate, Selection, margin, tied, why
+
+FILE = "selection.json"
+
+VERSION = 1
+"""Of what `Decision` holds: one more whenever a name goes or changes its meaning. A name that is added changes none."""
+
+LIBRARIES = ("numpy", "scipy", "onnx", "onnxruntime", "mlflow", "hydra-core")
+"""Whose versions are recorded."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """What `selection.json` says, as far as it is checked.
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What was chosen, of what, why, and what was verified of it.
 
     Attributes:
-        chosen: the entry `chosen`.
-        budget: bytes.
-        path: of the table.
-        reader: the settings that it was read with.
-        digest: of the table.
-        n: rows of the table.
-        providers: execution providers that the model was verified on.
-        seed: of the selection.
-        run_id: of the selection.
-        oov: what the model that takes tokens does with an unknown one; None where there is no such model.
+        version: of this form.
+        reason: why it was chosen and how far the choice is to be trusted, in a few sentences.
+        chosen: the candidate that is handed over.
+        runner_up: the next best that fits, if any.
+        rejected: every other candidate with the reason.
+        budget_bytes: what a payload may take.
+        criterion: metric key that decided.
+        criteria: metric key -> what it would have chosen.
+        sensitive_to: the overlap scores that would have chosen something better by them.
+        table: what was compressed.
+        verification: what was measured of the exported model.
+        seed: of everything random.
+        versions: of this program, Python and the libraries.
+        run_id: the MLflow run of the selection.
+        words: the model that takes tokens, where there is one.
+        host: the model that the payload was put into, where there is one.
     """
 
-    chosen: dict[str, Any]
-    budget: int
-    path: str
-    reader: Any
-    digest: str
-    n: int
-    providers: list[str]
+    version: int = VERSION
+    reason: str
+    chosen: ChosenEntry
+    runner_up: RunnerUpEntry | None
+    rejected: list[RejectedEntry]
+    budget_bytes: int
+    criterion: str
+    criteria: dict[str, CriterionEntry]
+    sensitive_to: list[str]
+    table: TableEntry
+    verification: Verified
     seed: int
+    versions: dict[str, str]
     run_id: str
-    oov: str | None
+    words: WordsEntry | None = None
+    host: HostReport | None = None
 
+    def __post_init__(self) -> None:
+        for entry, keys in ((self.chosen, ("eos", self.criterion)), (self.runner_up, (self.criterion,))):
+            if entry is not None and (missing := [key for key in keys if key not in entry.measures]):
+                raise ValueError(f"lacks {missing[0]!r} in the measures of {entry.name}: {CHANGED}")
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        ValueError: the file holds none.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path.name} cannot be read as JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path.name} holds a {type(found).__name__}: it must be a JSON object")
-    return found
-
-
-def read_record(path: Path) -> Record:
-    """Read `selection.json`.
-
-    Raises:
-        ValueError: it is not readable, or lacks what is checked.
-    """
-    raw = read_json(path)
-    try:
-        chosen, table = raw["chosen"], raw["table"]
-        measures = {key: float(value) for key, value in chosen["measures"].items()}
-        for entry, keys in ((chosen, ("name", "compressor", "parameters", "nbytes")), (measures, ("eos",))):
-            for key in keys:
-                entry[key]
-        return Record(
-            chosen={**chosen, "measures": measures},
-            budget=int(raw["budget_bytes"]),
-            path=str(table["path"]),
-            reader=table["settings"],
-            digest=str(table["digest"]),
-            n=int(table["n"]),
-            providers=list(raw["verification"]["providers"]),
-            seed=int(raw["seed"]),
-            run_id=str(raw["run_id"]),
-            oov=str(raw["words"]["oov"]) if "words" in raw else None,
+    @staticmethod
+    def of(
+        selection: Selection,
+        *,
+        table: TableEntry,
+        verification: Verified,
+        seed: int,
+        run_id: str,
+        left_to_consumer: LeftToConsumer | None = None,
+        words: WordsEntry | None = None,
+        host: HostReport | None = None,
+    ) -> Decision:
+        """The record of a selection, with what was made and verified of its choice."""
+        chosen, runner_up, criterion = selection.chosen, selection.runner_up, selection.criterion
+        return Decision(
+            reason=why(selection),
+            chosen=ChosenEntry(**_measured(chosen), left_to_consumer=left_to_consumer),
+            runner_up=None
+            if runner_up is None
+            else RunnerUpEntry(
+                **_measured(runner_up),
+                tie=tied(chosen, runner_up, criterion),
+                margin=margin(chosen, runner_up, criterion),
+            ),
+            rejected=[RejectedEntry(name=candidate.name, reason=reason) for candidate, reason in selection.rejected],
+            budget_bytes=selection.budget,
+            criterion=criterion,
+            criteria={each.criterion: _criterion(each, chosen) for each in selection.alternatives},
+            sensitive_to=[each.criterion for each in selection.disagreeing],
+            table=table,
+            verification=verification,
+            seed=seed,
+            versions=installed_versions(),
+            run_id=run_id,
+            words=words,
+            host=host,
         )
-    except KeyError as error:
-        raise ValueError(f"{path.name} lacks {error}: it is of another version of eigenselect, or changed") from error
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path.name} holds something else than a record: {error}") from error
+
+    def text(self) -> str:
+        """The content of `selection.json`."""
+        return json.dumps(written(self), indent=2, allow_nan=False) + "\n"
+
+    def metrics(self) -> dict[str, float]:
+        """Those of the run of the selection."""
+        nbytes = self.chosen.nbytes
+        return {"bytes": nbytes, "megabytes": nbytes / 1e6, **self.chosen.measures}
+
+    def tags(self) -> dict[str, str]:
+        """Those of a logged model, and of the version that a registry makes of it."""
+        chosen, runner_up = self.chosen, self.runner_up
+        scores = {key: chosen.measures[key] for key in ("eos", self.criterion)}
+        tags = {
+            "chosen": chosen.name,
+            "compressor": chosen.compressor,
+            "bytes": chosen.nbytes,
+            **scores,
+            "criterion": self.criterion,
+            "budget_bytes": self.budget_bytes,
+            "table_digest": self.table.digest,
+            "run_id": self.run_id,
+        }
+        if runner_up is not None:
+            tags["runner_up"] = runner_up.name
+            tags["runner_up_distance"] = abs(scores[self.criterion] - runner_up.measures[self.criterion])
+        if matrix := chosen.left_to_consumer:
+            tags["left_to_consumer"] = f"{matrix.file}: {matrix.use}"
+        return {key: str(value) for key, value in tags.items()}
+
+    def description(self) -> str:
+        """The note of the run of the selection, in Markdown."""
+        return f"**{self.chosen.name}**\n\n{self.reason}"
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a hand-over.
+def read_decision(path: Path) -> Decision:
+    """Read `selection.json`, which anyone may have changed.
 
     Raises:
-        ValueError: no folder, no manifest, an unreadable one, or one of another version.
+        ValueError: it cannot be read, is of another version, or is not such a record.
     """
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder: give the one that a selection wrote as out=DIR")
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise ValueError(f"{folder} has no {MANIFEST}: it is no hand-over, or one without a manifest: select anew")
-    manifest = read_json(path)
-    if (version := manifest.get("version")) != MANIFEST_VERSION:
+    found = read_json(path)
+    if (given := found.get("version")) != VERSION:
         raise ValueError(
-            f"{path} is of version {version!r}, this program reads {MANIFEST_VERSION}: upgrade eigenselect"
+            f"{path.name} is of version {given!r}, this program reads {VERSION}: upgrade eigenselect, or select again"
         )
-    files = manifest.get("files")
-    if not isinstance(files, dict) or not all(isinstance(entry, dict) for entry in files.values()):
-        raise ValueError(f"{path} lists no files: it was changed after it was written")
-    if outside := [name for name in files if Path(name).name != name]:
-        raise ValueError(f"{path} lists {outside[0]!r}: a hand-over holds files, without folders")
-    return manifest
+    try:
+        decision: Decision = read(Decision, found)
+    except ValueError as error:
+        raise ValueError(f"{path.name} {error}") from error
+    return decision
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of what a selection rests on."""
+    libraries = {name: version(name) for name in LIBRARIES}
+    return {"eigenselect": __version__, "python": platform.python_version(), **libraries}
+
+
+def _measured(candidate: Candidate) -> dict[str, Any]:
+    """The fields of an `Entry`."""
+    return {
+        "name": candidate.name,
+        "compressor": candidate.compressor,
+        "parameters": candidate.parameters,
+        "nbytes": candidate.nbytes,
+        "measures": candidate.measures | candidate.standard_errors,
+    }
+
+
+def _criterion(found: Alternative, chosen: Candidate) -> CriterionEntry:
+    return CriterionEntry(
+        chosen=found.best.name,
+        value=found.best.measures[found.criterion],
+        value_of_choice=chosen.measures.get(found.criterion),
+        rank_of_choice=found.rank,
+        ranked=found.ranked,
+        tie=found.tie,
+    )

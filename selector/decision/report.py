@@ -19,7 +19,7 @@ import plotly.graph_objects as go
 from rich.console import Console
 from rich.table import Table as Grid
 
-from eigenselect.selector.decision.selection import Candidate, Selection, margin, rank_key, tied
+from eigenselect.selector.decision.selection import Candidate, Selection, why
 from eigenselect.selector.measures import WEIGHTED, higher_is_better, is_overlap
 
 SHOWN = {
@@ -160,8 +160,38 @@ def _name_points(axes: Any, front: Sequence[Candidate], criterion: str) -> None:
             taken.append(box)
 
 
-def write_page(path: Path, selection: Selection, candidates: Sequence[Candidate], record: dict[str, Any]) -> None:
-    """A page that stands alone: the decision, the interactive picture, every candidate with its reason."""
+PAGE = """<!doctype html><html lang=en><meta charset=utf-8><title>eigenselect: {name}</title>\
+<style>body{{font:15px sans-serif;margin:2em auto;max-width:70em}}td,th{{padding:.2em .8em;text-align:left}}\
+td.n{{text-align:right;white-space:nowrap}}pre{{background:#f6f6f6;padding:1em;overflow:auto}}</style>\
+<h1>{name}</h1><p>{why}</p>{chart}\
+<h2>Candidates</h2><table>{candidates}</table>\
+<p>After ±: the standard error, between tables of other rows, as many and alike.</p>\
+<h2>What other criteria would choose</h2><table>{criteria}</table>\
+<h2>Record</h2><pre>{record}</pre></html>"""
+
+
+def write_page(path: Path, selection: Selection, candidates: Sequence[Candidate], record: str) -> None:
+    """A page that stands alone: the decision, the interactive picture, every candidate with its reason.
+
+    Args:
+        path: the file.
+        selection: the choice.
+        candidates: every candidate.
+        record: the text of the decision's record.
+    """
+    page = PAGE.format(
+        name=html.escape(selection.chosen.name),
+        why=html.escape(why(selection)),
+        chart=_chart(selection, candidates).to_html(full_html=False, include_plotlyjs=True),
+        candidates=_candidates_as_html(selection),
+        criteria=_criteria_as_html(selection),
+        record=html.escape(record),
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _chart(selection: Selection, candidates: Sequence[Candidate]) -> go.Figure:
+    """The picture of `write_picture`, to point at."""
     criterion = selection.criterion
     figure = go.Figure()
     for symbol, (compressor, points) in enumerate(_by_method(candidates, criterion)):
@@ -177,34 +207,30 @@ def write_page(path: Path, selection: Selection, candidates: Sequence[Candidate]
     figure.add_scatter(x=x, y=y, mode="markers", marker=ring, name="chosen", hoverinfo="skip")
     figure.add_vline(x=selection.budget / 1e6, line_dash="dash", annotation_text="budget")
     figure.update_layout(xaxis_title="payload, MB", yaxis_title=criterion, template="plotly_white", height=520)
-    keys = list(dict.fromkeys([criterion, *filter(is_overlap, selection.chosen.measures)]))
+    return figure
+
+
+def _candidates_as_html(selection: Selection) -> str:
+    """The rows of a table: every candidate with its scores, and why it was chosen or not."""
+    keys = list(dict.fromkeys([selection.criterion, *filter(is_overlap, selection.chosen.measures)]))
     rows = "".join(
         f"<tr><td>{html.escape(c.name)}<td class=n>{c.nbytes:,}"
         + "".join(f"<td class=n>{_with_error(c, key)}" for key in keys)
         + f"<td>{html.escape(reason)}"
         for c, reason in [(selection.chosen, "chosen"), *selection.rejected]
     )
-    others = "".join(
+    return f"<tr><th>name<th>bytes<th>{'<th>'.join(keys)}<th>why{rows}"
+
+
+def _criteria_as_html(selection: Selection) -> str:
+    """The rows of a table: what every other measure would have chosen."""
+    rows = "".join(
         f"<tr><td>{a.criterion}<td>{html.escape(a.best.name)}<td class=n>{_with_error(a.best, a.criterion)}"
         f"<td class=n>{_with_error(selection.chosen, a.criterion)}"
         f"<td class=n>{a.rank or '-'} of {a.ranked}{', a tie' if a.tie and a.rank != 1 else ''}"
         for a in selection.alternatives
     )
-    chart = figure.to_html(full_html=False, include_plotlyjs=True)
-    path.write_text(
-        "<!doctype html><html lang=en><meta charset=utf-8><title>eigenselect: "
-        f"{html.escape(selection.chosen.name)}</title>"
-        "<style>body{font:15px sans-serif;margin:2em auto;max-width:70em}"
-        "td,th{padding:.2em .8em;text-align:left}td.n{text-align:right;white-space:nowrap}"
-        "pre{background:#f6f6f6;padding:1em;overflow:auto}</style>"
-        f"<h1>{html.escape(selection.chosen.name)}</h1><p>{html.escape(why(selection))}</p>{chart}"
-        f"<h2>Candidates</h2><table><tr><th>name<th>bytes<th>{'<th>'.join(keys)}<th>why{rows}</table>"
-        "<p>After ±: the standard error, between tables of other rows, as many and alike.</p>"
-        "<h2>What other criteria would choose</h2><table><tr><th>criterion<th>best by it<th>of the best"
-        f"<th>of the chosen one<th>place of the chosen one{others}</table>"
-        f"<h2>Record</h2><pre>{html.escape(json.dumps(record, indent=2))}</pre></html>",
-        encoding="utf-8",
-    )
+    return f"<tr><th>criterion<th>best by it<th>of the best<th>of the chosen one<th>place of the chosen one{rows}"
 
 
 def _with_error(candidate: Candidate, key: str) -> str:
@@ -213,33 +239,3 @@ def _with_error(candidate: Candidate, key: str) -> str:
         return ""
     error = candidate.standard_errors.get(f"{key}_stderr")
     return f"{candidate.measures[key]:.6g}" + ("" if error is None else f" ± {error:.1g}")
-
-
-def why(selection: Selection) -> str:
-    """The choice in a few sentences: what it is, how far it is to be trusted."""
-    chosen, criterion = selection.chosen, selection.criterion
-    fits = len(selection.ranking)
-    text = (
-        f"{chosen.name} has the best {criterion}, {chosen.measures[criterion]:.4f}, of the {fits} candidates measured "
-        f"within {selection.budget:,} bytes; it takes {chosen.nbytes:,}."
-    )
-    if runner := selection.runner_up:
-        second = runner.measures[criterion]
-        if rank_key(runner, criterion)[0] == rank_key(chosen, criterion)[0]:
-            text += f" The runner-up, {runner.name}, has the same {criterion} at {runner.nbytes:,}."
-        else:
-            gap = abs(chosen.measures[criterion] - second)
-            text += f" The runner-up, {runner.name}, has {second:.4f} ({gap:.2g} away) at {runner.nbytes:,}."
-            if tied(chosen, runner, criterion):
-                text += (
-                    f" That is a tie: between tables of other rows, as many and alike, the difference would vary by "
-                    f"{margin(chosen, runner, criterion):.2g} either way."
-                )
-    if others := selection.disagreeing:
-        told = " and ".join(
-            f"{a.best.name} by {a.criterion} ({a.best.measures[a.criterion]:.6g}, the chosen one has "
-            f"{chosen.measures[a.criterion]:.6g} and place {a.rank} of {a.ranked})"
-            for a in others
-        )
-        text += f" The choice is sensitive to the criterion: it would be {told}."
-    return text

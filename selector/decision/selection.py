@@ -200,3 +200,33 @@ def _why_out(candidate: Candidate, budget: int, criterion: str) -> str:
     if candidate.status == "failed":
         return f"failed: {candidate.reason}"
     return f"{criterion} is undefined for it"
+
+
+def why(selection: Selection) -> str:
+    """The choice in a few sentences: what it is and how far it is to be trusted."""
+    chosen, criterion = selection.chosen, selection.criterion
+    fits = len(selection.ranking)
+    text = (
+        f"{chosen.name} has the best {criterion}, {chosen.measures[criterion]:.4f}, of the {fits} candidates measured "
+        f"within {selection.budget:,} bytes; it takes {chosen.nbytes:,}."
+    )
+    if runner := selection.runner_up:
+        second = runner.measures[criterion]
+        if rank_key(runner, criterion)[0] == rank_key(chosen, criterion)[0]:
+            text += f" The runner-up, {runner.name}, has the same {criterion} at {runner.nbytes:,}."
+        else:
+            gap = abs(chosen.measures[criterion] - second)
+            text += f" The runner-up, {runner.name}, has {second:.4f} ({gap:.2g} away) at {runner.nbytes:,}."
+            if tied(chosen, runner, criterion):
+                text += (
+                    f" That is a tie: between tables of other rows, as many and alike, the difference would vary by "
+                    f"{margin(chosen, runner, criterion):.2g} either way."
+                )
+    if others := selection.disagreeing:
+        changes = " and ".join(
+            f"{a.best.name} by {a.criterion} ({a.best.measures[a.criterion]:.6g}, the chosen one has "
+            f"{chosen.measures[a.criterion]:.6g} and place {a.rank} of {a.ranked})"
+            for a in others
+        )
+        text += f" The choice is sensitive to the criterion: it would be {changes}."
+    return text

@@ -16,7 +16,7 @@ from eigenselect.selector.evidence.trials import Result, try_all
 from eigenselect.selector.run.job import profile
 from eigenselect.selector.run.sweep import check_failures
 from eigenselect.selector.store.output import staged
-from eigenselect.selector.store.tracking import ParentRun
+from eigenselect.selector.store.runs import ParentRun
 
 
 def run(plan: Plan, console: Console, *, sweep: bool) -> dict[str, Any]:

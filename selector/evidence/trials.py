@@ -23,7 +23,7 @@ from eigenselect.selector.evidence.tasks.base import Task, Vectors
 from eigenselect.selector.progress import progress
 from eigenselect.selector.run import sweep
 from eigenselect.selector.run.sweep import Runs
-from eigenselect.selector.store.tracking import ParentRun
+from eigenselect.selector.store.runs import ParentRun
 
 LOGGED_EVERY = 5.0
 """Seconds of training after which scores are logged: what a kill can cost, beside the trials begun."""

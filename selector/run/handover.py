@@ -1,181 +1,193 @@
-"""From a choice to a verified hand-over: its files, its run, and what is printed of it."""
+"""From a choice to a verified hand-over: the folder of everything that the chosen candidate is delivered with.
+
+Written beside the output folder, verified there, published to MLflow, moved into place, and only then announced.
+"""
 
 from __future__ import annotations
 
-import json
-import platform
 import shlex
-from dataclasses import asdict
-from importlib.metadata import version
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from eigenselect import __version__
-from eigenselect.compressors import Payload
 from eigenselect.export import HostReport, OnnxDecoder, Verification, VerificationError, load
 from eigenselect.selector.decision import report
-from eigenselect.selector.decision.selection import Candidate, Selection, margin, tied
+from eigenselect.selector.decision.entries import LeftToConsumer, TableEntry, Verified, WordsEntry
+from eigenselect.selector.decision.record import FILE, Decision
 from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.measures.overlap import EOS_TOLERANCE, eos
 from eigenselect.selector.run.job import Job, profile
 from eigenselect.selector.run.selecting import Chosen
 from eigenselect.selector.sources.tokens import write_id_map, write_tokens
-from eigenselect.selector.store.output import staged, write_manifest
-from eigenselect.selector.store.tracking import ParentRun
+from eigenselect.selector.store.manifest import write_manifest
+from eigenselect.selector.store.model import log_model
+from eigenselect.selector.store.output import staged
+from eigenselect.selector.store.registry import register
+from eigenselect.selector.store.runs import ParentRun
 
-VERSIONS = ("numpy", "scipy", "onnx", "onnxruntime", "mlflow", "hydra-core")
+
+@dataclass(frozen=True)
+class Written:
+    """What was written of the chosen payload, each part verified by the function that wrote it.
+
+    Attributes:
+        verification: of `model.onnx`, row by row.
+        left_to_consumer: the decode matrix, where there is one.
+        words: the model that takes tokens, where it is asked for.
+        host: the rewritten host, where there is one.
+    """
+
+    verification: Verification
+    left_to_consumer: LeftToConsumer | None
+    words: WordsEntry | None
+    host: HostReport | None
 
 
 def hand_over(job: Job, parent: ParentRun, found: Chosen, console: Console) -> None:
-    """Write, verify and only then publish the files."""
-    selection, payload, candidates = found.selection, found.payload, found.candidates
-    chosen = selection.chosen
+    """Write, verify, publish and announce the choice.
+
+    Args:
+        job: what was asked.
+        parent: the run of the selection.
+        found: the choice.
+        console: where it is announced.
+
+    Raises:
+        VerificationError: a model is not what was chosen; nothing is handed over.
+    """
     with staged(job.out) as folder:
-        model = folder / "model.onnx"
-        verification = job.export(payload, model, np.random.default_rng(job.settings.seed))
-        exported = eos(moments(job.table, OnnxDecoder(model, job.export.verified_on[-1]).read))
-        if not abs(exported - chosen.measures["eos"]) <= EOS_TOLERANCE:
-            raise VerificationError(
-                f"the exported model's EOS is {exported:.9f}, that of {chosen.name} was {chosen.measures['eos']:.9f}: "
-                f"they may differ by {EOS_TOLERANCE}; not handed over"
-            )
-        payload.save(folder / "payload.safetensors")
-        if job.table.tokens is not None:
-            write_tokens(folder / "tokens.txt", job.table.tokens)
-            if job.table.source_rows is not None:
-                write_id_map(folder / "id_map.csv", job.table.source_rows, job.table.tokens)
-        record = _record(job, parent, selection, verification, exported)
-        if job.export.words and job.table.tokens is not None:
-            words = job.export.write_words(
-                model, folder / "words.onnx", job.table.tokens, np.random.default_rng(job.settings.seed)
-            )
-            record["words"] = {
-                **asdict(words),
-                "use": "tokens (batch,) string -> vectors; its strings are not charged to the budget",
-            }
-        rewritten = _rewrite_host(job, payload, folder / "host.onnx", chosen)
-        if rewritten is not None:
-            record["host"] = asdict(rewritten)
-        matrix = found.compressor.decode_matrix(job.table, np.random.default_rng(job.settings.seed))
-        if matrix is not None:
-            np.save(folder / "decode_matrix.npy", matrix)
-            record["chosen"]["left_to_consumer"] = {
-                "file": "decode_matrix.npy",
-                "shape": list(matrix.shape),
-                "nbytes": matrix.nbytes,
-                "use": "vectors @ matrix is the table; none of its bytes are charged",
-            }
-        (folder / "selection.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        report.write_csv(folder / "candidates.csv", candidates, [*job.measures.keys, *chosen.standard_errors])
-        report.write_picture(folder / "pareto.png", selection, candidates)
-        report.write_page(folder / "report.html", selection, candidates, record)
-        write_manifest(folder, record)
-        parent.log_choice(
-            metrics={
-                "bytes": chosen.nbytes,
-                "megabytes": chosen.nbytes / 1e6,
-                **chosen.measures,
-                **chosen.standard_errors,
-            },
-            tags={"chosen": chosen.name, "table_digest": job.digest},
-            description=f"**{chosen.name}**\n\n{report.why(selection)}",
-            files=folder,
+        written = write(job, found, folder)
+        decision = Decision.of(
+            found.selection,
+            table=_table(job),
+            verification=verify(job, found, written, folder),
+            seed=job.seed,
+            run_id=parent.run_id,
+            left_to_consumer=written.left_to_consumer,
+            words=written.words,
+            host=written.host,
         )
-        model_id = parent.log_model(load(model), record)
+        describe(decision, job, found, folder)
+        model_id = publish(decision, parent, folder)
+    announce(decision, job, parent, found, console)
+    if (name := job.settings.tracking.register) is not None:
+        _register(decision, name, job.settings.tracking.alias, parent, model_id, console)
+
+
+def write(job: Job, found: Chosen, folder: Path) -> Written:
+    """Write the payload, and the models and lists that are made of it."""
+    model, tokens = folder / "model.onnx", job.table.tokens
+    verification = job.export(found.payload, model, _rng(job))
+    found.payload.save(folder / "payload.safetensors")
+    words = host = None
+    if tokens is not None:
+        write_tokens(folder / "tokens.txt", tokens)
+        if job.table.source_rows is not None:
+            write_id_map(folder / "id_map.csv", job.table.source_rows, tokens)
+        if job.export.words:
+            words = WordsEntry(**asdict(job.export.write_words(model, folder / "words.onnx", tokens, _rng(job))))
+    if job.host is not None:
+        recorded = found.selection.chosen.measures.get("reconstruction_error_relative")
+        host = job.export.rewrite(job.host, found.payload, folder / "host.onnx", recorded)
+    return Written(verification, _write_matrix(job, found, folder / "decode_matrix.npy"), words, host)
+
+
+def _write_matrix(job: Job, found: Chosen, path: Path) -> LeftToConsumer | None:
+    matrix = found.compressor.decode_matrix(job.table, _rng(job))
+    if matrix is None:
+        return None
+    np.save(path, matrix)
+    return LeftToConsumer(file=path.name, shape=list(matrix.shape), nbytes=matrix.nbytes)
+
+
+def _rng(job: Job) -> np.random.Generator:
+    """Each step draws from the beginning, so that none depends on another."""
+    return np.random.default_rng(job.seed)
+
+
+def verify(job: Job, found: Chosen, written: Written, folder: Path) -> Verified:
+    """What was verified, with the EOS of all rows of the exported model.
+
+    Raises:
+        VerificationError: it is not that of the candidate.
+    """
+    chosen = found.selection.chosen
+    model = OnnxDecoder(folder / "model.onnx", job.export.verified_on[-1])
+    exported = eos(moments(job.table, model.read))
+    if not abs(exported - chosen.measures["eos"]) <= EOS_TOLERANCE:
+        raise VerificationError(
+            f"the exported model's EOS is {exported:.9f}, that of {chosen.name} was {chosen.measures['eos']:.9f}: "
+            f"they may differ by {EOS_TOLERANCE}; not handed over"
+        )
+    return Verified(**asdict(written.verification), eos_from_onnx=exported)
+
+
+def _table(job: Job) -> TableEntry:
+    reader = dict(vars(job.settings.table))
+    return TableEntry(path=reader.pop("path"), **profile(job), digest=job.digest, settings=reader)
+
+
+def describe(decision: Decision, job: Job, found: Chosen, folder: Path) -> None:
+    """Write what is said of the choice, the manifest last."""
+    columns = [*job.measures.keys, *found.selection.chosen.standard_errors]
+    (folder / FILE).write_text(decision.text(), encoding="utf-8")
+    report.write_csv(folder / "candidates.csv", found.candidates, columns)
+    report.write_picture(folder / "pareto.png", found.selection, found.candidates)
+    report.write_page(folder / "report.html", found.selection, found.candidates, decision.text())
+    write_manifest(folder, decision)
+
+
+def publish(decision: Decision, parent: ParentRun, folder: Path) -> str:
+    """Log the choice, its files and its model; the id of the logged model."""
+    parent.log_choice(decision, folder)
+    return log_model(parent, load(folder / "model.onnx"), decision)
+
+
+def announce(decision: Decision, job: Job, parent: ParentRun, found: Chosen, console: Console) -> None:
+    """Print the ranking, the choice and what was verified of it."""
     if job.rank < job.table.d:
         console.print(f"The table's rank is {job.rank} of {job.table.d} columns.")
-    report.print_ranking(console, selection, 4 * job.table.n * job.table.d)
-    over = sum(c.status == "over_budget" for c in candidates)
-    console.print(f"\n{report.why(selection)}")
-    if matrix is not None:
-        console.print(
-            f"It decodes to coordinates of its own: decode_matrix.npy, {matrix.shape[0]} x {matrix.shape[1]} and not "
-            "charged to its bytes, is for the layer that takes the vectors."
-        )
-    if job.export.target == "cuda" and "CUDAExecutionProvider" not in verification.providers:
-        console.print("The model is made for CUDA and was verified on the CPU alone: there is no CUDA provider here.")
-    console.print(
-        f"Verified in ONNX Runtime: {verification.rows:,} rows differ from numpy by at most "
-        f"{verification.max_abs_error:.1e}, EOS of the whole exported table {exported:.4f}, "
-        f"file {verification.file_bytes:,} bytes, session {verification.session_bytes / 1e6:.0f} MB."
-    )
-    if rewritten is not None:
-        console.print(f"host.onnx: {rewritten}", soft_wrap=True)
-    console.print(f"{over} of {len(candidates)} candidates are over the budget and were not computed.")
+    report.print_ranking(console, found.selection, 4 * job.table.n * job.table.d)
+    console.print(f"\n{decision.reason}")
+    for sentence in _sentences(decision, job.export.target):
+        console.print(sentence)
+    if decision.host is not None:
+        console.print(f"host.onnx: {decision.host}", soft_wrap=True)
+    over = sum(candidate.status == "over_budget" for candidate in found.candidates)
+    console.print(f"{over} of {len(found.trials)} candidates are over the budget and were not computed.")
     console.print(f"\nFiles: {job.out}", soft_wrap=True)
     console.print(f"UI:    {parent.address}", soft_wrap=True)
-    if (name := job.settings.tracking.register) is not None:
-        alias = job.settings.tracking.alias
-        number = parent.register(model_id, name, alias, record, report.why(selection))
-        model_uri = f"models:/{name}@{alias}"
-        lines = [
-            f"\nRegistered: version {number} of {name}, which {alias} now points to",
-            f"Load:  mlflow.pyfunc.load_model({model_uri!r}).predict({{'ids': ids}})",
-            f"Serve: mlflow models serve -m {shlex.quote(model_uri)} --env-manager local --port 5001",
-        ]
-        console.print("\n".join(lines), soft_wrap=True, markup=False)
 
 
-def _rewrite_host(job: Job, payload: Payload, path: Path, chosen: Candidate) -> HostReport | None:
-    if job.host is None:
-        return None
-    return job.export.rewrite(job.host, payload, path, chosen.measures.get("reconstruction_error_relative"))
+def _sentences(decision: Decision, target: str) -> list[str]:
+    """What whoever takes the model must know of it."""
+    found, matrix, sentences = decision.verification, decision.chosen.left_to_consumer, []
+    if matrix is not None:
+        sentences.append(
+            f"It decodes to coordinates of its own: {matrix.file}, {' x '.join(map(str, matrix.shape))} and not "
+            "charged to its bytes, is for the layer that takes the vectors."
+        )
+    if target == "cuda" and "CUDAExecutionProvider" not in found.providers:
+        sentences.append(
+            "The model is made for CUDA and was verified on the CPU alone: there is no CUDA provider here."
+        )
+    sentences.append(
+        f"Verified in ONNX Runtime: {found.rows:,} rows differ from numpy by at most {found.max_abs_error:.1e}, EOS of "
+        f"the whole exported table {found.eos_from_onnx:.4f}, file {found.file_bytes:,} bytes, session "
+        f"{found.session_bytes / 1e6:.0f} MB."
+    )
+    return sentences
 
 
-def _record(
-    job: Job, parent: ParentRun, selection: Selection, verification: Verification, exported_eos: float
-) -> dict[str, Any]:
-    """The decision, as `selection.json` holds it."""
-
-    def told(candidate: Candidate) -> dict[str, Any]:
-        return {
-            "name": candidate.name,
-            "compressor": candidate.compressor,
-            "parameters": candidate.parameters,
-            "nbytes": candidate.nbytes,
-            "measures": candidate.measures | candidate.standard_errors,
-        }
-
-    chosen, runner_up, criterion = selection.chosen, selection.runner_up, selection.criterion
-
-    return {
-        "chosen": told(chosen),
-        "runner_up": runner_up
-        and {
-            **told(runner_up),
-            "tie": tied(chosen, runner_up, criterion),
-            "margin": margin(chosen, runner_up, criterion),
-        },
-        "rejected": [{"name": candidate.name, "reason": reason} for candidate, reason in selection.rejected],
-        "budget_bytes": job.budget,
-        "criterion": criterion,
-        "criteria": {
-            a.criterion: {
-                "chosen": a.best.name,
-                "value": a.best.measures[a.criterion],
-                "value_of_choice": chosen.measures.get(a.criterion),
-                "rank_of_choice": a.rank,
-                "ranked": a.ranked,
-                "tie": a.tie,
-            }
-            for a in selection.alternatives
-        },
-        "sensitive_to": [a.criterion for a in selection.disagreeing],
-        "table": {
-            "path": job.settings.table.path,
-            **profile(job),
-            "digest": job.digest,
-            "settings": {name: value for name, value in vars(job.settings.table).items() if name != "path"},
-        },
-        "verification": {**asdict(verification), "eos_from_onnx": exported_eos},
-        "seed": job.settings.seed,
-        "versions": {
-            "eigenselect": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in VERSIONS},
-        },
-        "run_id": parent.run_id,
-    }
+def _register(decision: Decision, name: str, alias: str, parent: ParentRun, model_id: str, console: Console) -> None:
+    """Make the logged model the next version of the registered one, and print how it is reached."""
+    number = register(parent, model_id, name, alias, decision)
+    model_uri = f"models:/{name}@{alias}"
+    lines = [
+        f"\nRegistered: version {number} of {name}, which {alias} now points to",
+        f"Load:  mlflow.pyfunc.load_model({model_uri!r}).predict({{'ids': ids}})",
+        f"Serve: mlflow models serve -m {shlex.quote(model_uri)} --env-manager local --port 5001",
+    ]
+    console.print("\n".join(lines), soft_wrap=True, markup=False)

@@ -15,7 +15,7 @@ from eigenselect.selector.sources import format_of_file, read_table
 from eigenselect.selector.store.output import check_writable
 
 if TYPE_CHECKING:
-    from eigenselect.selector.store.tracking import Tracker
+    from eigenselect.selector.store.tracker import Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def prepare(settings: Settings) -> Job:
     host = _host(settings, export, table)
     budget = settings.budget.nbytes(table.n, table.d)
     compressors, left_out = candidates(table, budget, settings.candidates, settings.exact_rows, host=host is not None)
-    from eigenselect.selector.store.tracking import connect  # it takes seconds: after whatever else can be refused
+    from eigenselect.selector.store.tracker import connect  # it takes seconds: after whatever else can be refused
 
     return Job(
         table=table,

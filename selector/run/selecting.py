@@ -22,7 +22,7 @@ from eigenselect.selector.run.sweep import Runs, Trial, check_failures, try_all
 from eigenselect.selector.sources import read_table
 
 if TYPE_CHECKING:  # it imports mlflow
-    from eigenselect.selector.store.tracking import Tracker
+    from eigenselect.selector.store.tracker import Tracker
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,7 +99,7 @@ def select_table(
         seed: of everything random, an integer of at least 0.
         exact_rows: ids and tokens of the rows that every candidate keeps in float16.
         allowed_failures: share of the computed candidates that may fail, from 0 to 1.
-        tracker: an MLflow experiment (`selector.store.tracking.connect`) in which the candidates become runs, and
+        tracker: an MLflow experiment (`selector.store.tracker.connect`) in which the candidates become runs, and
             those that it has already are not measured again.
 
     Raises:

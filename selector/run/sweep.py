@@ -20,7 +20,7 @@ from eigenselect.selector.progress import progress
 from eigenselect.selector.run.search import Search
 
 if TYPE_CHECKING:  # it imports mlflow, which takes seconds and which a sweep can do without
-    from eigenselect.selector.store.tracking import ParentRun
+    from eigenselect.selector.store.runs import ParentRun
 
 Earlier = Mapping[str, tuple[str, dict[str, float], dict[str, tuple[float, ...]]]]
 """`candidate_key` -> run, metrics and replicates of a candidate that was measured."""
@@ -58,7 +58,7 @@ class Runs:
     @staticmethod
     def of(search: Search, parent: ParentRun, *, resume: bool) -> Runs:
         """Those of `parent`; without `resume` nothing earlier is known."""
-        earlier = parent.tracker.finished(search.digest) if resume else {}
+        earlier = parent.experiment.finished(search.digest) if resume else {}
         return Runs(search, parent, earlier, parent.logged() if resume else frozenset())
 
     def recall(self, trial: Trial, seed: int) -> Trial | None:
@@ -72,7 +72,7 @@ class Runs:
             return None
         payload = None
         if not trial.compressor.reproducible:
-            payload = self.parent.tracker.payload(run_id)
+            payload = self.parent.experiment.payload(run_id)
             if payload is None or payload.nbytes != trial.candidate.nbytes:
                 return None
         candidate = dataclasses.replace(

@@ -1,4 +1,4 @@
 """Where results are kept: MLflow's tracking store and registry, and the output folder.
 
-Imports `selector.decision` and `selector.measures`. The only room that imports mlflow.
+May import `selector.decision` and `selector.measures`. The only room that imports mlflow.
 """

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-MANIFEST = "manifest.json"
-
-MANIFEST_VERSION = 1
+from eigenselect.selector.store.manifest import MANIFEST
 
 FILES = (
     "selection.json",
@@ -76,22 +71,3 @@ def staged(out: Path, files: Sequence[str] = FILES) -> Iterator[Path]:
                 (folder / name).replace(out / name)
             else:
                 (out / name).unlink(missing_ok=True)  # of an earlier hand-over
-
-
-def fingerprint(path: Path) -> dict[str, Any]:
-    """Size in bytes and SHA-256 of a file."""
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def write_manifest(folder: Path, record: dict[str, Any]) -> None:
-    """List every file of `folder`, the last step of a hand-over; of the record only what names it."""
-    manifest = {
-        "version": MANIFEST_VERSION,
-        "chosen": record["chosen"]["name"],
-        "table_digest": record["table"]["digest"],
-        "run_id": record["run_id"],
-        "versions": record["versions"],
-        "files": {path.name: fingerprint(path) for path in sorted(folder.iterdir())},
-    }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")

@@ -18,7 +18,7 @@ from eigenselect import __version__
 
 COMMANDS = {
     "export": "eigenselect.selector.commands.export",
-    "check": "eigenselect.selector.checking.examination",
+    "check": "eigenselect.selector.commands.check",
     "validate": "eigenselect.selector.commands.validate",
     "native": "eigenselect.selector.commands.native",
 }

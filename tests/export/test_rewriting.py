@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import warnings
@@ -17,6 +16,7 @@ from onnx import numpy_helper
 from eigenselect.compressors import EmbeddingTable, KMeans, Payload, Uniform
 from eigenselect.export import embedding_table, rewrite_host
 from tests.cases import decode, gaussian
+from tests.decisions import decision
 from tests.export.hosts import make_host, save_host
 from tests.running import command
 
@@ -33,7 +33,7 @@ def compress(table: np.ndarray, bits: int = 4) -> Payload:
 def record(folder: Path, payload: Payload, error: float) -> None:
     payload.save(folder / "payload.safetensors")
     measures = {"reconstruction_error_relative": error}
-    (folder / "selection.json").write_text(json.dumps({"chosen": {"measures": measures}}))
+    (folder / "selection.json").write_text(decision(measures).text(), encoding="utf-8")
 
 
 @pytest.fixture
@@ -87,9 +87,9 @@ def test_bad_words_are_one_line_and_exit_2(
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("selection.json", "{}", "is no record of a selection"),
-        ("selection.json", "no", "is no record of a selection"),
-        ("selection.json", '{"chosen": {"measures": []}}', "is no record of a selection"),
+        ("selection.json", "{}", "is not a record of a selection"),
+        ("selection.json", "no", "is not a record of a selection"),
+        ("selection.json", '{"chosen": {"measures": []}}', "is not a record of a selection"),
         ("payload.safetensors", "no", "cannot be read as a payload"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A hand-over examined again: what is right passes, what is not is named, and a newer table is told from its own."""
+"""A hand-over examined again: what is right passes, what is not is named, and a newer table is seen to be newer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -16,12 +17,13 @@ from scipy.linalg import orth
 from eigenselect.compressors import EmbeddingTable, KMeans, Uniform, load
 from eigenselect.export import to_onnx
 from eigenselect.export.verify import parity
-from eigenselect.selector.checking import drift
-from eigenselect.selector.checking import examination as check
-from eigenselect.selector.checking.examination import Examination
-from eigenselect.selector.checking.examination import main as command
+from eigenselect.selector.checking import checks, drift, hand_over
+from eigenselect.selector.checking.examination import Examination, examine
+from eigenselect.selector.commands.check import main as command
+from eigenselect.selector.decision.entries import Entry
+from eigenselect.selector.decision.record import read_decision
 from eigenselect.selector.sources import read_table
-from eigenselect.selector.store.output import MANIFEST, write_manifest
+from eigenselect.selector.store.manifest import MANIFEST, write_manifest
 from tests.running import command as eigenselect
 
 N, D = 400, 8
@@ -108,9 +110,9 @@ def test_a_table_elsewhere_is_known_by_its_digest(out: Path, tmp_path: Path, han
     words = write_table(tmp_path / "copy", vectors(), TOKENS)
     record = json.loads((out / "selection.json").read_text())
     forge(out, lambda record: record["table"].update(path="nowhere.npy"))
-    assert found(Examination(out))["eos"] == "skipped"
-    assert says(Examination(out), "eos").startswith("the table is not at hand (nowhere.npy: no such file")
-    same = Examination(out, read_table(tmp_path / "copy.npy", tokens=tmp_path / "copy.txt"))
+    assert found(examine(out))["eos"] == "skipped"
+    assert says(examine(out), "eos").startswith("the table is not at hand (nowhere.npy: no such file")
+    same = examine(out, read_table(tmp_path / "copy.npy", tokens=tmp_path / "copy.txt"))
     assert found(same)["eos"] == "passed" and same.drift is None
     assert command([str(out), *words]) == 0
     assert record["table"]["settings"]["tokens"] == f"{handed_over}/table.txt"
@@ -153,11 +155,11 @@ CHANGED = {
     ),
     "of an earlier hand-over": (
         lambda out: (out / "id_map.csv").write_text("id"),
-        r"^id_map\.csv is no file of this hand-over$",
+        r"^id_map\.csv is not a file of this hand-over$",
     ),
     "not listed": (
         lambda out: edit(out / MANIFEST, lambda manifest: manifest["files"].pop("model.onnx")),
-        r"^model\.onnx is not listed; model\.onnx is no file of this hand-over$",
+        r"^model\.onnx is not listed; model\.onnx is not a file of this hand-over$",
     ),
     "wrong entry": (
         lambda out: edit(out / MANIFEST, lambda manifest: manifest["files"]["model.onnx"].clear()),
@@ -172,32 +174,34 @@ def test_a_changed_file_is_named_and_never_opened(case: str, out: Path, monkeypa
     change(out)
     name = expected[1:].split(" ")[0].replace("\\", "")
     opened = []
-    real = onnx.load, check.load, check.read_record, check.read_tokens
-    monkeypatch.setattr(check, "load", lambda path: (opened.append(path.name), real[1](path))[1])
-    monkeypatch.setattr(check, "read_record", lambda path: (opened.append(path.name), real[2](path))[1])
-    monkeypatch.setattr(check, "read_tokens", lambda path: (opened.append(path.name), real[3](path))[1])
-    decoder = check.OnnxDecoder
-    monkeypatch.setattr(check, "OnnxDecoder", lambda path, use: (opened.append(path.name), decoder(path, use))[1])
-    examination = Examination(out)
+
+    def watch(module: ModuleType, reader: str) -> None:
+        real = getattr(module, reader)
+        monkeypatch.setattr(module, reader, lambda path, *more: (opened.append(path.name), real(path, *more))[1])
+
+    for reader in ("load", "read_decision", "read_tokens"):
+        watch(hand_over, reader)
+    watch(checks, "OnnxDecoder")
+    examination = examine(out)
     assert found(examination)["files"] == "failed" and examination.exit_code == 1
     assert re.search(expected, says(examination, "files"))
     assert name not in opened
     assert "failed" not in {status for one, status in found(examination).items() if one != "files"}
-    if name in check.NEEDED:
+    if name in hand_over.NEEDED:
         assert found(examination)["model"] == found(examination)["eos"] == "skipped"
-        told = f"{name} is not as it was handed over"
-        assert told in says(examination, "model") or "which did not pass" in says(examination, "model")
+        why = f"{name} is not as it was handed over"
+        assert why in says(examination, "model") or "which did not pass" in says(examination, "model")
 
 
 def forge(out: Path, change) -> None:
-    """Change the record and describe the folder anew: only what the files hold can tell."""
+    """Change the record and describe the folder again: only what the files hold can show it."""
     edit(out / "selection.json", change)
-    described_anew(out)
+    described_again(out)
 
 
-def described_anew(out: Path) -> None:
+def described_again(out: Path) -> None:
     (out / MANIFEST).unlink()
-    write_manifest(out, json.loads((out / "selection.json").read_text()))
+    write_manifest(out, read_decision(out / "selection.json"))
 
 
 def other_model(out: Path) -> None:
@@ -254,11 +258,11 @@ FORGED = {
 
 
 @pytest.mark.parametrize("case", FORGED)
-def test_a_folder_described_anew_is_told_by_what_it_holds(case: str, out: Path) -> None:
+def test_a_folder_described_again_is_known_by_what_it_holds(case: str, out: Path) -> None:
     change, name, expected = FORGED[case]
     change(out)
-    described_anew(out)
-    examination = Examination(out)
+    described_again(out)
+    examination = examine(out)
     assert found(examination)["files"] == "passed"
     assert found(examination)[name] == "failed" and examination.exit_code == 1
     assert re.search(expected, says(examination, name)), says(examination, name)
@@ -290,25 +294,25 @@ RECORDS = {
 
 
 @pytest.mark.parametrize("case", RECORDS)
-def test_a_forged_record_is_told_by_what_the_files_hold(case: str, out: Path) -> None:
+def test_a_forged_record_is_known_by_what_the_files_hold(case: str, out: Path) -> None:
     change, name, expected = RECORDS[case]
-    original = json.loads((out / "selection.json").read_text())
+    original = read_decision(out / "selection.json")
     edit(out / "selection.json", change)
     (out / MANIFEST).unlink()
     write_manifest(out, original)
-    examination = Examination(out)
+    examination = examine(out)
     assert found(examination)["files"] == "passed"
     assert found(examination)[name] == "failed" and examination.exit_code == 1
     assert re.search(expected, says(examination, name)), says(examination, name)
 
 
-def test_a_record_that_is_no_json(out: Path) -> None:
-    record = json.loads((out / "selection.json").read_text())
+def test_a_record_that_is_not_json(out: Path) -> None:
+    record = read_decision(out / "selection.json")
     for content in (b"{", b"\xff\xfe", b"[]"):
         (out / "selection.json").write_bytes(content)
         (out / MANIFEST).unlink()
         write_manifest(out, record)
-        examination = Examination(out)
+        examination = examine(out)
         assert found(examination)["record"] == "failed" and examination.exit_code == 1
         assert says(examination, "record").startswith("selection.json ")
         for name in ("payload", "providers", "model", "eos"):
@@ -317,7 +321,7 @@ def test_a_record_that_is_no_json(out: Path) -> None:
 
 def test_the_manifest_and_the_record_are_of_one_selection(out: Path) -> None:
     edit(out / MANIFEST, lambda manifest: manifest.update(run_id="another"))
-    examination = Examination(out)
+    examination = examine(out)
     assert found(examination)["record"] == "failed"
     assert says(examination, "record").endswith("the manifest 'another'")
 
@@ -330,21 +334,21 @@ def test_a_table_that_was_changed_is_not_its_own(out: Path, tmp_path: Path) -> N
     rows[7, 3] += 1
     write_table(tmp_path / "changed", rows, TOKENS)
     forge(out, lambda record: record["table"].update(path=str(tmp_path / "changed.npy")))
-    examination = Examination(out)
+    examination = examine(out)
     assert found(examination)["eos"] == "skipped" and examination.exit_code == 0
     assert "changed.npy is another table now, digest " in says(examination, "eos")
 
 
 def test_a_table_read_in_a_way_that_is_not_known(out: Path) -> None:
     forge(out, lambda record: record["table"]["settings"].update(shard=3))
-    assert "how the table" in says(Examination(out), "eos") and found(Examination(out))["eos"] == "skipped"
+    assert "how the table" in says(examine(out), "eos") and found(examine(out))["eos"] == "skipped"
 
 
-def test_a_provider_that_is_not_here_is_told(out: Path) -> None:
+def test_a_provider_that_is_not_here_is_named(out: Path) -> None:
     absent = "VitisAIExecutionProvider"
-    assert absent not in check.available_providers()
+    assert absent not in checks.available_providers()
     forge(out, lambda record: record["verification"].update(providers=[absent, "CPUExecutionProvider"]))
-    examination = Examination(out)
+    examination = examine(out)
     assert found(examination) == dict.fromkeys(NAMES, "passed") | {"providers": "skipped"}
     assert says(examination, "providers") == (
         f"{absent}, on which it was verified, is not on this machine: what follows is checked on CPUExecutionProvider"
@@ -354,7 +358,7 @@ def test_a_provider_that_is_not_here_is_told(out: Path) -> None:
 # --- what cannot be used ----------------------------------------------------------------------------------------------
 
 UNUSABLE = {
-    "no folder": (lambda out: shutil.rmtree(out), [], "is no folder"),
+    "no folder": (lambda out: shutil.rmtree(out), [], "is not a folder"),
     "no manifest": (lambda out: (out / MANIFEST).unlink(), [], "has no manifest.json"),
     "no manifest, and no table": (lambda out: (out / MANIFEST).unlink(), ["table=nowhere.npy"], "has no manifest.json"),
     "newer manifest": (
@@ -387,7 +391,7 @@ def test_what_cannot_be_used_is_one_line_and_exit_2(case: str, out: Path, capsys
     assert printed == "" and errors.startswith("error: ") and errors.count("\n") == 1 and expected in errors, errors
 
 
-def test_a_refusal_is_told_in_json_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_is_in_the_json_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command([str(tmp_path), "json=-"]) == 2
     report = json.loads(capsys.readouterr().out)
     assert report["exit_code"] == 2 and "has no manifest.json" in report["error"]
@@ -413,7 +417,7 @@ def decoded(out: Path) -> np.ndarray:
 def compared(out: Path, tmp_path: Path, rows: np.ndarray, tokens: list[str] | None, **settings) -> drift.Drift:
     words = dict(word.split("=") for word in write_table(tmp_path / "newer", rows, tokens))
     table = read_table(words["table"], tokens=words.get("table.tokens"))
-    examination = Examination(out, table, **settings)
+    examination = examine(out, table, **settings)
     assert found(examination)["eos"] == "passed", "its own table is at hand as well"
     assert examination.drift is not None
     assert examination.exit_code == (3 if examination.drift.verdict == "re-select" else 0)
@@ -430,10 +434,10 @@ def test_noise_costs(noise: float, verdict: str, out: Path, tmp_path: Path) -> N
     verdicts = compared(out, tmp_path, rows, TOKENS)
     chosen = recorded(out)
     method = {"KMeans": KMeans, "Uniform": Uniform}[chosen["compressor"]](chosen["parameters"]["bits"])
-    anew = method.compress(EmbeddingTable(rows), np.random.default_rng(0)).read(slice(None))
+    again = method.compress(EmbeddingTable(rows), np.random.default_rng(0)).read(slice(None))
     assert verdicts.eos["recorded"] == chosen["measures"]["eos"]
     assert verdicts.eos["deployed"] == pytest.approx(true_eos(rows, decoded(out)), abs=1e-6)
-    assert verdicts.eos["recompressed"] == pytest.approx(true_eos(rows, anew), abs=1e-6)
+    assert verdicts.eos["recompressed"] == pytest.approx(true_eos(rows, again), abs=1e-6)
     assert verdicts.cost == verdicts.eos["recompressed"] - verdicts.eos["deployed"]
     error = np.linalg.norm(decoded(out) - rows) / np.linalg.norm(rows)
     assert verdicts.reconstruction_error_relative["deployed"] == pytest.approx(error, rel=1e-5)
@@ -451,7 +455,7 @@ def test_the_tolerance_decides(out: Path, tmp_path: Path) -> None:
     assert command([*words, "tolerance=1"]) == 0 and command([*words, "tolerance=0"]) == 3
 
 
-def test_a_rotation_is_kept_and_told(out: Path, tmp_path: Path) -> None:
+def test_a_rotation_is_kept_with_a_note(out: Path, tmp_path: Path) -> None:
     rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((D, D)))
     verdicts = compared(out, tmp_path, vectors() @ rotation, TOKENS, tolerance=0.05)
     assert verdicts.eos["deployed"] == pytest.approx(recorded(out)["measures"]["eos"], abs=1e-5)
@@ -508,13 +512,13 @@ def test_without_tokens_rows_are_compared_by_their_place(
     assert command([str(out), *write_table(tmp_path / "longer", np.concatenate([rows, rows]))]) == 2
     assert capsys.readouterr().err == (
         "error: the newer table has 800 rows and the deployed one 400, and the newer table has no tokens to pair them "
-        "by: give table.tokens=FILE, or select anew\n"
+        "by: give table.tokens=FILE, or select again\n"
     )
 
 
 def test_a_method_that_cannot_be_repeated_is_held_against_its_record(out: Path, tmp_path: Path) -> None:
     edit(out / "selection.json", lambda record: record["chosen"].update(compressor="Mine"))
-    described_anew(out)
+    described_again(out)
     verdicts = compared(out, tmp_path, vectors() + np.float32(0.01), TOKENS)
     assert verdicts.eos["recompressed"] is None
     assert verdicts.cost == verdicts.eos["recorded"] - verdicts.eos["deployed"]
@@ -524,14 +528,14 @@ def test_a_method_that_cannot_be_repeated_is_held_against_its_record(out: Path, 
 def test_a_folder_that_failed_is_not_compared(out: Path, tmp_path: Path) -> None:
     flip(out / "report.html", 100)
     newer = EmbeddingTable(vectors() + np.float32(0.01), TOKENS)
-    assert (Examination(out, newer).drift, Examination(out, newer).exit_code) == (None, 1)
+    assert (examine(out, newer).drift, examine(out, newer).exit_code) == (None, 1)
 
 
 def test_the_method_is_repeated_with_its_seed() -> None:
     table = EmbeddingTable(vectors(), TOKENS)
     payload = Uniform(2, "stochastic").compress(table, np.random.default_rng(5))
     settings = {"bits": 2, "rounding": "stochastic"}
-    chosen = {"name": "u", "compressor": "Uniform", "parameters": settings, "measures": {"eos": 0.5}}
+    chosen = Entry(name="u", compressor="Uniform", parameters=settings, nbytes=payload.nbytes, measures={"eos": 0.5})
     whole, pairs = payload.read(slice(None)), drift.pair(N, TOKENS, table)
     costs = [drift.drift(table, pairs, lambda ids: whole[ids], chosen, aligned=True, seed=seed).cost for seed in (5, 6)]
     assert costs[0] == 0 != costs[1]
@@ -542,7 +546,7 @@ def test_the_comparison_holds_a_block_at_a_time(monkeypatch: pytest.MonkeyPatch)
     tokens = [TOKENS[row] for row in order]
     payload = Uniform(2).compress(EmbeddingTable(rows), np.random.default_rng(0))
     whole = payload.read(slice(None))
-    chosen = {"name": "u", "compressor": "Uniform", "parameters": {"bits": 2}, "measures": {"eos": 0.5}}
+    chosen = Entry(name="u", compressor="Uniform", parameters={"bits": 2}, nbytes=0, measures={"eos": 0.5})
     asked = []
 
     def decode(ids: np.ndarray) -> np.ndarray:

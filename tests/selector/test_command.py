@@ -18,14 +18,16 @@ from eigenselect import compressors
 from eigenselect.compressors import PCA, EmbeddingTable, KMeans, Uniform, load
 from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.export import VerificationError
-from eigenselect.selector.checking.examination import Examination
+from eigenselect.selector.checking.examination import examine
 from eigenselect.selector.commands.select import overrides
+from eigenselect.selector.decision.record import read_decision
 from eigenselect.selector.measures import Measures, higher_is_better, score
 from eigenselect.selector.pool.digest import table_digest
 from eigenselect.selector.run.selecting import select_table
 from eigenselect.selector.sources import read_table
-from eigenselect.selector.store.output import FILES, MANIFEST, write_manifest
-from eigenselect.selector.store.tracking import connect
+from eigenselect.selector.store.manifest import MANIFEST, write_manifest
+from eigenselect.selector.store.output import FILES
+from eigenselect.selector.store.tracker import connect
 from tests.running import command
 
 N, D = 500, 12
@@ -170,7 +172,7 @@ def test_a_pruned_table_is_handed_over_with_its_id_map(client, table, tmp_path):
     assert (record["n"], record["pruned_from"]) == (len(rows), N)
     source = read_table(tmp_path / "t.npy", tokens=tmp_path / "t.txt", keep=keep, counts=counts)
     assert record["digest"] == table_digest(source)
-    again = Examination(out)
+    again = examine(out)
     assert {check.name: check.status for check in again.checks}["eos"] == "passed", "read again with keep and counts"
     assert (out / "tokens.txt").read_text().split("\n")[:-1] == names
 
@@ -683,13 +685,13 @@ def test_a_model_that_takes_tokens(oov, client, table, name, tmp_path):
     got = session.run(None, {"tokens": np.array(TOKENS[::-1], dtype=object)})[0]
     assert np.array_equal(got[::-1], load(out / "payload.safetensors").read(slice(0, N)))
 
-    checked = {check.name: check for check in Examination(out).checks}
+    checked = {check.name: check for check in examine(out).checks}
     assert checked["words"].status == "passed" and checked["words"].says.endswith(f"; an unknown one: {oov}")
     if oov == "error":
         path.write_bytes(path.read_bytes().replace(b"token7", b"token_"))
         (out / MANIFEST).unlink()
-        write_manifest(out, record)
-        checked = {check.name: check for check in Examination(out).checks}
+        write_manifest(out, read_decision(out / "selection.json"))
+        checked = {check.name: check for check in examine(out).checks}
         assert checked["files"].status == "passed" and checked["words"].status == "failed"
         assert checked["words"].says.startswith("words.onnx")
     # Gone with the next hand-over that has none.

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from eigenselect.selector.store.output import FILES, MANIFEST, check_writable, staged, write_manifest
+from eigenselect.selector.store.manifest import MANIFEST, write_manifest
+from eigenselect.selector.store.output import FILES, check_writable, staged
+from tests.decisions import decision
 
 
 def tree(root):
@@ -94,7 +97,7 @@ def test_checking_leaves_no_trace(tmp_path, exists):
     assert tree(tmp_path) == before
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_file_is_not_a_folder(tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(ValueError, match=r"out = .*out is a file: name a folder"):
         check_writable(tmp_path / "out")
@@ -116,24 +119,15 @@ def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
     assert tree(tmp_path) == {}
 
 
-RECORD = {
-    "chosen": {"name": "uniform-b2", "nbytes": 7},
-    "table": {"digest": "abc", "path": "t.npy"},
-    "run_id": "r",
-    "versions": {"numpy": "2"},
-    "seed": 0,
-}
-
-
 def test_the_manifest_lists_every_file_of_the_folder_but_itself(tmp_path):
     contents = {"model.onnx": b"\0" * 70_000, "words.onnx": b"", "a name.bin": bytes(range(256))}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     for _ in range(2):
-        write_manifest(tmp_path, RECORD)
+        write_manifest(tmp_path, replace(decision(), versions={"numpy": "2"}))
         assert json.loads((tmp_path / MANIFEST).read_text()) == {
             "version": 1,
-            "chosen": "uniform-b2",
+            "chosen": "uniform-b4",
             "table_digest": "abc",
             "run_id": "r",
             "versions": {"numpy": "2"},

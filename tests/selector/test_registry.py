@@ -27,7 +27,7 @@ from eigenselect.compressors.data.table import EmbeddingTable
 from eigenselect.export import save, to_onnx
 from eigenselect.selector.run.settings import check_registration
 from eigenselect.selector.store import serving
-from eigenselect.selector.store.tracking import SERVED_WITH
+from eigenselect.selector.store.model import SERVED_WITH
 from tests.running import command
 from tests.test_mlflow_run import environment
 

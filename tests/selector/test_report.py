@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from eigenselect.selector.decision import report
-from eigenselect.selector.decision.selection import Candidate, select
+from eigenselect.selector.decision.selection import Candidate, select, why
 from eigenselect.selector.measures import Measures
 
 KEYS = Measures().keys
@@ -127,7 +127,7 @@ def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
     candidates = pool(NASTY)
     record = {"chosen": {"name": NASTY}, "seed": 0}
-    report.write_page(path, select(candidates, 2_000_000), candidates, record)
+    report.write_page(path, select(candidates, 2_000_000), candidates, json.dumps(record, indent=2))
     return Page(path.read_text(encoding="utf-8"))
 
 
@@ -159,10 +159,10 @@ def test_the_page_stands_alone(page):
 
 
 def test_the_choice_in_one_sentence():
-    text = report.why(select(pool(), 2_000_000))
+    text = why(select(pool(), 2_000_000))
     assert text.startswith("uniform-b4 has the best eos, 0.3000, of the 2 candidates measured within 2,000,000 bytes")
     assert "it takes 1,500,000. The runner-up, uniform-b2, has 0.2500 (0.05 away) at 750,000." in text
-    assert "runner-up" not in report.why(select(pool(), 1_000_000))
+    assert "runner-up" not in why(select(pool(), 1_000_000))
 
 
 def doubtful():
@@ -179,19 +179,19 @@ def doubtful():
 
 def test_doubts_are_told(tmp_path):
     selection = select(doubtful(), 2000)
-    text = report.why(selection)
+    text = why(selection)
     assert re.search(r"That is a tie: .* rows, as many and alike, the difference would vary by 0\.2\d either", text)
     assert text.endswith(
         f"The choice is sensitive to the criterion: it would be {NASTY} by weighted_eos_p1 "
         "(0.6, the chosen one has 0.5 and place 2 of 2)."
     )
-    report.write_page(tmp_path / "report.html", selection, doubtful(), {})
+    report.write_page(tmp_path / "report.html", selection, doubtful(), "{}")
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     error = selection.chosen.standard_errors["eos_stderr"]
     assert f"0.30001 ± {error:.1g}0.5chosen" in page.text  # a row of the candidates
     assert f"weighted_eos_p1{NASTY}0.60.52 of 2Record" in page.text  # and one of the criteria
     assert text in page.text and {tag for tag, _ in page.tags}.isdisjoint({"img", "b"})
-    sure = report.why(select(pool(), 2_000_000))
+    sure = why(select(pool(), 2_000_000))
     assert "tie" not in sure and "sensitive" not in sure
 
 

@@ -1,0 +1,102 @@
+"""The command: `eigenselect check DIR [table=NEW] [json=FILE]`. Is a hand-over what it was?
+
+Exit codes: 0 every check passed, or was skipped with a reason; 1 one failed; 2 what was given cannot be used; 3 all is
+as it was, and the newer table asks for a new selection.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from eigenselect import __version__
+from eigenselect.compressors import EmbeddingTable
+from eigenselect.selector.checking.drift import TOLERANCE
+from eigenselect.selector.checking.examination import examine
+from eigenselect.selector.checking.view import show
+from eigenselect.selector.commands.configuration import MAIN_JOB, REQUIRED, settings_of
+from eigenselect.selector.commands.words import settings
+from eigenselect.selector.progress import progress
+from eigenselect.selector.sources import read_table
+from eigenselect.selector.store.manifest import read_manifest
+
+TABLE = [each for each in settings_of(MAIN_JOB) if each.key.startswith("table.") and each.default != REQUIRED]
+"""Settings of a table beside its path."""
+
+LOG_WIDTH = 160
+
+USAGE = "eigenselect check DIR [table=NEW] [json=FILE]"
+
+
+def main(words: Sequence[str]) -> int:
+    """The exit code of `eigenselect check words`."""
+    given: dict[str, str] = {}
+    try:
+        if not words or words[0].startswith("-"):
+            raise ValueError(f"give the folder of a hand-over: {USAGE}")
+        given = settings(words[1:], [*settings_of("check"), *TABLE])
+        tolerance = _tolerance(given)
+        read_manifest(Path(words[0]))  # before a large table is read
+        examination = examine(Path(words[0]), _newer(given), tolerance)
+    except ValueError as error:
+        text = " ".join(str(error).split())
+        print(f"error: {text}", file=sys.stderr)
+        return _write(given, {"folder": words[0] if words else None, "exit_code": 2, "error": text})
+    # Lines of a log are not wrapped to the 80 columns of a terminal that is not there.
+    console = Console(
+        stderr=given.get("json") == "-", width=None if sys.stdout.isatty() else LOG_WIDTH, highlight=False, markup=False
+    )
+    show(examination, console)
+    report = {
+        "folder": words[0],
+        "exit_code": examination.exit_code,
+        "eigenselect": __version__,
+        "checks": [asdict(check) for check in examination.checks],
+        "drift": asdict(examination.drift) if examination.drift else None,
+    }
+    return _write(given, report)
+
+
+def _tolerance(given: dict[str, str]) -> float:
+    try:
+        tolerance = float(given.get("tolerance", TOLERANCE))
+    except ValueError:
+        tolerance = -1.0
+    if not 0 <= tolerance <= 1:
+        raise ValueError(
+            f"tolerance = {given['tolerance']!r}: must be a number from 0 to 1, the EOS that staying may cost"
+        )
+    return tolerance
+
+
+def _newer(given: dict[str, str]) -> EmbeddingTable | None:
+    reader = {key.removeprefix("table."): value for key, value in given.items() if key.startswith("table.")}
+    if "table" not in given:
+        if reader:
+            raise ValueError(f"table.{next(iter(reader))} is given without table=PATH: name the table")
+        return None
+    with progress("reading the newer table", counted=False) as update:
+        return read_table(given["table"], **reader, progress=update)  # type: ignore[arg-type]  # checked by the reader
+
+
+def _write(given: dict[str, str], report: dict[str, Any]) -> int:
+    """Write the report where `json` says; its exit code."""
+    text = json.dumps(report, indent=2) + "\n"
+    code: int = report["exit_code"]
+    if "json" not in given:
+        return code
+    if given["json"] == "-":
+        sys.stdout.write(text)
+        return code
+    try:
+        Path(given["json"]).write_text(text, encoding="utf-8")
+    except OSError as error:
+        print(f"error: json = {given['json']} cannot be written: {error.strerror}; name another file", file=sys.stderr)
+        return 2
+    return code

@@ -1,0 +1,150 @@
+"""The parts of a decision's record, one dataclass for each object of `selection.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from eigenselect.export import Verification
+from eigenselect.export.tokens.string_input import Words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A candidate that was measured.
+
+    Attributes:
+        name: of the candidate.
+        compressor: class of its method.
+        parameters: its settings.
+        nbytes: bytes of its payload (what of it is stored).
+        measures: metric key -> value; `..._stderr` are standard errors.
+    """
+
+    name: str
+    compressor: str
+    parameters: dict[str, Any]
+    nbytes: int
+    measures: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftToConsumer:
+    """A matrix that the layer which takes the vectors needs.
+
+    Attributes:
+        file: its name in the hand-over.
+        shape: k, d.
+        nbytes: its bytes, none of which are charged to the budget.
+        use: what it is for.
+    """
+
+    file: str
+    shape: list[int]
+    nbytes: int
+    use: str = "vectors @ matrix is the table; none of its bytes are charged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenEntry(Entry):
+    """The candidate that is handed over.
+
+    Attributes:
+        left_to_consumer: where it decodes to coordinates of its own, the way back.
+    """
+
+    left_to_consumer: LeftToConsumer | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerUpEntry(Entry):
+    """The next best that fits.
+
+    Attributes:
+        tie: whether the chosen one is no better than chance would have it.
+        margin: half of the 95% interval of the difference of their scores; null where it is unknown.
+    """
+
+    tie: bool
+    margin: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RejectedEntry:
+    """A candidate that was not chosen.
+
+    Attributes:
+        name: of the candidate.
+        reason: why.
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriterionEntry:
+    """What another measure would have chosen.
+
+    Attributes:
+        chosen: name of that candidate.
+        value: its value.
+        value_of_choice: that of the candidate that was chosen; null where the measure is undefined for it.
+        rank_of_choice: the place of that one, from 1; null likewise.
+        ranked: how many candidates have the measure.
+        tie: whether the one that was chosen is as good by it.
+    """
+
+    chosen: str
+    value: float
+    value_of_choice: float | None
+    rank_of_choice: int | None
+    ranked: int
+    tie: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableEntry:
+    """The table that was compressed.
+
+    Attributes:
+        path: where it was.
+        n: rows.
+        d: columns.
+        rank: numerical rank.
+        dtype: of its values.
+        pruned_from: rows of the file, where only some were kept.
+        digest: of its content.
+        settings: how it was read.
+    """
+
+    path: str
+    n: int
+    d: int
+    rank: int
+    dtype: str
+    pruned_from: int | None = None
+    digest: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Verified(Verification):
+    """What was verified of `model.onnx`; sizes in bytes.
+
+    Attributes:
+        eos_from_onnx: EOS of all rows that it gives.
+    """
+
+    eos_from_onnx: float
+
+
+@dataclass(frozen=True)
+class WordsEntry(Words):
+    """The model that takes tokens.
+
+    Attributes:
+        use: what goes in and comes out.
+    """
+
+    use: str = "tokens (batch,) string -> vectors; its strings are not charged to the budget"

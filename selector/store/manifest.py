@@ -1,0 +1,60 @@
+"""What a hand-over consists of: its manifest, written last, and read as data that anyone may have changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from eigenselect.selector.decision.plain import read_json
+from eigenselect.selector.decision.record import Decision
+
+MANIFEST = "manifest.json"
+
+MANIFEST_VERSION = 1
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    """Size in bytes and SHA-256 of a file."""
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def write_manifest(folder: Path, decision: Decision) -> None:
+    """List every file of `folder`, the last step of a hand-over; of the decision only what names it."""
+    manifest = {
+        "version": MANIFEST_VERSION,
+        "chosen": decision.chosen.name,
+        "table_digest": decision.table.digest,
+        "run_id": decision.run_id,
+        "versions": decision.versions,
+        "files": {path.name: fingerprint(path) for path in sorted(folder.iterdir())},
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a hand-over.
+
+    Raises:
+        ValueError: no folder, no manifest, an unreadable one, or one of another version.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder: give the one that a selection wrote as out=DIR")
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ValueError(
+            f"{folder} has no {MANIFEST}: it is not a hand-over, or is one without a manifest: select again"
+        )
+    manifest = read_json(path)
+    if (version := manifest.get("version")) != MANIFEST_VERSION:
+        raise ValueError(
+            f"{path} is of version {version!r}, this program reads {MANIFEST_VERSION}: upgrade eigenselect"
+        )
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(isinstance(entry, dict) for entry in files.values()):
+        raise ValueError(f"{path} lists no files: it was changed after it was written")
+    if outside := [name for name in files if Path(name).name != name]:
+        raise ValueError(f"{path} lists {outside[0]!r}: a hand-over holds files, without folders")
+    return manifest

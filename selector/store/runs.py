@@ -1,0 +1,159 @@
+"""What is logged on the runs of a selection: one parent, a nested child for each candidate, one `log_batch` for each.
+
+Runs are always named by id: nothing here rests on MLflow's notion of an active run, so that candidates may come from
+any worker.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from eigenselect.compressors import Payload
+from eigenselect.selector.decision.record import Decision
+from eigenselect.selector.decision.selection import Candidate
+from eigenselect.selector.store.experiment import DOWNSTREAM, PAYLOAD, REPLICATES, Experiment
+
+MANY = 50_000
+"""Runs that a store gives at most at once."""
+
+LONGEST_TEXT = 5_000
+"""Characters that the columns of a store take."""
+
+
+@dataclass(frozen=True)
+class ParentRun:
+    """The run of one selection.
+
+    Attributes:
+        experiment: where it is.
+        run_id: its id.
+    """
+
+    experiment: Experiment
+    run_id: str
+
+    @property
+    def address(self) -> str:
+        """Where the UI shows the candidates of this selection."""
+        return self.experiment.address(f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}'")
+
+    def logged(self) -> frozenset[str]:
+        """Keys of the candidates that are logged under this run already: an outer run may be gone on with."""
+        wanted = f"tags.role = 'candidate' and tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}'"
+        found = self.experiment.client.search_runs([self.experiment.experiment_id], wanted, max_results=MANY)
+        return frozenset(run.data.tags["candidate_key"] for run in found)
+
+    def log_settings(self, params: Mapping[str, Any], config: str) -> None:
+        """The settings as params, and the resolved configuration as `config.yaml`."""
+        self._batch(self.run_id, params=params)
+        self.experiment.client.log_text(self.run_id, config, "config.yaml")
+
+    def log_table(self, name: str, source: str, digest: str, profile: Mapping[str, Any]) -> None:
+        """The table as this run's input dataset."""
+        dataset = Dataset(
+            name=name,
+            digest=digest[:32],  # the store's column is short; the whole digest is in the record
+            source_type="local",
+            source=json.dumps({"uri": source}),
+            profile=json.dumps(profile),
+        )
+        self.experiment.client.log_inputs(self.run_id, [DatasetInput(dataset)])
+
+    def log_candidate(
+        self,
+        candidate: Candidate,
+        key: str,
+        table_digest: str,
+        *,
+        seed: int,
+        started: float,
+        payload: Payload | None = None,
+    ) -> str:
+        """One child run, begun at `started` (seconds); its id. A failed candidate is a FAILED run and has no score.
+
+        A candidate that has a run already was measured by it: the child shows its measures, and refers to that run.
+        A `payload` that is given is kept with the run.
+        """
+        client = self.experiment.client
+        run = client.create_run(
+            self.experiment.experiment_id,
+            run_name=candidate.name,
+            start_time=_milliseconds(started),
+            tags={MLFLOW_PARENT_RUN_ID: self.run_id},
+        )
+        tags = {
+            "role": "candidate",
+            "status": candidate.status if candidate.run_id is None else "reused",
+            "within_budget": str(candidate.status != "over_budget").lower(),
+            "candidate_key": key,
+            "table_digest": table_digest,
+            "seed": str(seed),
+            **({"reason": candidate.reason[:LONGEST_TEXT]} if candidate.reason else {}),
+        }
+        if candidate.run_id is None:
+            tags |= {REPLICATES + key: json.dumps(found) for key, found in candidate.replicates.items()}
+        else:
+            tags["measured_by"] = candidate.run_id
+        sizes = {"bytes": candidate.nbytes, "megabytes": candidate.nbytes / 1e6}
+        self._batch(
+            run.info.run_id,
+            params={"compressor": candidate.compressor, **candidate.parameters},
+            metrics={**sizes, **candidate.measures, **candidate.standard_errors},
+            tags=tags,
+        )
+        if payload is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                payload.save(Path(folder) / PAYLOAD)
+                client.log_artifact(run.info.run_id, str(Path(folder) / PAYLOAD))
+        client.set_terminated(run.info.run_id, "FAILED" if candidate.status == "failed" else "FINISHED")
+        return str(run.info.run_id)
+
+    def log_downstream(self, run_id: str, scores: Mapping[str, tuple[str, float]]) -> None:
+        """What was reached with a candidate, on its own run: task -> (digest of the task, score)."""
+        self._batch(
+            run_id,
+            metrics={f"{DOWNSTREAM}{task}": score for task, (_, score) in scores.items()},
+            tags={f"{DOWNSTREAM}{task}": digest for task, (digest, _) in scores.items()},
+        )
+
+    def log_files(self, files: Path) -> None:
+        """Every file of the folder `files` as an artifact of this run."""
+        self.experiment.client.log_artifacts(self.run_id, str(files))
+
+    def log_choice(self, decision: Decision, files: Path) -> None:
+        """The choice on the parent, and every file of `files` as its artifact."""
+        tags = {"chosen": decision.chosen.name, "table_digest": decision.table.digest}
+        self._batch(
+            self.run_id,
+            metrics=decision.metrics(),
+            tags={**tags, "mlflow.note.content": decision.description()},
+        )
+        self.log_files(files)
+
+    def _batch(
+        self,
+        run_id: str,
+        params: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        now = _milliseconds(time.time())
+        self.experiment.client.log_batch(
+            run_id,
+            metrics=[Metric(key, float(value), now, 0) for key, value in (metrics or {}).items()],
+            params=[Param(key, str(value)) for key, value in (params or {}).items()],
+            tags=[RunTag(key, value) for key, value in (tags or {}).items()],
+        )
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
