@@ -25,7 +25,6 @@ Rows = slice | npt.NDArray[np.integer]
 BLOCK_BYTES = 1 << 24
 """Size of one float32 block. Fixed, so that streamed sums and random draws depend on nothing else."""
 
-
 WORKERS = min(4, os.cpu_count() or 1)
 """Blocks worked on at once by `Table.each`: each costs memory."""
 

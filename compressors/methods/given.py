@@ -25,7 +25,7 @@ class Given(Compressor):
     """The rows of a ready table, matched by token, compressed by another method. What is compressed is not looked at.
 
     Attributes:
-        label: names the candidate.
+        label: names the candidate; another table needs another label.
         table: an (m, k) table with tokens, k at most d; tokens beyond those of the compressed table are ignored.
         then: what compresses the (n, k) rows; float32 unless given.
 

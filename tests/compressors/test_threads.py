@@ -59,17 +59,6 @@ def test_compression_that_ends_first_leaves_the_others_on_one_thread() -> None:
         assert blas_threads() == {2}
 
 
-def test_the_blocks_of_a_table_keep_one_thread_beside_compression() -> None:
-    other = Waiting(Event(), Event())
-    with threadpool_limits(limits=2, user_api="blas"), ThreadPoolExecutor(1) as pool:
-        running = pool.submit(other.compress, TABLE, np.random.default_rng(0))
-        assert other.entered.wait(30)
-        for _ in TABLE.each(lambda rows: None):
-            other.may_go_on.set()
-            running.result()
-            assert blas_threads() == {1}
-
-
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
