@@ -18,7 +18,8 @@ class Compressor(ABC):
     Laws, checked for every method by `tests/test_laws.py`:
 
     - `nbytes(n, d)` equals `compress(table, rng).nbytes` for every (n, d) table, and needs no table to be known;
-    - the same table, settings and seed give the same bytes, on any number of threads.
+    - the same table, settings and seed give the same bytes, on any number of threads;
+    - where `keeps_zero_rows` is true, a row of zeros decodes to zeros, in coordinates of its own too.
     """
 
     @property
@@ -30,6 +31,11 @@ class Compressor(ABC):
     def keeps_dimension(self) -> bool:
         """Whether the payload decodes to the table's own columns, and not to coordinates of its own."""
         return True
+
+    @property
+    def keeps_zero_rows(self) -> bool:
+        """Whether every row of zeros decodes to zeros, whatever the table."""
+        return False
 
     @abstractmethod
     def nbytes(self, n: int, d: int) -> int:

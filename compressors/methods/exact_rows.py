@@ -53,6 +53,10 @@ class ExactRows(Compressor):
     def name(self) -> str:  # noqa: D102
         return f"{self.then.name}-exact{len(self.rows)}"
 
+    @property
+    def keeps_zero_rows(self) -> bool:  # noqa: D102
+        return self.then.keeps_zero_rows
+
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
         if self.rows[-1] >= n:
             raise ValueError(f"ExactRows rows hold {self.rows[-1]}: the table's ids go from 0 to {n - 1}")

@@ -20,6 +20,7 @@ from eigenselect.selector.decision import report
 from eigenselect.selector.decision.selection import Candidate, Selection, margin, tied
 from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.measures.overlap import EOS_TOLERANCE, eos
+from eigenselect.selector.pool.zero_rows import fate
 from eigenselect.selector.run.job import Job, plain, profile
 from eigenselect.selector.sources.tokens import write_id_map, write_tokens
 from eigenselect.selector.store.output import staged, write_manifest
@@ -58,6 +59,9 @@ def hand_over(
             if job.table.source_rows is not None:
                 write_id_map(folder / "id_map.csv", job.table.source_rows, job.table.tokens)
         record = _record(job, parent, selection, verification, exported)
+        zeros = fate(job.table, job.zeros, method(job, chosen.name), payload)
+        if zeros is not None:
+            record["table"]["zero_rows"] = zeros.entry()
         if job.export.words and job.table.tokens is not None:
             words = job.export.write_words(
                 model, folder / "words.onnx", job.table.tokens, np.random.default_rng(job.settings.seed)
@@ -105,6 +109,8 @@ def hand_over(
             f"It decodes to coordinates of its own: decode_matrix.npy, {matrix.shape[0]} x {matrix.shape[1]} and not "
             "charged to its bytes, is for the layer that takes the vectors."
         )
+    if zeros is not None:
+        console.print(zeros.says)
     if job.export.target == "cuda" and "CUDAExecutionProvider" not in verification.providers:
         console.print("The model is made for CUDA and was verified on the CPU alone: there is no CUDA provider here.")
     console.print(

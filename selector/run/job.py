@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -20,6 +22,7 @@ from eigenselect.selector.measures.moments import table_rank
 from eigenselect.selector.pool.budget import Budget
 from eigenselect.selector.pool.candidates import Room, exact_rows, expand
 from eigenselect.selector.pool.digest import table_digest
+from eigenselect.selector.pool.zero_rows import MOST, with_zero_rows, zero_rows
 from eigenselect.selector.sources import format_of_file
 from eigenselect.selector.store.output import check_writable
 from eigenselect.selector.store.tracking import Tracker, check_registration, connect
@@ -51,6 +54,7 @@ class Job:
         table: the table.
         digest: of the table.
         rank: numerical rank of the table.
+        zeros: ids of the table's rows of zeros, (m,) int64.
         budget: bytes.
         compressors: the candidates' methods with the exact bytes of each.
         left_out: settings that cannot be used on the table, or cannot do what the host or `exact_rows` ask for, each
@@ -66,6 +70,7 @@ class Job:
     table: EmbeddingTable
     digest: str
     rank: int
+    zeros: npt.NDArray[np.int64]
     budget: int
     compressors: list[tuple[Compressor, int]]
     left_out: list[str]
@@ -108,12 +113,15 @@ def prepare(settings: DictConfig) -> Job:
     host = _host(settings, export, table)
     rows = exact_rows(plain(settings.exact_rows), table)
     allowed = budget.nbytes(table.n, table.d)
-    room = Room(table.n, table.d, allowed - exact_nbytes(len(rows), table.d))
+    zeros = zero_rows(table)
+    apart = len({*zeros.tolist()} - {*rows}) if len(zeros) <= MOST else 0
+    room = Room(table.n, table.d, allowed - exact_nbytes(len(rows), table.d), apart)
     left_out: list[str] = []
     pool = expand(plain(settings.candidates.pool), room, largest, left_out.append)
     if rows:
         pool = _in_own_dimension(pool, "exact_rows", "in which no row can be exact", left_out.append)
         pool = [ExactRows(rows, compressor) for compressor in pool]
+    pool = with_zero_rows(pool, zeros)
     if host is not None:
         pool = _in_own_dimension(pool, "the host", "which the host does not expect", left_out.append)
     sized = [(compressor, compressor.nbytes(table.n, table.d)) for compressor in pool]
@@ -122,6 +130,7 @@ def prepare(settings: DictConfig) -> Job:
         table=table,
         digest=table_digest(table),
         rank=table_rank(table),
+        zeros=zeros,
         budget=allowed,
         compressors=sized,
         left_out=left_out,
