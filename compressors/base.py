@@ -20,7 +20,8 @@ class Compressor(ABC):
     Laws, checked for every method by `tests/test_laws.py`:
 
     - `nbytes(n, d)` equals `compress(table, rng).nbytes` for every (n, d) table, and needs no table to be known;
-    - the same table, settings and seed give the same bytes, on any number of threads, if `reproducible`.
+    - the same table, settings and seed give the same bytes, on any number of threads, if `reproducible`;
+    - where `keeps_zero_rows` is true, a row of zeros decodes to zeros, in coordinates of its own too.
 
     Example:
         A method of your own names itself, says its bytes, and makes a payload.
@@ -60,7 +61,7 @@ class Compressor(ABC):
 
     @property
     def parts(self) -> Sequence[Compressor]:
-        """The compressors among the settings, to which work is handed; for a method that holds them in lists to override."""
+        """The compressors among the settings, to which work is handed. A method that holds them in lists overrides it."""
         values = (getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]  # a dataclass
         return [value for value in values if isinstance(value, Compressor)]
 
@@ -72,6 +73,11 @@ class Compressor(ABC):
         depends on the machine and on what else it does.
         """
         return getattr(self, "time_limit", None) is None and all(part.reproducible for part in self.parts)
+
+    @property
+    def keeps_zero_rows(self) -> bool:
+        """Whether every row of zeros decodes to zeros, whatever the table."""
+        return False
 
     @abstractmethod
     def nbytes(self, n: int, d: int) -> int:

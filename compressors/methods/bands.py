@@ -67,6 +67,10 @@ class Bands(Compressor):
         # Rounded first: 0.1 * 30 is a little more than 3.
         return min(max(1, math.ceil(round(self.share * n, 6))), n - 1)
 
+    @property
+    def keeps_zero_rows(self) -> bool:  # noqa: D102
+        return self.head.keeps_zero_rows and self.tail.keeps_zero_rows
+
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
         frequent = self.split(n)
         places = 4 * n if self.by == "counts" else 0

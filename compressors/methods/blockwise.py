@@ -73,6 +73,10 @@ class Blockwise(Compressor):
         wide = "-scales32" if self.scales == "float32" else ""
         return f"{where}-{self.scheme}-b{self.bits}{wide}"
 
+    @property
+    def keeps_zero_rows(self) -> bool:  # noqa: D102
+        return True  # its scale is zero, and so is its offset
+
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
         numbers = -(-d // self._count(d)) * (2 if self.scheme == "minmax" else 1)
         codes = n * plane_bytes(d, self.bits) + 4 * (1 << self.bits)

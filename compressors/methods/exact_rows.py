@@ -70,6 +70,10 @@ class ExactRows(Compressor):
             ids = f"{len(self.rows)}rows-{hashlib.sha256(ids.encode()).hexdigest()[:8]}"
         return f"exact{ids}-{self.then.name}"
 
+    @property
+    def keeps_zero_rows(self) -> bool:  # noqa: D102
+        return self.then.keeps_zero_rows
+
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
         if self.rows[-1] >= n:
             raise ValueError(f"ExactRows rows hold {self.rows[-1]}: the table's ids go from 0 to {n - 1}")

@@ -39,6 +39,10 @@ class Identity(Compressor):
     def name(self) -> str:  # noqa: D102
         return self.dtype
 
+    @property
+    def keeps_zero_rows(self) -> bool:  # noqa: D102
+        return True
+
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
         return n * d * np.dtype(self.dtype).itemsize
 

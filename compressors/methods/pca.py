@@ -77,6 +77,10 @@ class PCA(Compressor):
     def keeps_dimension(self) -> bool:  # noqa: D102
         return self.keep_dimension
 
+    @property
+    def keeps_zero_rows(self) -> bool:  # noqa: D102
+        return self.then.keeps_zero_rows
+
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
         k = self.k(d)
         return self.then.nbytes(n, k) + (4 * k * d if self.keep_dimension else 0)

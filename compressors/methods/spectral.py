@@ -92,6 +92,10 @@ class Spectral(Compressor):
     def keeps_dimension(self) -> bool:  # noqa: D102
         return not self.fold
 
+    @property
+    def keeps_zero_rows(self) -> bool:  # noqa: D102
+        return self.norm == "float16" or (self.norm == "none" and self.then.keeps_zero_rows)  # by a scale of zero
+
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
         norm = NORMS[self.norm]
         matrix = 0 if self.fold else 2 * d * d

@@ -7,6 +7,7 @@ from typing import Any
 
 from eigenselect.export import Verification
 from eigenselect.export.tokens.string_input import Words
+from eigenselect.selector.pool.zero_rows import ZeroRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,7 @@ class TableEntry:
         rank: numerical rank.
         dtype: of its values.
         pruned_from: rows of the file, where only some were kept.
+        zero_rows: what becomes of the rows of zeros, where there are some.
         digest: of its content.
         settings: how it was read.
     """
@@ -124,6 +126,7 @@ class TableEntry:
     rank: int
     dtype: str
     pruned_from: int | None = None
+    zero_rows: ZeroRows | None = None
     digest: str
     settings: dict[str, Any]
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from eigenselect.compressors import Compressor, EmbeddingTable
+from eigenselect.compressors.methods.exact_rows import exact_nbytes
 from eigenselect.compressors.plugins import load_plugins
 from eigenselect.selector.pool.build import build
 from eigenselect.selector.pool.digest import method_name, table_digest
@@ -37,21 +38,28 @@ class Room:
         n: rows of the table.
         d: columns.
         budget: bytes.
+        zeros: rows of zeros that are kept apart, and charged, for a method that does not keep them.
     """
 
     n: int
     d: int
     budget: int
+    zeros: int = 0
 
     @property
     def useful(self) -> int:
         """The budget, but no more than the table takes in float16: with more, that is the one to take."""
-        return min(self.budget, 2 * self.n * self.d)
+        return min(self.budget - exact_nbytes(self.zeros, self.d), 2 * self.n * self.d)
+
+    def left(self, compressor: Compressor) -> int:
+        """The bytes that a method itself may take."""
+        keeps = compressor.keeps_zero_rows or not compressor.keeps_dimension
+        return self.budget if keeps else self.budget - exact_nbytes(self.zeros, self.d)
 
     def holds(self, compressor: Compressor) -> bool:
         """Whether the settings can be used on the table and keep to what is useful."""
         try:
-            return compressor.nbytes(self.n, self.d) <= self.useful
+            return compressor.nbytes(self.n, self.d) <= min(self.left(compressor), 2 * self.n * self.d)
         except ValueError:
             return False
 
@@ -136,7 +144,7 @@ def _usable(made: list[Compressor], room: Room, report: Callable[[str], None]) -
 def _largest(made: list[Compressor], room: Room, count: int) -> list[Compressor]:
     """The `count` of the most bytes that fit; where none does the smallest one, which says what would be needed."""
     by_size = sorted(made, key=lambda compressor: (-compressor.nbytes(room.n, room.d), compressor.name))
-    fitting = [compressor for compressor in by_size if compressor.nbytes(room.n, room.d) <= room.budget]
+    fitting = [compressor for compressor in by_size if compressor.nbytes(room.n, room.d) <= room.left(compressor)]
     return fitting[:count] or by_size[-1:]
 
 

@@ -18,6 +18,7 @@ from eigenselect.selector.decision.entries import LeftToConsumer, TableEntry, Ve
 from eigenselect.selector.decision.record import FILE, Decision
 from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.measures.overlap import EOS_TOLERANCE, eos
+from eigenselect.selector.pool.zero_rows import fate
 from eigenselect.selector.run.job import Job, profile
 from eigenselect.selector.run.selecting import Chosen
 from eigenselect.selector.sources.tokens import write_id_map, write_tokens
@@ -61,7 +62,7 @@ def hand_over(job: Job, parent: ParentRun, found: Chosen, console: Console) -> N
         written = write(job, found, folder)
         decision = Decision.of(
             found.selection,
-            table=_table(job),
+            table=_table(job, found),
             verification=verify(job, found, written, folder),
             seed=job.seed,
             run_id=parent.run_id,
@@ -124,9 +125,10 @@ def verify(job: Job, found: Chosen, written: Written, folder: Path) -> Verified:
     return Verified(**asdict(written.verification), eos_from_onnx=exported)
 
 
-def _table(job: Job) -> TableEntry:
+def _table(job: Job, found: Chosen) -> TableEntry:
     reader = dict(vars(job.settings.table))
-    return TableEntry(path=reader.pop("path"), **profile(job), digest=job.digest, settings=reader)
+    zeros = fate(job.table, job.zeros, found.compressor, found.payload)
+    return TableEntry(path=reader.pop("path"), **profile(job), zero_rows=zeros, digest=job.digest, settings=reader)
 
 
 def describe(decision: Decision, job: Job, found: Chosen, folder: Path) -> None:
@@ -169,6 +171,8 @@ def _sentences(decision: Decision, target: str) -> list[str]:
             f"It decodes to coordinates of its own: {matrix.file}, {' x '.join(map(str, matrix.shape))} and not "
             "charged to its bytes, is for the layer that takes the vectors."
         )
+    if (zeros := decision.table.zero_rows) is not None:
+        sentences.append(zeros.says)
     if target == "cuda" and "CUDAExecutionProvider" not in found.providers:
         sentences.append(
             "The model is made for CUDA and was verified on the CPU alone: there is no CUDA provider here."

@@ -6,12 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
+
 from eigenselect.compressors import Compressor, EmbeddingTable, ExactRows
 from eigenselect.compressors.methods.exact_rows import exact_nbytes
 from eigenselect.selector.measures import Measures
 from eigenselect.selector.measures.moments import table_rank
 from eigenselect.selector.pool.candidates import Room, exact_rows, expand
 from eigenselect.selector.pool.digest import table_digest
+from eigenselect.selector.pool.zero_rows import MOST, with_zero_rows, zero_rows
 from eigenselect.selector.run.settings import PoolSettings
 
 
@@ -46,6 +50,11 @@ class Search:
         return table_digest(self.table)
 
     @cached_property
+    def zeros(self) -> npt.NDArray[np.int64]:
+        """Ids of the table's rows of zeros, (m,) int64."""
+        return zero_rows(self.table)
+
+    @cached_property
     def rank(self) -> int:
         """Numerical rank of the table."""
         return table_rank(self.table)
@@ -71,16 +80,18 @@ def candidates(
     Raises:
         ValueError: a pool that cannot be built or used, rows that the table does not have.
     """
-    rows = exact_rows(exact, table)
+    rows, zeros = exact_rows(exact, table), zero_rows(table)
     left_out: list[str] = []
     if isinstance(pool, PoolSettings):
-        room = Room(table.n, table.d, budget - exact_nbytes(len(rows), table.d))
+        apart = len({*zeros.tolist()} - {*rows}) if len(zeros) <= MOST else 0
+        room = Room(table.n, table.d, budget - exact_nbytes(len(rows), table.d), apart)
         found = expand(pool.pool, room, pool.largest, left_out.append)
     else:
         found = _given(pool)
     if rows:
         found = _in_own_dimension(found, "exact_rows", "in which no row can be exact", left_out.append)
         found = [ExactRows(rows, compressor) for compressor in found]
+    found = with_zero_rows(found, zeros)
     if host:
         found = _in_own_dimension(found, "the host", "which the host does not expect", left_out.append)
     return [(compressor, compressor.nbytes(table.n, table.d)) for compressor in found], left_out
