@@ -18,9 +18,9 @@ from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.export import to_onnx
 from eigenselect.export.operators.builder import TARGETS, OnnxOps, Target, linear
 from eigenselect.export.operators.functions import DOMAIN, dequantize_gather, dequantize_gather_linear
-from tests.cases import CASES, Case, compress, gaussian, payload_of
+from tests.cases import CASES, Case, compress, forms, gaussian, payload_of
 
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+every_form = pytest.mark.parametrize("case", forms(), ids=lambda case: case.id)
 
 ON_CUDA = {
     *(
@@ -70,7 +70,7 @@ def run(model: onnx.ModelProto, ids: np.ndarray) -> np.ndarray:
     return rows
 
 
-@every_case
+@every_form
 @pytest.mark.parametrize(("opset", "target"), [(13, "portable"), (13, "cpu"), (17, "cuda"), (18, "cpu"), (21, "cpu")])
 def test_every_target_gives_the_rows_of_numpy(case: Case, opset: int, target: Target) -> None:
     payload = payload_of(case, "gaussian")
@@ -89,7 +89,7 @@ def test_every_target_gives_the_rows_of_numpy(case: Case, opset: int, target: Ta
             np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max(initial=0))
 
 
-@every_case
+@every_form
 def test_only_the_cpu_target_uses_what_cuda_lacks(case: Case) -> None:
     for target in TARGETS:
         built = to_onnx(payload_of(case, "gaussian"), target=target)  # type: ignore[arg-type]
