@@ -421,7 +421,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
 
 
 def written(document: str) -> str:
-    """The document with every section made anew."""
+    """The document with every section written again."""
     for name, section in SECTIONS.items():
         mark = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         if len(mark.findall(document)) != 1:
