@@ -5,14 +5,18 @@ hold for every method (the fields of `Case`). `tests/test_laws.py` then checks i
 What only this method does (an optimum, a formula) belongs in `tests/compressors/test_<method>.py`.
 
 To add a table: add it to `TABLES`. It needs at least six columns, the most that a case asks for.
+
+What depends on a payload alone (its file, graph or module) and not on the method that made it is checked on `forms()`:
+one case for each payload kind in each place and for each operator, derived from the payloads and their graphs.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -36,6 +40,7 @@ from eigenselect.compressors import (
     TrellisCode,
     Uniform,
 )
+from eigenselect.export import to_onnx
 
 
 @dataclass(frozen=True)
@@ -213,3 +218,35 @@ def payload_of(case: Case, table: str) -> Payload:
 def decode(payload: Payload) -> np.ndarray:
     """All rows, (n, k) float32."""
     return payload.read(slice(0, payload.n))
+
+
+def _nestings(spec: dict[str, Any], inside: str | None = None) -> Iterator[tuple[str | None, str]]:
+    """Each payload kind of a stored description, with the kind it is inside of."""
+    yield inside, spec["kind"]
+    for part in spec.values():
+        if isinstance(part, dict):
+            yield from _nestings(part, spec["kind"])
+
+
+def _features(payload: Payload) -> set[object]:
+    """What a decode can be made of: nested kinds, arrays' types, and for each target operators and lookup tables."""
+    found: set[object] = {*_nestings(payload._spec())}
+    found |= {(name.rsplit(".", 1)[-1], array.dtype.str) for name, array in payload.arrays().items()}
+    for target in ("portable", "cpu"):
+        graph = to_onnx(payload, target=target).graph
+        found |= {(target, node.domain, node.op_type) for node in graph.node}
+        found |= {(target, *tensor.dims) for tensor in graph.initializer if tensor.name.endswith("lut")}
+    return found
+
+
+@cache
+def forms() -> list[Case]:
+    """The cases whose payload has something that none before it has. Made on call: it compresses a table by all."""
+    seen: set[object] = set()
+    found = []
+    for case in CASES:
+        features = _features(payload_of(case, "gaussian"))
+        if not features <= seen:
+            found.append(case)
+            seen |= features
+    return found

@@ -1,4 +1,4 @@
-"""The rooms: who imports whom, read from the sources, and that the linter says the same."""
+"""The rooms: who imports whom, read from the sources, and that the linter reports the same."""
 
 from __future__ import annotations
 
@@ -6,22 +6,31 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from eigenselect.selector.store.model import SERVED_WITH
-
 ROOT = Path(__file__).parent.parent
 ROOMS = ("compressors", "export", "selector")
-OURS = {*(f"eigenselect.{room}" for room in (*ROOMS, "conf")), "eigenselect", "tests", "benchmarks"}
 
-ALLOWED = {
-    "compressors": {"eigenselect.compressors"},
-    "export": {"eigenselect.compressors", "eigenselect.export"},
-    "selector": {"eigenselect.compressors", "eigenselect.export", "eigenselect.selector"},
-}
-"""Room -> what of ours it may import."""
+ORDER = (
+    "version",
+    "conf",
+    *(f"compressors.{name}" for name in ("threads", "data", "plugins", "payloads", "training", "base", "settings")),
+    *("compressors.codebooks", "compressors.methods", "compressors"),
+    *("export.arguments", "export.native", "export.operators", "export.verify", "export.models", "export.host"),
+    *("export.tokens", "export.torch", "export.onnx_export", "export"),
+    *("selector.sources", "selector.measures", "selector.pool", "selector.decision", "selector.store"),
+    *("selector.progress", "selector.run", "selector.checking", "selector.evidence", "selector.commands", "selector"),
+    *("", "__main__"),
+)
+"""The rooms and the files beside them, inside `eigenselect`: each may import itself and those before it.
+
+`compressors`, `export`, `selector` and the empty name are the `__init__` of these rooms and of the package: faces, for
+those who come after them.
+"""
 
 SHIPPED = "selector/store/serving.py"
 """The file that travels inside a logged model, and runs where only what the model is pinned to is installed."""
@@ -41,61 +50,103 @@ def sources(room: str) -> list[Path]:
     return sorted((ROOT / room).rglob("*.py"))
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Top-level packages that a file imports, wherever in it; rooms of our own; `.` for a relative import."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def modules() -> dict[str, Path]:
+    """Every module of ours by its name."""
+    paths = [path for room in (*ROOMS, "conf") for path in sources(room)]
+    found = {f"eigenselect.{'.'.join(path.relative_to(ROOT).with_suffix('').parts)}": path for path in paths}
+    found |= {f"eigenselect.{path.stem}": path for path in sources("src/eigenselect")}
+    return {name.removesuffix(".__init__"): path for name, path in found.items()}
+
+
+def imported(path: Path) -> Iterator[tuple[str, str]]:
+    """Each import of a file, wherever in it: the module, and the name that is taken from it, if any."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (place(alias.name) for alias in node.names)
+            yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            if node.module == "eigenselect":
-                yield from (place(f"eigenselect.{alias.name}") for alias in node.names)
-            else:
-                yield place(node.module) if node.module and not node.level else "."
+            yield from (("." * node.level + (node.module or ""), alias.name) for alias in node.names)
+
+
+def packages(path: Path) -> set[str]:
+    """Top-level names that a file imports."""
+    return {module.split(".")[0] for module, _ in imported(path)}
+
+
+@cache
+def graph() -> dict[str, set[str]]:
+    """Module of ours -> those of ours that it imports. A module taken from its package is no import of the package."""
+    ours = modules()
+    return {
+        name: {
+            found
+            for module, taken in imported(path)
+            if (found := whole if (whole := f"{module}.{taken}") in ours else module) in ours and found != name
+        }
+        for name, path in ours.items()
+    }
 
 
 def place(module: str) -> str:
-    return ".".join(module.split(".")[: 2 if module.startswith("eigenselect.") else 1])
+    """The entry of `ORDER` that a module belongs to."""
+    return ".".join(module.split(".")[1:3])
 
 
 def test_imports_are_seen(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(
-        "import os.path, json\nfrom . import x\nfrom eigenselect import conf\nfrom eigenselect.export.host import z\n"
-        "def f():\n    from onnx.helper import y\n"
+        "import os.path, json\nfrom . import x\nfrom eigenselect import conf\ndef f():\n    from onnx.helper import y\n"
     )
-    assert list(imported(tmp_path / "a.py")) == ["os", "json", ".", "eigenselect.conf", "eigenselect.export", "onnx"]
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_rooms_import_only_inwards(room: str) -> None:
-    assert sources(room)
-    wrong = {
-        str(path.relative_to(ROOT)): found
-        for path in sources(room)
-        if (found := {name for name in imported(path) if name in OURS | {"."}} - ALLOWED[room])
+    assert list(imported(tmp_path / "a.py")) == [
+        *(("os.path", ""), ("json", ""), (".", "x"), ("eigenselect", "conf"), ("onnx.helper", "y"))
+    ]
+    found = graph()
+    assert found["eigenselect.export.host.rewrite"] > {"eigenselect.export.host.match"}
+    assert {place(module) for module in ("eigenselect", "eigenselect.export", "eigenselect.export.host.match")} == {
+        *("", "export", "export.host")
     }
-    assert wrong == {}
+
+
+def test_every_import_is_of_what_comes_before() -> None:
+    unplaced = {place(module) for module in modules()} - {*ORDER}
+    assert unplaced == set(), "give it its place in ORDER"
+    backwards = [
+        f"{module} imports {other}"
+        for module, others in graph().items()
+        for other in sorted(others)
+        if ORDER.index(place(other)) > ORDER.index(place(module))
+    ]
+    assert backwards == []
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    try:
+        TopologicalSorter(graph()).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def test_nothing_of_ours_is_imported_from_outside_of_the_package() -> None:
+    paths = [*modules().values()]
+    assert [path for path in paths if packages(path) & {"", *ROOMS, "conf", "tests", "benchmarks"}] == []
 
 
 @pytest.mark.parametrize("package", ONLY_IN)
 def test_packages_are_spoken_to_in_one_place(package: str) -> None:
-    users = {
-        path.relative_to(ROOT).as_posix() for room in ROOMS for path in sources(room) if package in set(imported(path))
-    }
+    users = {path.relative_to(ROOT).as_posix() for path in modules().values() if package in packages(path)}
     assert {user for user in users if not any(user.startswith(place) for place in ONLY_IN[package])} == set()
     assert users
 
 
 def test_the_shipped_file_needs_what_the_model_is_pinned_to() -> None:
-    other = set(imported(ROOT / SHIPPED)) - sys.stdlib_module_names
+    from eigenselect.selector.store.model import SERVED_WITH  # mlflow takes seconds to import
+
+    other = packages(ROOT / SHIPPED) - sys.stdlib_module_names
     assert other == {"mlflow", "numpy", "onnxruntime"} < set(SERVED_WITH)
-    importers = [
-        path for room in ROOMS for path in sources(room) if "eigenselect.selector.store.serving" in path.read_text()
-    ]
-    assert importers == [], "it is copied, not imported"
+    shipped = "eigenselect." + SHIPPED.removesuffix(".py").replace("/", ".")
+    assert [name for name, others in graph().items() if shipped in others] == [], "it is copied, not imported"
 
 
 def lint(planted: str, line: str) -> subprocess.CompletedProcess[str]:
-    """What ruff says, by the project's configuration, of a file with that line at that place."""
+    """What ruff reports, by the project's configuration, of a file with that line at that place."""
     pytest.importorskip("ruff")
     return subprocess.run(
         [

@@ -91,3 +91,25 @@ def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     nbytes, eos = capsys.readouterr().out.split()
     assert int(nbytes) == payload.nbytes and 0.9 < float(eos) < 1
     assert Path("glove.onnx").stat().st_size < payload.nbytes + (16 << 10)
+
+
+OLD_WORDS = re.compile(
+    r"\b(told|reckon(s|ed)?|foretells?|foretold|mend(s|ed)?|anew|is no (file|folder|table|list|number|name))\b"
+)
+"""What plain English has a field's term for: reported, computed, predicts, fixed, again, is not a."""
+
+
+def test_documents_use_the_terms_of_the_field() -> None:
+    documents = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("benchmarks/*.md"),
+        *ROOT.glob("conf/**/*.yaml"),
+    ]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line}"
+        for path in documents
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if OLD_WORDS.search(line)
+    ]
+    assert found == []

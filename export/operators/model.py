@@ -9,12 +9,12 @@ import onnx
 import onnxruntime as ort
 from onnx import helper
 
-from eigenselect import __version__
 from eigenselect.compressors.codebooks.scalar import affine
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.export.operators.decode import decode_graph
 from eigenselect.export.operators.functions import DOMAIN
 from eigenselect.export.operators.graph import OPSET, Target
+from eigenselect.version import __version__
 
 IR_VERSION = 9
 """Read by every ONNX Runtime from 1.17."""

@@ -15,7 +15,6 @@ from typing import Any
 
 from rich.console import Console
 
-from eigenselect import __version__
 from eigenselect.compressors import EmbeddingTable
 from eigenselect.selector.checking.drift import TOLERANCE
 from eigenselect.selector.checking.examination import examine
@@ -25,6 +24,7 @@ from eigenselect.selector.commands.words import settings
 from eigenselect.selector.progress import progress
 from eigenselect.selector.sources import read_table
 from eigenselect.selector.store.manifest import read_manifest
+from eigenselect.version import __version__
 
 TABLE = [each for each in settings_of(MAIN_JOB) if each.key.startswith("table.") and each.default != REQUIRED]
 """Settings of a table beside its path."""

@@ -13,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from eigenselect import __version__
 from eigenselect.export import HostReport
 from eigenselect.selector.decision.entries import (
     ChosenEntry,
@@ -27,6 +26,7 @@ from eigenselect.selector.decision.entries import (
 )
 from eigenselect.selector.decision.plain import CHANGED, read, read_json, written
 from eigenselect.selector.decision.selection import Alternative, Candidate, Selection, margin, tied, why
+from eigenselect.version import __version__
 
 FILE = "selection.json"
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from eigenselect.selector.run.selecting import select_table
     from eigenselect.selector.sources import read_table
 
-__version__ = "0.1.0"
+from eigenselect.version import __version__
 
 __all__ = [
     "DCCL",

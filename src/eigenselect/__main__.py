@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
 
-from eigenselect import __version__
+from eigenselect.version import __version__
 
 COMMANDS = {
     "export": "eigenselect.selector.commands.export",

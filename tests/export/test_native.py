@@ -20,11 +20,11 @@ from eigenselect.export import native, to_onnx
 from eigenselect.export.native import build
 from eigenselect.export.operators.functions import DOMAIN
 from eigenselect.export.operators.graph import Target
-from tests.cases import CASES, Case, payload_of
+from tests.cases import Case, forms, payload_of
 from tests.running import command
 
 ROOT = Path(__file__).resolve().parents[2]
-SOME = [case for case in CASES if not isinstance(case.compressor, (DCCL, LightToken, ResidualQuantization, TTSVD))]
+SOME = [case for case in forms() if not isinstance(case.compressor, (DCCL, LightToken, ResidualQuantization, TTSVD))]
 """Cases with an operator of ours, but for the slowest."""
 
 N = 40

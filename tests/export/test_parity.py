@@ -16,9 +16,9 @@ from eigenselect.compressors.payloads.packed import Packed
 from eigenselect.compressors.payloads.torch_ops import TorchOps
 from eigenselect.export import OnnxDecoder, VerificationError, save, to_onnx, verify
 from eigenselect.export.verify import parity
-from tests.cases import CASES, Case, compress, decode, gaussian, payload_of
+from tests.cases import CASES, Case, compress, decode, forms, gaussian, payload_of
 
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+every_form = pytest.mark.parametrize("case", forms(), ids=lambda case: case.id)
 
 
 def rng() -> np.random.Generator:
@@ -49,7 +49,7 @@ def refused(payload: Payload, model: onnx.ModelProto, folder: Path, message: str
 # --- what is right ----------------------------------------------------------------------------------------------------
 
 
-@every_case
+@every_form
 def test_a_real_export_passes(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "session_bytes", lambda path, ids: 0)  # a process each; the next tests start it
     payload = payload_of(case, "gaussian")
@@ -235,7 +235,7 @@ def _check(case: Case, got: np.ndarray, expected: np.ndarray) -> None:
 
 
 @pytest.mark.gpu
-@every_case
+@every_form
 def test_torch_on_cuda_is_numpy(case: Case) -> None:
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
@@ -248,7 +248,7 @@ def test_torch_on_cuda_is_numpy(case: Case) -> None:
 
 
 @pytest.mark.gpu
-@every_case
+@every_form
 def test_onnx_runtime_on_cuda_is_numpy(case: Case, tmp_path: Path) -> None:
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         pytest.skip("this ONNX Runtime has no CUDAExecutionProvider")

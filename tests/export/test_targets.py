@@ -11,10 +11,10 @@ from eigenselect.export import to_onnx
 from eigenselect.export.operators.decode import decode_graph
 from eigenselect.export.operators.functions import DOMAIN, dequantize_gather, dequantize_gather_linear
 from eigenselect.export.operators.graph import TARGETS, Target
-from tests.cases import CASES, Case, compress, payload_of
+from tests.cases import Case, compress, forms, payload_of
 from tests.export.graphs import model_of, run
 
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+every_form = pytest.mark.parametrize("case", forms(), ids=lambda case: case.id)
 
 ON_CUDA = {
     *("Add", "ArgMax", "Cast", "Concat", "Constant", "DequantizeLinear", "Div", "Equal", "Expand", "Floor", "Gather"),
@@ -24,7 +24,7 @@ ON_CUDA = {
 """Operators that ONNX Runtime's docs/OperatorKernels.md lists kernels of for the CUDAExecutionProvider."""
 
 
-@every_case
+@every_form
 @pytest.mark.parametrize(("opset", "target"), [(13, "portable"), (13, "cpu"), (17, "cuda"), (18, "cpu"), (21, "cpu")])
 def test_every_target_gives_the_rows_of_numpy(case: Case, opset: int, target: Target) -> None:
     payload = payload_of(case, "gaussian")
@@ -43,7 +43,7 @@ def test_every_target_gives_the_rows_of_numpy(case: Case, opset: int, target: Ta
             np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max(initial=0))
 
 
-@every_case
+@every_form
 def test_only_the_cpu_target_uses_what_cuda_lacks(case: Case) -> None:
     for target in TARGETS:
         built = to_onnx(payload_of(case, "gaussian"), target=target)  # type: ignore[arg-type]

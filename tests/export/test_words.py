@@ -13,14 +13,14 @@ from onnx import helper
 from eigenselect.export import OnnxExport, VerificationError, save, to_onnx, verify_words
 from eigenselect.export.tokens import string_input as words
 from eigenselect.export.tokens.string_input import check_vocabulary, to_words, write_words
-from tests.cases import CASES, Case, decode, payload_of
+from tests.cases import CASES, Case, decode, forms, payload_of
 
 ODD = ["", " ", "\t", "a\0b", "\r", "x\n", "é", "e\u0301", "日本語", "😀", "\u200b", "zeros", "error", "-1", "[UNK]"]
 """Tokens that differ in what is easily lost: nothing, whitespace, ends of strings, composed and wide characters."""
 
 CPU = ["CPUExecutionProvider"]
 
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+every_form = pytest.mark.parametrize("case", forms(), ids=lambda case: case.id)
 
 
 def vocabulary(n: int) -> list[str]:
@@ -37,7 +37,7 @@ def look_up(runtime: ort.InferenceSession, tokens: list[str]) -> np.ndarray:
     return runtime.run(None, {"tokens": np.array(tokens, dtype=object)})[0]
 
 
-@every_case
+@every_form
 def test_every_kind_gives_its_rows_by_token(case: Case) -> None:
     made = payload_of(case, "gaussian")
     tokens, model = vocabulary(made.n), to_onnx(made)

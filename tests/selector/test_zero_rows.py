@@ -23,6 +23,7 @@ from eigenselect.compressors import (
     load,
 )
 from eigenselect.export import OnnxDecoder
+from eigenselect.selector.checking.examination import examine
 from eigenselect.selector.pool.candidates import Room, expand
 from eigenselect.selector.pool.digest import table_digest
 from eigenselect.selector.pool.zero_rows import MOST, fate, with_zero_rows, zero_rows
