@@ -28,6 +28,6 @@ def decode_graph(
     if not ops.nodes or ops.nodes[-1].output != rows:
         raise ValueError(f"{payload.tag}.decode does not return what its last verb gives: call no verb after that one")
     graph = Graph(tuple(ops.nodes), ops.arrays, prefix, opset, target)
-    for rewritten in (linear_codes, joined_planes):
-        graph = rewritten(graph)
+    for rewrite in (linear_codes, joined_planes):
+        graph = rewrite(graph)
     return graph

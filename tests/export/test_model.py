@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +32,23 @@ def session(built: onnx.ModelProto) -> ort.InferenceSession:
     return ort.InferenceSession(built.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
+@cache
+def model_of(case: Case) -> onnx.ModelProto:
+    return to_onnx(payload_of(case, "gaussian"))
+
+
+@cache
+def session_of(case: Case) -> ort.InferenceSession:
+    return session(model_of(case))
+
+
 def ops_of(built: onnx.ModelProto) -> list[str]:
     return [node.op_type for node in built.graph.node]
 
 
 @every_form
 def test_passes_the_full_checker_with_stated_versions(case: Case) -> None:
-    built = to_onnx(payload_of(case, "gaussian"))
+    built = model_of(case)
     onnx.checker.check_model(built, full_check=True)
     assert built.ir_version == 9
     versions = {entry.domain: entry.version for entry in built.opset_import}
@@ -49,8 +60,7 @@ def test_passes_the_full_checker_with_stated_versions(case: Case) -> None:
 @every_form
 def test_takes_ids_and_gives_vectors(case: Case) -> None:
     made = payload_of(case, "gaussian")
-    runtime = session(to_onnx(made))
-    (given,), (got,) = runtime.get_inputs(), runtime.get_outputs()
+    (given,), (got,) = session_of(case).get_inputs(), session_of(case).get_outputs()
     assert (given.name, given.type, given.shape) == ("ids", "tensor(int64)", ["batch"])
     assert (got.name, got.type, got.shape) == ("vectors", "tensor(float)", ["batch", made.k])
 
@@ -58,7 +68,7 @@ def test_takes_ids_and_gives_vectors(case: Case) -> None:
 @every_form
 def test_initializers_are_the_arrays_by_name(case: Case) -> None:
     made = payload_of(case, "gaussian")
-    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in to_onnx(made).graph.initializer}
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model_of(case).graph.initializer}
     for name, array in made.arrays().items():
         part = name.removesuffix("codebook")
         if part != name and f"{part}lut" not in stored:  # evenly spaced
@@ -113,10 +123,9 @@ def test_the_lookup_uses_only_what_has_a_cuda_kernel() -> None:
 
 @every_form
 def test_an_id_out_of_range_is_an_error(case: Case) -> None:
-    made = session(to_onnx(payload_of(case, "gaussian")))
     for id in (300, -301, 2**40):
         with pytest.raises(Exception, match=r"out of data bounds|out of bounds|out of range"):
-            made.run(None, {"ids": np.array([0, id])})
+            session_of(case).run(None, {"ids": np.array([0, id])})
 
 
 def test_the_edge_of_the_range_is_none() -> None:
