@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from eigenselect.export import CompressedEmbedding, replace_embeddings, rewrite_host, save, to_onnx, torch_to_onnx
     from eigenselect.export.verify.parity import verify
     from eigenselect.selector.measures import score
+    from eigenselect.selector.run.selecting import select_table
     from eigenselect.selector.sources import read_table
 
 __version__ = "0.1.0"
@@ -73,6 +74,7 @@ __all__ = [
     "rewrite_host",
     "save",
     "score",
+    "select_table",
     "to_onnx",
     "torch_to_onnx",
     "verify",
@@ -81,6 +83,7 @@ __all__ = [
 _HOMES = {
     "read_table": "eigenselect.selector.sources",
     "score": "eigenselect.selector.measures",
+    "select_table": "eigenselect.selector.run.selecting",
     **dict.fromkeys(
         ("CompressedEmbedding", "replace_embeddings", "rewrite_host", "save", "to_onnx", "torch_to_onnx", "verify"),
         "eigenselect.export",
