@@ -168,15 +168,22 @@ def test_a_shell_completes_commands_and_settings(monkeypatch, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(("stop", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_a_stopped_command_says_so_by_its_code(stop: str, code: int, tmp_path: Path) -> None:
-    # The signal comes from within, where the command is at work.
+@pytest.mark.parametrize("reached", [True, False], ids=["as it is", "as an error of a library"])
+def test_a_stopped_command_says_so_by_its_code(stop: str, code: int, reached: bool, tmp_path: Path) -> None:
     script = (
         "import os, signal, sys\n"
         "import eigenselect.__main__ as face\n"
         "import eigenselect.selector.commands.native as native\n"
-        "native.main = lambda words: os.kill(os.getpid(), signal." + stop + ") or signal.pause()\n"
+        "def work(words):\n"
+        "    try:\n"
+        f"        os.kill(os.getpid(), signal.{stop})\n"
+        "        signal.pause()\n"
+        "    except KeyboardInterrupt as stop:\n"
+        f"        if {reached}: raise\n"
+        "        raise ImportError('initialization failed') from stop\n"
+        "native.main = work\n"
         "sys.argv = ['eigenselect', 'native']\n"
         "face.main()\n"
     )
     run = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert run.returncode == code and "Traceback" not in run.stderr
+    assert (run.returncode, run.stderr) == (code, "stopped: the same command goes on from here\n")

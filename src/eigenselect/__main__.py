@@ -26,16 +26,21 @@ COMMANDS = {
 
 MAIN_JOB = "eigenselect.selector.commands.select"
 
+_stopped_by: list[int] = []
+"""The signals that asked this process to stop."""
+
 
 def main() -> None:
     """Run the command that the arguments of this process name, and exit with its code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     sys.exit(run(sys.argv[1:]))
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
+def _stop(number: int, frame: FrameType | None) -> None:
     """End as by an exception, so that what is open is closed and the run is marked as killed."""
-    sys.exit(128 + number)
+    _stopped_by.append(number)
+    raise KeyboardInterrupt
 
 
 def run(words: Sequence[str]) -> int:
@@ -43,11 +48,14 @@ def run(words: Sequence[str]) -> int:
     try:
         return _run([*words])
     except KeyboardInterrupt:
-        print("stopped: the same command goes on from here", file=sys.stderr)
-        return 130
+        number = _stopped_by[-1] if _stopped_by else signal.SIGINT
     except Exception:
-        traceback.print_exc()
-        return 1
+        if not _stopped_by:
+            traceback.print_exc()
+            return 1
+        number = _stopped_by[-1]  # a library in C turned the interrupt into an error of its own
+    print("stopped: the same command goes on from here", file=sys.stderr)
+    return 128 + number
 
 
 def _run(words: list[str]) -> int:
