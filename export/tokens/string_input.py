@@ -74,7 +74,7 @@ def to_words(model: onnx.ModelProto, tokens: Sequence[str], oov: str) -> onnx.Mo
         oov: for a token that is not among them: `error`, `zeros` for a zero vector, or the token whose row it gets.
 
     Raises:
-        ValueError: `oov` is no policy and no token, or the strings do not fit one ONNX file.
+        ValueError: `oov` is neither a policy nor a token, or the strings do not fit one ONNX file.
     """
     check_vocabulary(tokens, oov)
     encoded = [token.encode() for token in tokens]

@@ -77,7 +77,7 @@ def parse(body: bytes | memoryview, delimiter: bytes, types: dict[str, Any], lon
 
     Raises:
         pyarrow.ArrowInvalid: a line has another number of fields or more than `longest` bytes, or a field
-            is no number.
+            is not a number.
     """
     return csv.read_csv(
         pa.BufferReader(body),

@@ -26,7 +26,7 @@ def read(path: Path, progress: Progress | None = None) -> tuple[npt.NDArray[np.f
         (n, d) float32 values and the n tokens.
 
     Raises:
-        ValueError: a line has another number of values, or one that is no number; the line is named.
+        ValueError: a line has another number of values, or one that is not a number; the line is named.
     """
     with open_stream(path, progress) as stream:
         stream.skip_bom()
@@ -53,6 +53,6 @@ def _dimension(line: bytes, path: Path) -> int:
         j = numbers.index(False, start)
         raise ValueError(
             f"{path}, line 1: value {j - start + 1} of {len(fields) - start} is {shown(fields[j])}, "
-            "no number; repair or drop that line"
+            "not a number; repair or drop that line"
         )
     return len(fields) - start

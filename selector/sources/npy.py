@@ -30,7 +30,7 @@ def read(path: Path) -> Floats:
     except Exception as error:  # numpy lets tokenizer, overflow and mmap errors of a corrupt header through
         detail = " ".join(str(error).split())
         raise ValueError(
-            f"{path}: not a whole .npy file of numbers ({detail}): save it anew with numpy.save"
+            f"{path}: not a whole .npy file of numbers ({detail}): save it again with numpy.save"
         ) from error
     surplus = path.stat().st_size - array.offset - array.nbytes
     if surplus:

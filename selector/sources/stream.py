@@ -73,11 +73,11 @@ class Stream:
             self._kept = start + self._kept
 
     def blocks(self) -> Iterator[bytes]:
-        """The rest of the file in pieces of about `BLOCK_BYTES`; progress is told after each."""
+        """The rest of the file in pieces of about `BLOCK_BYTES`; progress is reported after each."""
         reported = 0
         while block := self.read(BLOCK_BYTES):
             yield block
-            reported = self.tell_progress()
+            reported = self.report_progress()
         if self._progress is not None and reported < self.size:
             self._progress(self.size, self.size)
 
@@ -105,7 +105,7 @@ class Stream:
             cut = buffer.rfind(b"\n", held - count, held) + 1 if count else held
             if cut:
                 yield buffer, cut
-                reported = self.tell_progress()
+                reported = self.report_progress()
                 buffer[: held - cut] = buffer[cut:held]
                 held -= cut
             if not count:
@@ -120,7 +120,7 @@ class Stream:
             whole[at : at + len(kept)] = kept
             return len(kept) + self._file.readinto(whole[at + len(kept) :])
 
-    def tell_progress(self) -> int:
+    def report_progress(self) -> int:
         """Report the bytes done, if anybody asked; they are returned."""
         if self._progress is not None:
             self._progress(self.done, self.size)

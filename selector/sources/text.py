@@ -146,7 +146,7 @@ class TextRows:
                     if not is_number(field):
                         raise self._error(
                             number,
-                            f"value {j + 1} of {self.d} is {shown(field)}, no number; repair or drop that line",
+                            f"value {j + 1} of {self.d} is {shown(field)}, not a number; repair or drop that line",
                         ) from None
             raise self._error(first, f"or a later one: {' '.join(str(error).split())}; repair it") from error
 

@@ -66,7 +66,7 @@ def write_tokens(path: Path, tokens: Sequence[str]) -> None:
     """Write tokens as `read_tokens` reads them: a line each, UTF-8.
 
     Raises:
-        ValueError: a token that holds the two halves of a surrogate pair, which no file tells from their character.
+        ValueError: a token that holds the two halves of a surrogate pair, which no file keeps apart.
     """
     text = "".join(f"{_marked(token, NOT_IN_A_LINE)}\n" for token in tokens)
     path.write_text(text, encoding="utf-8", newline="\n")

@@ -186,7 +186,7 @@ def test_a_tab_after_the_token_and_spaces_between_the_values(format, block, endi
         (b"4 1 2", "0 values where 3 are expected"),
         (b"tok4\t1 2 3 4", "4 values where 3"),
         (b"tok4\t0\t1 2 3", "4 values where 3"),
-        (b"tok4\t1 x 3", "value 2 of 3 is 'x', no number"),
+        (b"tok4\t1 x 3", "value 2 of 3 is 'x', not a number"),
         (b"tok4\t1  2 3", "4 values where 3"),
         (b"tok4", "0 values where 3"),
     ):
@@ -259,7 +259,7 @@ def test_a_lone_carriage_return_ends_no_line(tmp_path):
     assert read.tokens == ["a", "b 3 4\rc", "d"]
     np.testing.assert_array_equal(read.vectors, [[1, 2], [5, 6], [7, 8]])
     path.write_bytes(b"a 1\nb 1\r2\n")
-    refused(path, "line 2: value 1 of 1 is '1\\r2', no number")
+    refused(path, "line 2: value 1 of 1 is '1\\r2', not a number")
 
 
 def test_an_empty_line_may_be_a_block_of_its_own(tmp_path, monkeypatch):
@@ -279,7 +279,7 @@ def test_line_numbers_count_on_over_blocks(block, tmp_path, monkeypatch):
     lines = ["t 1 2"] * 200
     path = tmp_path / "table.txt"
     for bad, found in (
-        ("t 1 x", "'x', no number"),
+        ("t 1 x", "'x', not a number"),
         ("t 1", "1 values where 2"),
         ("", "an empty line between"),
     ):
@@ -361,13 +361,13 @@ def test_a_binary_row_of_many_scales_is_read_where_newlines_show_it(tmp_path):
         (b"tok4 1 2", "2 values where 3 are expected"),
         (b"tok4", "0 values where 3 are expected"),
         (b"tok4 1 2 3 4", "4 values where 3 are expected"),
-        (b"tok4 1 two 3", "value 2 of 3 is 'two', no number"),
-        (b"tok4 1  3", "value 2 of 3 is '', no number"),
-        (b"tok4 1 0x2 3", "value 2 of 3 is '0x2', no number"),
-        (b"tok4 1 2,0 3", "value 2 of 3 is '2,0', no number"),
-        (b"tok4 \xef\xbb\xbf1 2 3", "value 1 of 3 is '\ufeff1', no number"),
-        (b"tok4 1 2\r2 3", "value 2 of 3 is '2\\r2', no number"),
-        (b"tok4 1 2 " + b"x" * 99, "value 3 of 3 is '" + "x" * 40 + "'..., no number"),
+        (b"tok4 1 two 3", "value 2 of 3 is 'two', not a number"),
+        (b"tok4 1  3", "value 2 of 3 is '', not a number"),
+        (b"tok4 1 0x2 3", "value 2 of 3 is '0x2', not a number"),
+        (b"tok4 1 2,0 3", "value 2 of 3 is '2,0', not a number"),
+        (b"tok4 \xef\xbb\xbf1 2 3", "value 1 of 3 is '\ufeff1', not a number"),
+        (b"tok4 1 2\r2 3", "value 2 of 3 is '2\\r2', not a number"),
+        (b"tok4 1 2 " + b"x" * 99, "value 3 of 3 is '" + "x" * 40 + "'..., not a number"),
         (b"", "an empty line between rows"),
     ],
 )
