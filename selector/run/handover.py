@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -13,23 +14,29 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from eigenselect.compressors import Payload, __version__
+from eigenselect.compressors import Compressor, Payload, __version__
 from eigenselect.export import HostReport, OnnxDecoder, Verification, VerificationError, load
 from eigenselect.selector.decision import report
 from eigenselect.selector.decision.selection import Candidate, Selection, margin, tied
 from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.measures.overlap import EOS_TOLERANCE, eos
 from eigenselect.selector.run.job import Job, profile
-from eigenselect.selector.run.selecting import Chosen
 from eigenselect.selector.store.output import staged, write_id_map, write_manifest
 from eigenselect.selector.store.tracking import ParentRun
 
 VERSIONS = ("numpy", "scipy", "onnx", "onnxruntime", "mlflow", "hydra-core")
 
 
-def hand_over(job: Job, parent: ParentRun, found: Chosen, console: Console) -> None:
+def hand_over(
+    job: Job,
+    parent: ParentRun,
+    selection: Selection,
+    candidates: Sequence[Candidate],
+    compressor: Compressor,
+    payload: Payload,
+    console: Console,
+) -> None:
     """Write, verify and only then publish the files."""
-    selection, payload, candidates = found.selection, found.payload, found.candidates
     chosen = selection.chosen
     with staged(job.out) as folder:
         model = folder / "model.onnx"
@@ -57,7 +64,7 @@ def hand_over(job: Job, parent: ParentRun, found: Chosen, console: Console) -> N
         rewritten = _rewrite_host(job, payload, folder / "host.onnx", chosen)
         if rewritten is not None:
             record["host"] = asdict(rewritten)
-        matrix = found.compressor.decode_matrix(job.table, np.random.default_rng(job.settings.seed))
+        matrix = compressor.decode_matrix(job.table, np.random.default_rng(job.settings.seed))
         if matrix is not None:
             np.save(folder / "decode_matrix.npy", matrix)
             record["chosen"]["left_to_consumer"] = {
