@@ -37,13 +37,13 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
         parent.log_table(path.name, str(path), job.digest, profile(job))
         _print_left_out(job.left_out, console)
         runs = Runs.of(job, parent, resume=job.settings.tracking.resume)
-        chosen = choose(job, runs)
-        if reused := runs.reused(chosen.trials):
+        found = choose(job, runs)
+        if reused := runs.reused(found.trials):
             console.print(
                 f"{reused} candidates were measured by earlier runs and are reused (tracking.resume=false does not)."
             )
-        hand_over(job, parent, chosen, console)
-    return chosen.selection
+        hand_over(job, parent, found, console)
+    return found.selection
 
 
 def _print_left_out(reasons: list[str], console: Console) -> None:
