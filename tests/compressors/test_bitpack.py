@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from eigenselect.compressors.payloads.bitpack import (
-    check_bits,
     pack,
     plane_bytes,
     plane_widths,
@@ -98,9 +96,3 @@ def test_unpack_table_by_hand() -> None:
     np.testing.assert_array_equal(unpack_table(4)[0xA7], [0x7, 0xA])
     np.testing.assert_array_equal(unpack_table(2)[0b11_10_01_00], [0, 1, 2, 3])
     assert [unpack_table(width).shape for width in (1, 2, 4, 8)] == [(256, 8), (256, 4), (256, 2), (256, 1)]
-
-
-@pytest.mark.parametrize("bits", [0, 9, -1, 2.5, 2.0, True, "2", None])
-def test_bits_are_an_integer_from_1_to_8(bits: object) -> None:
-    with pytest.raises(ValueError, match=rf"^bits = {bits!r}: must be an integer from 1 to 8$"):
-        check_bits(bits)  # type: ignore[arg-type]
