@@ -61,7 +61,7 @@ class Compressor(ABC):
 
     @property
     def parts(self) -> Sequence[Compressor]:
-        """The compressors among the settings, which are handed work. A method that holds them in lists overrides it."""
+        """The compressors among the settings, to which work is handed. To override where they are held in lists."""
         values = (getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]  # a dataclass
         return [value for value in values if isinstance(value, Compressor)]
 

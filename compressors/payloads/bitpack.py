@@ -16,12 +16,6 @@ PLANAR_BYTES = 1 << 25
 """What the codes that `planar` reorders at a time may take."""
 
 
-def check_bits(bits: int) -> None:
-    """Raise a ValueError unless `bits` is an integer in 1..8."""
-    if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 8:
-        raise ValueError(f"bits = {bits!r}: must be an integer from 1 to 8")
-
-
 def plane_widths(bits: int) -> list[int]:
     """Bits of each plane of a `bits`-bit code, most significant plane first."""
     return [width for width in (8, 4, 2, 1) if bits & width]

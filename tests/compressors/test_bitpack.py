@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from eigenselect.compressors.payloads import bitpack
 from eigenselect.compressors.payloads.bitpack import (
-    check_bits,
     pack,
     planar,
     plane_bytes,
@@ -123,9 +121,3 @@ def test_planar_goes_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = planar(packed, 2, 26)
     monkeypatch.setattr(bitpack, "PLANAR_BYTES", 100)
     np.testing.assert_array_equal(planar(packed, 2, 26), whole)
-
-
-@pytest.mark.parametrize("bits", [0, 9, -1, 2.5, 2.0, True, "2", None])
-def test_bits_are_an_integer_from_1_to_8(bits: object) -> None:
-    with pytest.raises(ValueError, match=rf"^bits = {bits!r}: must be an integer from 1 to 8$"):
-        check_bits(bits)  # type: ignore[arg-type]
