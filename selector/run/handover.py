@@ -84,8 +84,8 @@ def hand_over(
         describe(decision, job, selection, candidates, folder)
         model_id = publish(decision, parent, folder)
     announce(decision, job, selection, candidates, console)
-    if job.settings.tracking.register is not None:
-        _register(decision, job, parent, model_id, console)
+    if (name := job.settings.tracking.register) is not None:
+        _register(decision, parent, model_id, name, job.settings.tracking.alias, console)
 
 
 def write(job: Job, chosen: Candidate, compressor: Compressor, payload: Payload, folder: Path) -> Written:
@@ -195,9 +195,8 @@ def _sentences(decision: Decision, target: str) -> list[str]:
     return sentences
 
 
-def _register(decision: Decision, job: Job, parent: ParentRun, model_id: str, console: Console) -> None:
+def _register(decision: Decision, parent: ParentRun, model_id: str, name: str, alias: str, console: Console) -> None:
     """Make the logged model the next version of the registered one, and print how it is reached."""
-    name, alias = job.settings.tracking.register, job.settings.tracking.alias
     number = register(parent, model_id, name, alias, decision)
     model_uri = f"models:/{name}@{alias}"
     lines = [
