@@ -65,7 +65,7 @@ class EmbeddingModel:
         if ids.ndim > 1:
             self._refuse(f"ids has the shape {ids.shape}")
         if ids.ndim == 0:
-            self._refuse(f"ids is {_told(ids.item())}")
+            self._refuse(f"ids is {_shown(ids.item())}")
         if ids.dtype == object:
             self._check_values(ids)
         elif ids.dtype.kind not in "iu":
@@ -89,13 +89,13 @@ class EmbeddingModel:
             if isinstance(value, np.ndarray):  # of a row of `instances`
                 value = value.tolist()
             if type(value) is not int or not 0 <= value < self.n:
-                self._refuse(f"ids[{place}] is {_told(value)}")
+                self._refuse(f"ids[{place}] is {_shown(value)}")
 
     def _refuse(self, found: str) -> NoReturn:
         raise RefusedIdsError.invalid_parameter_value(f"{found}: send a list of integers from 0 to {self.n - 1}")
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     """A value of a request in a few characters, in the words of JSON."""
     names = {str: "a string", float: "a float", bool: "a boolean", list: "a list", dict: "an object"}
     shown = "null" if value is None else reprlib.repr(value)

@@ -305,7 +305,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_ids_are_told(case, ask):
+def test_wrong_ids_are_named(case, ask):
     ids, expected = WRONG[case]
     sentence = f"{expected}: send a list of integers from 0 to 299"
     refused = (400, {"error_code": "INVALID_PARAMETER_VALUE", "message": sentence})
@@ -314,7 +314,7 @@ def test_wrong_ids_are_told(case, ask):
         assert ask({"instances": {"ids": ids}}) == refused
 
 
-def test_a_huge_batch_is_told_how_many_are_answered(ask, rows):
+def test_a_huge_batch_is_refused_with_what_is_answered(ask, rows):
     most = serving.LARGEST_ANSWER // D
     status, answer = ask({"inputs": {"ids": [7] * (most + 1)}})
     assert (status, answer["message"]) == (
@@ -336,7 +336,7 @@ def test_a_huge_batch_is_told_how_many_are_answered(ask, rows):
     ],
     ids=["wrong key", "no key", "no inputs", "bare list", "no JSON"],
 )
-def test_other_requests_are_told_by_the_scoring_server(body, expected, ask):
+def test_other_requests_are_refused_by_the_scoring_server(body, expected, ask):
     status, answer = ask(body)
     assert status == 400 and expected in answer["message"]
 
@@ -374,7 +374,7 @@ def lines() -> Iterator[list[str]]:
     logger.setLevel(logging.NOTSET)
 
 
-def test_a_provider_that_is_not_used_is_told(model_file, lines, monkeypatch):
+def test_a_provider_that_is_not_used_is_logged(model_file, lines, monkeypatch):
     here = ort.get_available_providers()
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     if "CUDAExecutionProvider" in here:

@@ -177,7 +177,7 @@ def doubtful():
     ]
 
 
-def test_doubts_are_told(tmp_path):
+def test_doubts_are_reported(tmp_path):
     selection = select(doubtful(), 2000)
     text = why(selection)
     assert re.search(r"That is a tie: .* rows, as many and alike, the difference would vary by 0\.2\d either", text)

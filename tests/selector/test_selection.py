@@ -100,7 +100,7 @@ def test_select_against_the_rule(pool, shuffler: random.Random):
     assert select(shuffled, budget, criterion) == selection
 
 
-def test_eos_decides_unless_told_otherwise():
+def test_eos_decides_unless_asked_otherwise():
     pool = [measured("a", 10, eos=0.9, pip_loss=5.0), measured("b", 10, eos=0.8, pip_loss=3.0)]
     assert select(pool, 10).chosen.name == select(pool, 10, "eos").chosen.name == "a"
     assert select(pool, 10, "pip_loss").chosen.name == "b"
