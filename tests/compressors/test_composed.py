@@ -17,6 +17,8 @@ from eigenselect.compressors.payloads.composed import Projected, Repeated, Repla
 from eigenselect.compressors.payloads.kinds import Dense, Packed, TensorTrain
 from tests.decoding import Example, check_chunks, check_everywhere, check_stored
 
+pytestmark = pytest.mark.quick
+
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)

@@ -17,6 +17,8 @@ from eigenselect.compressors.payloads.composed import Projected, Sum
 from eigenselect.compressors.payloads.kinds import Coded, Dense, Packed
 from tests.cases import decode, gaussian
 
+pytestmark = pytest.mark.quick
+
 Arrays = dict[str, np.ndarray]
 Spec = dict[str, Any]
 Change = Callable[[Arrays, Spec], None]

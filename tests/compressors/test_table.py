@@ -12,6 +12,8 @@ from eigenselect.compressors import EmbeddingTable, Identity, Uniform
 from eigenselect.compressors.data.table import ProjectedTable, sample_rows
 from tests.cases import decode, gaussian
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize(
     ("vectors", "message"),
