@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PORT ?= 5000
+CONSTRAINTS ?= constraints.txt
 
-.PHONY: help demo ui native test check clean
+.PHONY: help demo ui native check quick test matrix clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -14,12 +15,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (minutes, once)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) --constraint constraints.txt --editable .
+	@$(PIP) --constraint $(CONSTRAINTS) --editable .
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "installing the test tools"
-	@$(PIP) --constraint constraints.txt --editable '.[test]'
+	@$(PIP) --constraint $(CONSTRAINTS) --editable '.[test]'
 	@touch $@
 
 $(VENV)/.installed-demo: $(VENV)/.installed
@@ -45,9 +46,18 @@ check: $(VENV)/.installed-test  ## lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check  ## lint, types and tests
 # One thread for each of the processes: more would wait for each other.
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+quick: $(VENV)/.installed-test  ## lint, and the tests to run after each edit: those marked quick
+	$(BIN)/ruff check --quiet .
+	$(PYTEST) --quiet --numprocesses auto --dist worksteal -m quick $$(grep -rl --include='test_*.py' 'mark\.quick' tests)
+
+test: check  ## lint, types and tests
+	$(PYTEST) --numprocesses auto --dist worksteal
+
+matrix:  ## the quick tests and a selection on each supported Python, and with the oldest allowed versions
+	$(PYTHON) scripts/matrix.py
 
 clean:  ## remove what make made, runs included
-	rm -rf $(VENV) out mlruns mlartifacts mlflow.db multirun build export/native/*.so *.egg-info .*_cache .hypothesis
+	rm -rf $(VENV) .matrix out mlruns mlartifacts mlflow.db multirun build export/native/*.so *.egg-info .*_cache .hypothesis

@@ -9,6 +9,8 @@ import pytest
 
 from tests.test_imports import modules
 
+pytestmark = pytest.mark.quick
+
 WITH_EXAMPLES = [name for name, path in modules().items() if ">>> " in path.read_text(encoding="utf-8")]
 
 

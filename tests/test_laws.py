@@ -6,7 +6,6 @@ case on one table, and for each form of payload on the others.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
@@ -14,7 +13,6 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,36 +21,29 @@ import pytest
 from safetensors.numpy import load_file
 
 import eigenselect.compressors.data.table
-from eigenselect.compressors import EmbeddingTable, Payload, load
+from eigenselect.compressors import EmbeddingTable, load
 from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.compressors.payloads.torch_ops import TorchOps
 from eigenselect.export import save, to_onnx
 from eigenselect.export.verify.parity import OVERHEAD_BYTES
 from eigenselect.selector.measures import score
-from tests.cases import CASES, FAMILIES, ON_TABLES, TABLES, Case, compress, decode, forms, gaussian, payload_of
+from tests.cases import CASES, FAMILIES, ON_TABLES, TABLES, Case, compress, decode, forms, payload_of
+from tests.digests import digest
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-on_every_table = pytest.mark.parametrize(
-    ("case", "name"), [pytest.param(*on, id=f"{on[0].id}-{on[1]}") for on in ON_TABLES]
-)
-of_every_form = pytest.mark.parametrize(
-    ("case", "name"),
-    [
-        pytest.param(case, name, id=f"{case.id}-{name}")
-        for case, name in ON_TABLES
-        if name == "gaussian" or case in forms()
-    ],
-)
+
+
+def _on(pairs: Iterable[tuple[Case, str]]) -> pytest.MarkDecorator:
+    """Each case on its table, those on the plain table among the quick tests."""
+    marks = {"gaussian": [pytest.mark.quick]}
+    params = [pytest.param(case, name, id=f"{case.id}-{name}", marks=marks.get(name, [])) for case, name in pairs]
+    return pytest.mark.parametrize(("case", "name"), params)
+
+
+on_every_table = _on(ON_TABLES)
+of_every_form = _on((case, name) for case, name in ON_TABLES if name == "gaussian" or case in forms())
 random_cases = pytest.mark.parametrize("case", [case for case in CASES if case.random], ids=lambda case: case.id)
 other_cases = pytest.mark.parametrize("case", [case for case in CASES if not case.random], ids=lambda case: case.id)
-
-
-def digest(payload: Payload) -> str:
-    """sha256 of every array's name, type, shape and bytes."""
-    found = hashlib.sha256()
-    for name, array in payload.arrays().items():
-        found.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
-    return found.hexdigest()
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -163,6 +154,7 @@ def test_numpy_is_torch_is_onnx(case: Case, name: str, tmp_path: Path) -> None:
 # --- the same bytes ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 @every_case
 def test_the_same_seed_gives_the_same_bytes(case: Case) -> None:
     again = EmbeddingTable(TABLES["gaussian"].vectors.copy())
@@ -179,53 +171,30 @@ def test_no_seed_matters_without_randomness(case: Case) -> None:
     assert digest(compress(case, TABLES["gaussian"], seed=1)) == digest(payload_of(case, "gaussian"))
 
 
-WIDE = (700, 300)
-"""Rows and columns of a table on whose sums BLAS does use two threads."""
-
-
-def digests_of_a_wide_table(cases: Iterable[Case]) -> dict[str, str]:
-    """Name -> digest, from one table that all cases share."""
-    table = EmbeddingTable(gaussian(*WIDE))
-    return {case.id: digest(compress(case, table)) for case in cases}
-
-
-def _in_processes(call_of: dict[int, str]) -> list[dict[str, str]]:
-    """What calls give in processes of so many threads, side by side."""
+def _of_a_wide_table(threads: int, call: str) -> subprocess.Popen[str]:
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+    return subprocess.Popen(
+        [sys.executable, "-c", f"import json\nfrom tests.digests import *\nprint(json.dumps({call}))"],
+        env=os.environ | dict.fromkeys(names, str(threads)),
+        cwd=Path(__file__).parent.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_threads_and_order_do_not_matter() -> None:
     started = [
-        subprocess.Popen(
-            [sys.executable, "-c", f"import json\nfrom tests.test_laws import *\nprint(json.dumps({call}))"],
-            env=os.environ | dict.fromkeys(names, str(threads)),
-            cwd=Path(__file__).parent.parent,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for threads, call in call_of.items()
+        _of_a_wide_table(1, "of_a_wide_table(CASES)"),
+        _of_a_wide_table(2, "of_a_wide_table(reversed(CASES))"),
     ]
     found = []
     for run in started:
         printed, errors = run.communicate()
         assert run.returncode == 0, errors
         found.append(json.loads(printed))
-    return found
-
-
-@cache
-def _of_one_thread_and_of_two_in_reverse() -> list[dict[str, str]]:
-    return _in_processes({1: "digests_of_a_wide_table(CASES)", 2: "digests_of_a_wide_table(reversed(CASES))"})
-
-
-@every_case
-def test_threads_and_order_do_not_matter(case: Case) -> None:
-    one, two = _of_one_thread_and_of_two_in_reverse()
-    assert one[case.id] == two[case.id]
-
-
-def test_sums_asked_for_outside_a_compressor_do_not_depend_on_threads() -> None:
-    call = f"hashlib.sha256(EmbeddingTable(gaussian{WIDE}).gram.tobytes()).hexdigest()"
-    one, two = _in_processes({1: call, 2: call})
-    assert one == two
+    assert len(found[0]) == len(CASES) + 1
+    assert found[0] == found[1]
 
 
 @every_case

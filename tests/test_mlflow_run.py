@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from eigenselect.selector.store.model import SERVED_WITH
 from mlflow import MlflowClient
 
 from eigenselect.compressors import load
 from eigenselect.selector.store.output import FILES
+from tests.test_imports import SHIPPED, graph, packages
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -166,3 +168,10 @@ def test_evidence_of_ones_own_scores(table, tmp_path):
     assert parent.data.tags["role"] == "evidence"
     found = children(MlflowClient(store), evidence["run_id"])
     assert {child.data.metrics["downstream_given"] for child in found} == {0.1, 0.2, 0.4}
+
+
+def test_the_shipped_file_needs_what_the_model_is_pinned_to() -> None:
+    other = packages(PROJECT / SHIPPED) - sys.stdlib_module_names
+    assert other == {"mlflow", "numpy", "onnxruntime"} < set(SERVED_WITH)
+    shipped = "eigenselect." + SHIPPED.removesuffix(".py").replace("/", ".")
+    assert [name for name, others in graph().items() if shipped in others] == [], "it is copied, not imported"

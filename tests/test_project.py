@@ -17,6 +17,8 @@ from eigenselect import compressors
 from eigenselect.compressors import DCCL, PCA, Compressor, EmbeddingTable, ExactRows, Given, Uniform
 from eigenselect.export import save, to_onnx
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).resolve().parents[1]
 PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
 

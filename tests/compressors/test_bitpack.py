@@ -22,6 +22,8 @@ from eigenselect.compressors.payloads.bitpack import (
     unpack_table,
 )
 
+pytestmark = pytest.mark.quick
+
 
 @st.composite
 def codes_and_bits(draw: st.DrawFn, widths: tuple[int, ...]) -> tuple[np.ndarray, int]:

@@ -7,6 +7,8 @@ from eigenselect.compressors import ByteCodebook, EmbeddingTable
 from tests.cases import decode, gaussian
 from tests.compressors.test_lloyd import squares
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize(("bits", "d"), [(1, 13), (2, 13), (4, 13), (1, 5)])
 def test_every_piece_gets_its_nearest_codeword_on_the_values_it_has(bits: int, d: int) -> None:

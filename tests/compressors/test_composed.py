@@ -19,6 +19,8 @@ from eigenselect.compressors.payloads.packed import Packed
 from eigenselect.compressors.payloads.tensor_train import TensorTrain
 from tests.decoding import Example, check_chunks, check_everywhere, check_stored
 
+pytestmark = pytest.mark.quick
+
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)

@@ -7,6 +7,8 @@ import pytest
 
 from eigenselect.compressors.data.histogram import BINS, Histogram
 
+pytestmark = pytest.mark.quick
+
 
 def of(values: np.ndarray) -> Histogram:
     histogram = Histogram(float(np.abs(values).max()))

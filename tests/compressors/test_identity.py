@@ -8,6 +8,8 @@ import pytest
 from eigenselect.compressors import EmbeddingTable, Identity
 from tests.cases import TABLES, decode, gaussian
 
+pytestmark = pytest.mark.quick
+
 
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)

@@ -23,6 +23,8 @@ from eigenselect.compressors.payloads.dense import Dense
 from eigenselect.compressors.payloads.packed import Packed
 from tests.cases import decode, gaussian
 
+pytestmark = pytest.mark.quick
+
 Arrays = dict[str, np.ndarray]
 Spec = dict[str, Any]
 Change = Callable[[Arrays, Spec], None]

@@ -13,6 +13,8 @@ from eigenselect.compressors.data.table import sample_rows
 from eigenselect.compressors.data.views import ProjectedTable, ScaledTable
 from tests.cases import decode, gaussian
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize(
     ("vectors", "message"),

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from eigenselect.selector.pool.budget import Budget
 
+pytestmark = pytest.mark.quick
+
 N, D = 400_000, 300
 
 

@@ -27,6 +27,8 @@ from eigenselect.compressors.plugins import load_plugins
 from eigenselect.selector.pool.candidates import Room, _alternatives, exact_rows, expand, parameters, rebuilt
 from tests.cases import CASES
 
+pytestmark = pytest.mark.quick
+
 UNIFORM = {"_target_": "eigenselect.compressors.Uniform"}
 KMEANS = {"_target_": "eigenselect.compressors.KMeans"}
 IDENTITY = {"_target_": "eigenselect.compressors.Identity"}

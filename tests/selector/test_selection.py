@@ -20,6 +20,8 @@ from eigenselect.selector.decision.selection import (
 )
 from eigenselect.selector.measures import Measures, higher_is_better
 
+pytestmark = pytest.mark.quick
+
 CRITERIA = ["eos", "mean_cosine", "pip_loss", "reconstruction_error", "delta_max"]
 
 
