@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from eigenselect.selector.store.model import SERVED_WITH
 from mlflow import MlflowClient
 
 from eigenselect.compressors import load
+from eigenselect.selector.store.model import SERVED_WITH
 from eigenselect.selector.store.output import FILES
 from tests.test_imports import SHIPPED, graph, packages
 

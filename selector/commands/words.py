@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 import shlex
 import sys
@@ -15,18 +14,12 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 
 from eigenselect.selector.commands.configuration import REQUIRED, Setting
+from eigenselect.selector.pool.build import suggestion
 
 
 def say(problem: BaseException | str) -> None:
     """One line on stderr."""
     print(f"error: {' '.join(str(problem).split())}", file=sys.stderr)
-
-
-def suggestion(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """`did you mean NAME?`, or where none is near what there is; `prefix` is what each of them is written after."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, 1)
-    return f"did you mean {prefix}{near[0]}?" if near else f"there are {', '.join(names)}"
 
 
 def settings(words: Sequence[str], known: Sequence[Setting]) -> dict[str, str]:

@@ -48,8 +48,8 @@ class Room:
 
     @property
     def useful(self) -> int:
-        """The budget, but no more than the table takes in float16: with more, that is the one to take."""
-        return min(self.budget - exact_nbytes(self.zeros, self.d), 2 * self.n * self.d)
+        """The budget, but no more than the table takes in float16: with more, that is the one to take. At least 1."""
+        return max(1, min(self.budget - exact_nbytes(self.zeros, self.d), 2 * self.n * self.d))
 
     def left(self, compressor: Compressor) -> int:
         """The bytes that a method itself may take."""

@@ -13,7 +13,7 @@ from eigenselect.compressors import Compressor, EmbeddingTable, ExactRows
 from eigenselect.compressors.methods.exact_rows import exact_nbytes
 from eigenselect.selector.measures import Measures
 from eigenselect.selector.measures.moments import table_rank
-from eigenselect.selector.pool.candidates import Room, exact_rows, expand
+from eigenselect.selector.pool.candidates import Room, check_settings, exact_rows, expand
 from eigenselect.selector.pool.digest import table_digest
 from eigenselect.selector.pool.zero_rows import MOST, with_zero_rows, zero_rows
 from eigenselect.selector.run.settings import PoolSettings
@@ -102,6 +102,7 @@ def _given(compressors: Sequence[Compressor]) -> list[Compressor]:
     for each in compressors:
         if not isinstance(each, Compressor):
             raise ValueError(f"candidates holds {each!r}: each must be a compressor, Uniform(4) for example")
+        check_settings(each)
     names = [each.name for each in compressors]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"candidates holds {twice[0]} a second time: drop one of the two")

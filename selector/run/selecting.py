@@ -14,6 +14,7 @@ from eigenselect.compressors import Compressor, EmbeddingTable, Payload
 from eigenselect.selector.decision.selection import Candidate, Selection, select
 from eigenselect.selector.measures import Measures
 from eigenselect.selector.pool.budget import Budget
+from eigenselect.selector.progress import reporting
 from eigenselect.selector.run.rules import is_seed
 from eigenselect.selector.run.search import Search
 from eigenselect.selector.run.search import candidates as candidates_of
@@ -70,7 +71,8 @@ def choose(search: Search, runs: Runs | None = None) -> Chosen:
     trial = next(trial for trial in trials if trial.candidate is selection.chosen)
     payload = trial.payload
     if payload is None:  # its measures are of an earlier run
-        payload = trial.compressor.compress(search.table, np.random.default_rng(search.seed))
+        with reporting():
+            payload = trial.compressor.compress(search.table, np.random.default_rng(search.seed))
     return Chosen(selection, payload, trial.compressor, trials)
 
 

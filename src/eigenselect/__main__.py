@@ -65,7 +65,8 @@ def _run(words: list[str]) -> int:
     # Imported here: the version needs none of it.
     from eigenselect.selector.commands.completion import complete
     from eigenselect.selector.commands.help import help_of
-    from eigenselect.selector.commands.words import say, suggestion
+    from eigenselect.selector.commands.words import say
+    from eigenselect.selector.pool.build import suggestion
 
     if words[:1] == ["-sc"] and (line := os.environ.get("COMP_LINE")):
         words = complete(line, COMMANDS, words)
