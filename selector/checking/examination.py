@@ -19,7 +19,8 @@ from rich.table import Table as Grid
 
 from eigenselect import __version__
 from eigenselect.compressors import EmbeddingTable, Payload, load
-from eigenselect.export import OnnxDecoder, VerificationError, available_providers, verify, verify_words
+from eigenselect.export import OnnxDecoder, VerificationError, available_providers, verify_words
+from eigenselect.export.verify.parity import verify
 from eigenselect.selector.checking.drift import TOLERANCE, Drift, drift, pair
 from eigenselect.selector.commands.configuration import MAIN_JOB, REQUIRED, settings_of
 from eigenselect.selector.commands.words import settings

@@ -84,8 +84,9 @@ _HOMES = {
     "read_table": "eigenselect.selector.sources",
     "score": "eigenselect.selector.measures",
     "select_table": "eigenselect.selector.run.selecting",
+    "verify": "eigenselect.export.verify.parity",
     **dict.fromkeys(
-        ("CompressedEmbedding", "replace_embeddings", "rewrite_host", "save", "to_onnx", "torch_to_onnx", "verify"),
+        ("CompressedEmbedding", "replace_embeddings", "rewrite_host", "save", "to_onnx", "torch_to_onnx"),
         "eigenselect.export",
     ),
 }

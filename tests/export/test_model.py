@@ -11,10 +11,11 @@ import pytest
 from onnx import numpy_helper
 
 from eigenselect.compressors import Identity, Payload, Uniform
-from eigenselect.export import OnnxExport, save, to_onnx, verify
+from eigenselect.export import OnnxExport, save, to_onnx
 from eigenselect.export import onnx_export as handover
 from eigenselect.export.operators import model
 from eigenselect.export.operators.functions import DOMAIN, dequantize_gather
+from eigenselect.export.verify.parity import verify
 from tests.cases import CASES, Case, decode, payload_of
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

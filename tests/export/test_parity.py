@@ -14,8 +14,9 @@ from eigenselect.compressors import EmbeddingTable, Payload
 from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.compressors.payloads.packed import Packed
 from eigenselect.compressors.payloads.torch_ops import TorchOps
-from eigenselect.export import OnnxDecoder, VerificationError, save, to_onnx, verify
+from eigenselect.export import OnnxDecoder, VerificationError, save, to_onnx
 from eigenselect.export.verify import parity
+from eigenselect.export.verify.parity import verify
 from tests.cases import CASES, Case, compress, decode, gaussian, payload_of
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
