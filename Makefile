@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PORT ?= 5000
 
-.PHONY: help demo ui native test check clean
+.PHONY: help demo ui native test check gpu-check clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ check: $(VENV)/.installed-test  ## lint and types
 test: check  ## lint, types and tests
 # One thread for each of the processes: more would wait for each other.
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+gpu-check:  ## run what is there for GPUs on one, and write benchmarks/gpu.md; with the Python that has torch with CUDA
+	@$(PYTHON) benchmarks/gpu.py
 
 clean:  ## remove what make made, runs included
 	rm -rf $(VENV) out mlruns mlartifacts mlflow.db multirun build export/native/*.so *.egg-info .*_cache .hypothesis
