@@ -30,12 +30,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 PARTS = {
     "gpu_checks.machine": 20,
-    "gpu_checks.payloads": 110,
-    "gpu_checks.training": 40,
+    "gpu_checks.payloads": 100,
+    "gpu_checks.training": 30,
     "gpu_checks.triton": 60,
-    "gpu_checks.native": 60,
-    "gpu_checks.onnx_runtime": 60,
-    "gpu_speed.speed": 120,
+    "gpu_checks.native": 50,
+    "gpu_checks.onnx_runtime": 50,
+    "gpu_speed.speed": 150,
 }
 """Part -> seconds that it may take on a GPU, less than eight minutes in all; a CPU, which may be busy, is let be."""
 

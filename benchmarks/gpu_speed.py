@@ -23,7 +23,7 @@ from eigenselect.compressors.payloads.composed import Projected, Scaled
 from eigenselect.compressors.payloads.dense import Dense
 from eigenselect.compressors.payloads.packed import Packed
 from eigenselect.compressors.payloads.trellis import Trellis
-from eigenselect.export.torch.module import TORCH
+from eigenselect.export.torch.module import HAS_TRITON, TORCH
 
 WARM_UP, ROUNDS = 3, 11
 
@@ -131,7 +131,7 @@ def _of_lookup(name: str, payload: Packed, device: str, kernels: Kernels | None)
             assert kernels is not None
             return kernels.lookup(packed, lut, ids, payload.dim)
 
-        if CompressedEmbedding(payload, device=device).kernel == "triton":
+        if HAS_TRITON and device == "cuda":
             yield Form(f"{name}, Triton kernel", dtype, read, by_triton, payload)
         if kernels is not None:
             yield Form(f"{name}, native kernel", dtype, read, by_native, payload)
