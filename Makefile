@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PORT ?= 5000
 CONSTRAINTS ?= constraints.txt
 
-.PHONY: help demo ui native check quick test matrix clean
+.PHONY: help demo ui native check quick test matrix gpu-check clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ test: check  ## lint, types and tests
 
 matrix:  ## the quick tests and a selection on each supported Python, and with the oldest allowed versions
 	$(PYTHON) scripts/matrix.py
+
+gpu-check:  ## run what is there for GPUs on one, and write benchmarks/gpu.md; with the Python that has torch with CUDA
+	@$(PYTHON) benchmarks/gpu.py
 
 clean:  ## remove what make made, runs included
 	rm -rf $(VENV) .matrix out mlruns mlartifacts mlflow.db multirun build export/native/*.so *.egg-info .*_cache .hypothesis

@@ -1,21 +1,29 @@
-"""Compressed tables as ONNX models, put into existing ones, and as torch modules, with the proof that each is right."""
+"""Compressed tables as ONNX models, put into existing ones, and as torch modules, with the proof that each is right.
+
+Each name is imported when it is first used: a torch module needs no ONNX Runtime, and a model needs no torch.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from eigenselect.export.host.encoder import Encoder
-from eigenselect.export.host.host import Host
-from eigenselect.export.host.rewrite import HostReport, rewrite_host
-from eigenselect.export.models.reader import embedding_table
-from eigenselect.export.onnx_export import OnnxExport
-from eigenselect.export.operators.model import load, save, to_onnx
-from eigenselect.export.tokens.string_input import verify_words
-from eigenselect.export.verify.parity import OnnxDecoder, Verification, VerificationError, available_providers, verify
-
 if TYPE_CHECKING:
+    from eigenselect.export.host.encoder import Encoder
+    from eigenselect.export.host.host import Host
+    from eigenselect.export.host.rewrite import HostReport, rewrite_host
+    from eigenselect.export.models.reader import embedding_table
+    from eigenselect.export.onnx_export import OnnxExport
+    from eigenselect.export.operators.model import load, save, to_onnx
+    from eigenselect.export.tokens.string_input import verify_words
     from eigenselect.export.torch.module import CompressedEmbedding
     from eigenselect.export.torch.onnx import torch_to_onnx
     from eigenselect.export.torch.replace import replace_embeddings
+    from eigenselect.export.verification.parity import (
+        OnnxDecoder,
+        Verification,
+        VerificationError,
+        available_providers,
+        verify,
+    )
 
 __all__ = [
     "CompressedEmbedding",
@@ -38,15 +46,31 @@ __all__ = [
     "verify_words",
 ]
 
-_TORCH = {
-    "CompressedEmbedding": "eigenselect.export.torch.module",
-    "replace_embeddings": "eigenselect.export.torch.replace",
-    "torch_to_onnx": "eigenselect.export.torch.onnx",
+_HOMES = {
+    "CompressedEmbedding": "torch.module",
+    "Encoder": "host.encoder",
+    "Host": "host.host",
+    "HostReport": "host.rewrite",
+    "OnnxExport": "onnx_export",
+    "embedding_table": "models.reader",
+    "replace_embeddings": "torch.replace",
+    "rewrite_host": "host.rewrite",
+    "torch_to_onnx": "torch.onnx",
+    "verify_words": "tokens.string_input",
+    **dict.fromkeys(("load", "save", "to_onnx"), "operators.model"),
+    **dict.fromkeys(
+        ("OnnxDecoder", "Verification", "VerificationError", "available_providers", "verify"), "verification.parity"
+    ),
 }
-"""What needs torch, which takes seconds to import: only who asks for it waits."""
+"""Where in this room a name is imported from."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _TORCH:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_TORCH[name]), name)
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

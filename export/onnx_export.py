@@ -17,7 +17,7 @@ from eigenselect.export.host.splice import opset_of
 from eigenselect.export.operators.graph import OLDEST_OPSET, OPSET, TARGETS, Target
 from eigenselect.export.operators.model import check_runtime, runs, save, to_onnx
 from eigenselect.export.tokens.string_input import Words, check_vocabulary, write_words
-from eigenselect.export.verify.parity import Verification, available_providers, verify
+from eigenselect.export.verification.parity import Verification, available_providers, verify
 
 CPU = ["CPUExecutionProvider"]
 CUDA = "CUDAExecutionProvider"

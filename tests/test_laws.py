@@ -25,7 +25,7 @@ from eigenselect.compressors import EmbeddingTable, load
 from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.compressors.payloads.torch_ops import TorchOps
 from eigenselect.export import save, to_onnx
-from eigenselect.export.verify.parity import OVERHEAD_BYTES
+from eigenselect.export.verification.parity import OVERHEAD_BYTES
 from eigenselect.selector.measures import score
 from tests.cases import CASES, FAMILIES, ON_TABLES, TABLES, Case, compress, decode, forms, payload_of
 from tests.digests import digest

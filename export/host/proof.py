@@ -19,7 +19,7 @@ from eigenselect.export.models.sessions import Feeds, Outputs, load, relative_er
 from eigenselect.export.models.stored import nbytes
 from eigenselect.export.operators.graph import Target
 from eigenselect.export.operators.model import save, to_onnx
-from eigenselect.export.verify.parity import (
+from eigenselect.export.verification.parity import (
     OVERHEAD_BYTES,
     RELATIVE_ERROR,
     OnnxDecoder,

@@ -7,8 +7,10 @@ the bodies. The rows are the same to the bit.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import onnxruntime as ort
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 LIBRARY = Path(__file__).with_name("libeigenselect.so")
 """Where `export.native.build` puts the library."""

@@ -1,4 +1,4 @@
 """A model that takes tokens in place of ids.
 
-Imports `export.models`, `export.operators` and `export.verify`.
+Imports `export.models`, `export.operators` and `export.verification`.
 """

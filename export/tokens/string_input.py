@@ -17,7 +17,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from eigenselect.export.operators.model import MAX_FILE_BYTES, save
-from eigenselect.export.verify.parity import SAMPLED_ROWS, OnnxDecoder, VerificationError
+from eigenselect.export.verification.parity import SAMPLED_ROWS, OnnxDecoder, VerificationError
 
 ML_OPSET = 2
 

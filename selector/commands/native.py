@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from eigenselect.export.native import LIBRARY
+from eigenselect.export.native.build import build
 from eigenselect.selector.commands.configuration import settings_of
 from eigenselect.selector.commands.words import say, settings
 
@@ -15,9 +17,6 @@ def main(words: Sequence[str]) -> int:
         given = settings(words, settings_of("native"))
         if (cuda := given.get("cuda", "0")) not in ("0", "1"):
             raise ValueError(f"cuda = {cuda!r}: must be 0 or 1")
-        from eigenselect.export.native import LIBRARY  # imports ONNX Runtime
-        from eigenselect.export.native.build import build
-
         build(Path(given["include"]) if "include" in given else None, cuda=cuda == "1")
     except ValueError as error:
         say(error)

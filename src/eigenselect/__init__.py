@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         load,
     )
     from eigenselect.export import CompressedEmbedding, replace_embeddings, rewrite_host, save, to_onnx, torch_to_onnx
-    from eigenselect.export.verify.parity import verify
+    from eigenselect.export.verification.parity import verify
     from eigenselect.selector.measures import score
     from eigenselect.selector.run.selecting import select_table
     from eigenselect.selector.sources import read_table
@@ -84,8 +84,9 @@ _HOMES = {
     "read_table": "eigenselect.selector.sources",
     "score": "eigenselect.selector.measures",
     "select_table": "eigenselect.selector.run.selecting",
+    "verify": "eigenselect.export.verification.parity",
     **dict.fromkeys(
-        ("CompressedEmbedding", "replace_embeddings", "rewrite_host", "save", "to_onnx", "torch_to_onnx", "verify"),
+        ("CompressedEmbedding", "replace_embeddings", "rewrite_host", "save", "to_onnx", "torch_to_onnx"),
         "eigenselect.export",
     ),
 }

@@ -24,7 +24,7 @@ from eigenselect.export.models.stored import array
 from eigenselect.export.models.tables import rows_by_input
 from eigenselect.export.operators import model
 from eigenselect.export.operators.graph import TARGETS, Target
-from eigenselect.export.verify.parity import OVERHEAD_BYTES
+from eigenselect.export.verification.parity import OVERHEAD_BYTES
 from tests.cases import CASES, Case, decode, gaussian, payload_of
 from tests.export.hosts import FORMS, entries, make_host, save_host, stored
 

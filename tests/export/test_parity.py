@@ -15,7 +15,7 @@ from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.compressors.payloads.packed import Packed
 from eigenselect.compressors.payloads.torch_ops import TorchOps
 from eigenselect.export import OnnxDecoder, VerificationError, save, to_onnx, verify
-from eigenselect.export.verify import parity
+from eigenselect.export.verification import parity
 from tests.cases import CASES, Case, compress, decode, forms, gaussian, payload_of
 
 every_form = pytest.mark.parametrize("case", forms(), ids=lambda case: case.id)

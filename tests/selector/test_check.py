@@ -16,7 +16,7 @@ from scipy.linalg import orth
 
 from eigenselect.compressors import EmbeddingTable, KMeans, Uniform, load
 from eigenselect.export import to_onnx
-from eigenselect.export.verify import parity
+from eigenselect.export.verification import parity
 from eigenselect.selector.checking import checks, drift, hand_over
 from eigenselect.selector.checking.examination import Examination, examine
 from eigenselect.selector.commands.check import main as command

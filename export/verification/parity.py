@@ -166,7 +166,13 @@ def added_bytes(payload: Payload) -> int:
 def session_bytes(path: Path, ids: int | None = None) -> int:
     """Resident memory that loading the model at `path` takes, and looking so many ids up, in a fresh process."""
     run = subprocess.run(
-        [sys.executable, "-m", "eigenselect.export.verify.memory", str(path), *([] if ids is None else [str(ids)])],
+        [
+            sys.executable,
+            "-m",
+            "eigenselect.export.verification.memory",
+            str(path),
+            *([] if ids is None else [str(ids)]),
+        ],
         capture_output=True,
         text=True,
         check=False,
