@@ -108,7 +108,7 @@ def onnx_runtime(device: str, folder: Path) -> Part:
             continue
         import onnxruntime as ort
 
-        from eigenselect.export.operators.graph import TARGETS
+        from eigenselect.export.choices import TARGETS
 
         if name not in ort.get_available_providers():
             yield name, partial(_skip, f"onnxruntime {ort.__version__} has it not")

@@ -11,10 +11,10 @@ import onnxruntime as ort
 
 from eigenselect.compressors.data.table import Table
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.export.host.host import TIED, Host, Tied
+from eigenselect.export.choices import OLDEST_OPSET, OPSET, TARGETS, TIED, Target, Tied
+from eigenselect.export.host.host import Host
 from eigenselect.export.host.rewrite import HostReport, rewrite_host
 from eigenselect.export.host.splice import opset_of
-from eigenselect.export.operators.graph import OLDEST_OPSET, OPSET, TARGETS, Target
 from eigenselect.export.operators.model import check_runtime, runs, save, to_onnx
 from eigenselect.export.tokens.string_input import Words, check_vocabulary, write_words
 from eigenselect.export.verification.parity import Verification, available_providers, verify

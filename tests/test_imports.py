@@ -21,7 +21,7 @@ ORDER = (
     "conf",
     *(f"compressors.{name}" for name in ("threads", "data", "plugins", "payloads", "training", "base", "settings")),
     *("compressors.codebooks", "compressors.methods", "compressors"),
-    *("export.native", "export.operators", "export.verification", "export.models", "export.host"),
+    *("export.choices", "export.native", "export.operators", "export.verification", "export.models", "export.host"),
     *("export.tokens", "export.torch", "export.onnx_export", "export"),
     *("selector.sources", "selector.measures", "selector.pool", "selector.decision", "selector.store"),
     *("selector.progress", "selector.run", "selector.checking", "selector.evidence", "selector.commands", "selector"),

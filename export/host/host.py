@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 
+from eigenselect.export.choices import OLDEST_OPSET, Tied
 from eigenselect.export.host import match
 from eigenselect.export.host.splice import opset_of
 from eigenselect.export.models.external import data_files
@@ -17,12 +17,6 @@ from eigenselect.export.models.scopes import Model
 from eigenselect.export.models.sessions import Feeds, Outputs, give, load, made_inputs, read_inputs, run
 from eigenselect.export.models.stored import read_model
 from eigenselect.export.models.tables import HostTable, find_tables, rows_by_input
-from eigenselect.export.operators.graph import OLDEST_OPSET
-
-Tied = Literal["refuse", "keep"]
-"""What to do with a table that is used otherwise too."""
-
-TIED: tuple[str, ...] = get_args(Tied)
 
 
 @dataclass(frozen=True, eq=False)

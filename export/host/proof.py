@@ -12,12 +12,12 @@ import onnx
 from onnx import TensorProto, helper
 
 from eigenselect.compressors.payloads.base import Payload
+from eigenselect.export.choices import Target
 from eigenselect.export.host.splice import OVERRIDABLE_IR, Splice, opset_of
 from eigenselect.export.models.external import data_file, point
 from eigenselect.export.models.scopes import Model, tensors
 from eigenselect.export.models.sessions import Feeds, Outputs, load, relative_error, run
 from eigenselect.export.models.stored import nbytes
-from eigenselect.export.operators.graph import Target
 from eigenselect.export.operators.model import save, to_onnx
 from eigenselect.export.verification.parity import (
     OVERHEAD_BYTES,

@@ -15,8 +15,9 @@ import onnx
 from onnx import helper
 
 from eigenselect.compressors.payloads.base import Payload
+from eigenselect.export.choices import TARGETS, TIED, Target, Tied
 from eigenselect.export.host import match
-from eigenselect.export.host.host import TIED, Host, Tied
+from eigenselect.export.host.host import Host
 from eigenselect.export.host.proof import Proof, prove
 from eigenselect.export.host.splice import Splice, add, free_prefix, opset_of, replace_lookups
 from eigenselect.export.models.external import PAGE_BYTES, data_file, write
@@ -25,7 +26,6 @@ from eigenselect.export.models.sessions import OutputDifference, differences
 from eigenselect.export.models.stored import nbytes
 from eigenselect.export.models.tables import HostTable
 from eigenselect.export.operators.decode import decode_graph
-from eigenselect.export.operators.graph import TARGETS, Target
 from eigenselect.export.operators.model import check_runtime
 from eigenselect.export.operators.passes import half_rows
 

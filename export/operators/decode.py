@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from eigenselect.compressors.payloads.base import Payload
+from eigenselect.export.choices import OPSET, Target
 from eigenselect.export.operators.builder import OnnxOps
-from eigenselect.export.operators.graph import OPSET, Graph, Target
+from eigenselect.export.operators.graph import Graph
 from eigenselect.export.operators.passes import joined_planes, linear_codes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,17 +13,8 @@ from onnx import helper, numpy_helper
 
 from eigenselect.compressors.payloads.bitpack import plane_widths
 from eigenselect.compressors.payloads.ops import Array
+from eigenselect.export.choices import OPSET, Target
 from eigenselect.export.operators.functions import DOMAIN, linear_bits, operator
-
-OPSET = 18
-"""Newest opset whose operators all have CUDA kernels in the supported ONNX Runtime versions."""
-
-OLDEST_OPSET = 13
-
-Target = Literal["portable", "cpu", "cuda"]
-"""What a model is made for. portable and cuda use operators with CUDA kernels only; cpu is the fastest on a CPU."""
-
-TARGETS: tuple[str, ...] = get_args(Target)
 
 
 @dataclass(frozen=True)

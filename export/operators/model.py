@@ -11,9 +11,9 @@ from onnx import helper
 
 from eigenselect.compressors.codebooks.scalar import affine
 from eigenselect.compressors.payloads.base import Payload
+from eigenselect.export.choices import OPSET, Target
 from eigenselect.export.operators.decode import decode_graph
 from eigenselect.export.operators.functions import DOMAIN
-from eigenselect.export.operators.graph import OPSET, Target
 from eigenselect.version import __version__
 
 IR_VERSION = 9

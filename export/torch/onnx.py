@@ -12,8 +12,8 @@ from typing import Any
 import onnx
 import torch
 
+from eigenselect.export.choices import OPSET
 from eigenselect.export.operators.functions import DOMAIN, dequantize_gather
-from eigenselect.export.operators.graph import OPSET
 from eigenselect.export.torch.module import CompressedEmbedding
 
 

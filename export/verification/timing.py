@@ -15,7 +15,7 @@ import onnx
 import onnxruntime as ort
 from onnx import helper
 
-from eigenselect.export.operators.graph import OPSET
+from eigenselect.export.choices import OPSET
 from eigenselect.export.operators.model import IR_VERSION
 
 BATCHES = (1, 32, 8_192)

@@ -26,6 +26,11 @@ def rule(must: str, holds: Callable[[Any], bool], made: Callable[[Any], Any] = l
     return checked
 
 
+def choice(names: Collection[str]) -> Rule:
+    """The rule of a value that is one of `names`."""
+    return rule(" or ".join(names), lambda value: isinstance(value, str) and value in names)
+
+
 def is_integer(value: object) -> bool:
     """Whether it is an integer, which true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)

@@ -18,6 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from eigenselect.export.choices import OLDEST_OPSET, OPSET, TARGETS, TIED, Target, Tied
 from eigenselect.selector.measures import Measures
 from eigenselect.selector.pool.budget import Budget
 from eigenselect.selector.pool.build import suggestion
@@ -25,13 +26,13 @@ from eigenselect.selector.pool.candidates import expand
 from eigenselect.selector.run.rules import (
     FilePath,
     FilePathOrNull,
-    Integer,
     Seed,
     Share,
     Switch,
     Text,
     TextOrNull,
     check_names,
+    choice,
     is_integer,
     is_list_of_text,
     is_seed,
@@ -62,6 +63,12 @@ Providers = Annotated[
     rule(
         'a list of execution providers, ["CPUExecutionProvider"] for example, or null',
         lambda value: value is None or is_list_of_text(value),
+    ),
+]
+Opset = Annotated[
+    int,
+    rule(
+        f"an integer of at least {OLDEST_OPSET}; {OPSET} runs everywhere", lambda v: is_integer(v) and v >= OLDEST_OPSET
     ),
 ]
 Token = Annotated[str, rule("error, zeros or a token, in quotes", lambda value: isinstance(value, str))]
@@ -111,13 +118,13 @@ class PoolSettings:
 class ExportSettings:
     """The arguments of `eigenselect.export.OnnxExport`, which says what each means and may be."""
 
-    target: Text
-    opset: Integer
+    target: Annotated[Target, choice(TARGETS)]
+    opset: Opset
     providers: Providers
     words: Switch
     oov: Token
     host: TextOrNull
-    tied: Text
+    tied: Annotated[Tied, choice(TIED)]
     inputs: TextOrNull
 
 

@@ -8,9 +8,10 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from eigenselect.compressors import Payload
+from eigenselect.export.choices import Target
 from eigenselect.export.operators.builder import OnnxOps
 from eigenselect.export.operators.functions import DOMAIN
-from eigenselect.export.operators.graph import Graph, Target
+from eigenselect.export.operators.graph import Graph
 
 
 def plain(payload: Payload, *, opset: int = 18, target: Target = "cpu") -> Graph:

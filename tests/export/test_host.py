@@ -17,13 +17,13 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from eigenselect.compressors import PCA, EmbeddingTable, Identity, KMeans, Payload, Uniform
 from eigenselect.compressors.payloads.dense import Dense
 from eigenselect.export import HostReport, VerificationError, rewrite_host
+from eigenselect.export.choices import TARGETS, Target
 from eigenselect.export.host import proof, rewrite
 from eigenselect.export.models.scopes import Model, tensors
 from eigenselect.export.models.sessions import made_inputs
 from eigenselect.export.models.stored import array
 from eigenselect.export.models.tables import rows_by_input
 from eigenselect.export.operators import model
-from eigenselect.export.operators.graph import TARGETS, Target
 from eigenselect.export.verification.parity import OVERHEAD_BYTES
 from tests.cases import CASES, Case, decode, gaussian, payload_of
 from tests.export.hosts import FORMS, entries, make_host, save_host, stored

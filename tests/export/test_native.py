@@ -17,9 +17,9 @@ from onnx import helper, numpy_helper
 from eigenselect.compressors import DCCL, TTSVD, LightToken, ResidualQuantization
 from eigenselect.compressors.payloads.bitpack import pack, planar, plane_widths, split
 from eigenselect.export import native, to_onnx
+from eigenselect.export.choices import Target
 from eigenselect.export.native import build
 from eigenselect.export.operators.functions import DOMAIN
-from eigenselect.export.operators.graph import Target
 from tests.cases import Case, forms, payload_of
 from tests.running import command
 

@@ -8,9 +8,9 @@ import pytest
 from eigenselect.compressors import EmbeddingTable, Uniform
 from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.export import to_onnx
+from eigenselect.export.choices import TARGETS, Target
 from eigenselect.export.operators.decode import decode_graph
 from eigenselect.export.operators.functions import DOMAIN, dequantize_gather, dequantize_gather_linear
-from eigenselect.export.operators.graph import TARGETS, Target
 from tests.cases import Case, compress, forms, payload_of
 from tests.export.graphs import model_of, run
 

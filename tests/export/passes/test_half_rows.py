@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from eigenselect.export.choices import Target
 from eigenselect.export.operators.decode import decode_graph
-from eigenselect.export.operators.graph import Node, Target
+from eigenselect.export.operators.graph import Node
 from eigenselect.export.operators.passes import half_rows
 from tests.cases import CASES, payload_of
 from tests.export.graphs import model_of, run

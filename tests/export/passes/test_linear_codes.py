@@ -14,7 +14,8 @@ from eigenselect.compressors.codebooks.scalar import levels
 from eigenselect.compressors.payloads.bitpack import pack, planar
 from eigenselect.compressors.payloads.packed import Packed
 from eigenselect.export import to_onnx
-from eigenselect.export.operators.graph import Graph, Target
+from eigenselect.export.choices import Target
+from eigenselect.export.operators.graph import Graph
 from eigenselect.export.operators.passes.linear_codes import linear, linear_codes
 from tests.cases import gaussian
 from tests.export.graphs import model_of, names, plain, run

@@ -1,0 +1,20 @@
+"""What an export may be asked for. Names and numbers alone: a mistake in them is answered before ONNX is loaded."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+OPSET = 18
+"""Newest opset whose operators all have CUDA kernels in the supported ONNX Runtime versions."""
+
+OLDEST_OPSET = 13
+
+Target = Literal["portable", "cpu", "cuda"]
+"""What a model is made for. portable and cuda use operators with CUDA kernels only; cpu is the fastest on a CPU."""
+
+TARGETS: tuple[str, ...] = get_args(Target)
+
+Tied = Literal["refuse", "keep"]
+"""What to do with a table that is used otherwise too."""
+
+TIED: tuple[str, ...] = get_args(Tied)
