@@ -8,7 +8,12 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 
+from eigenselect.compressors import Compressor
+
 TARGET = "_target_"
+
+READER = "eigenselect.selector.sources.read_table"
+"""The one target beside compressors: what reads the table of one that holds a table."""
 
 
 def build(settings: Any) -> Any:
@@ -46,6 +51,8 @@ def _located(target: Any) -> Callable[..., Any]:
     if not callable(found):
         public = [each for each in dir(module) if not each.startswith("_")]
         raise ValueError(f"{TARGET} = {target!r} is not there: {suggestion(name, public, f'{module_name}.')}")
+    if not (isinstance(found, type) and issubclass(found, Compressor)) and target != READER:
+        raise ValueError(f"{TARGET} = {target!r} is not called: it must name a Compressor, or {READER} for a table")
     return found  # type: ignore[no-any-return]
 
 

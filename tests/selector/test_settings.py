@@ -85,12 +85,15 @@ def test_nothing_heavy_is_imported_for_a_mistake():
     code = f"""
 import sys
 from eigenselect.selector.commands.select import main
-for word in ["seed=-1", "+budgett=1", "budget=lots", "candidates.bits=[9]", "criterion=f1", "tracking.alias=7"]:
+for word in (
+    *("export.target=tpu", "seed=-1", "+budgett=1", "budget=lots"),
+    *("candidates.bits=[9]", "criterion=f1", "tracking.alias=7"),
+):
     assert main([*{GIVEN}, word]) == 2, word
 print(*sorted({{"mlflow", "torch", "onnxruntime", "numba"}} & {{*sys.modules}}))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stderr.count("error: ") == 6 and run.stdout == "\n"
+    assert run.stderr.count("error: ") == 7 and run.stdout == "\n"
 
 
 def test_a_pool_by_name():
