@@ -70,9 +70,11 @@ def test_a_part_that_ends_early_is_a_failed_check(monkeypatch: pytest.MonkeyPatc
     )
 
 
-def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_gpu_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+    monkeypatch.setattr(sys, "argv", ["gpu.py", f"--out={tmp_path / 'written.md'}"])
     monkeypatch.setattr(sys, "path", [*sys.path])
     assert gpu.main() == 1
     assert capsys.readouterr() == ("", "error: torch sees no GPU; --device cpu is a dry run\n")
