@@ -172,7 +172,7 @@ class Constant(Identity):
 
 def test_settings_that_a_record_cannot_hold_are_refused():
     with pytest.raises(ValueError, match=r"^\S+\.Outside then is a ndarray: it must be a number, a"):
-        check_settings(PCA(dim=2, then=Outside(np.zeros(2))))
+        check_settings(PCA(dim=2, then=Outside(then=np.zeros(2))))
     with pytest.raises(ValueError, match=r"^candidates\.pool\.a: \S+\.Bare is not a dataclass: make it one"):
         expand({"a": {"_target_": f"{__name__}.Bare"}})
 
