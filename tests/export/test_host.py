@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -84,11 +85,10 @@ def check_rows(path: Path, payload: Payload, given: dict[str, np.ndarray], form:
 # --- every kind, opset and form ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ids", [TensorProto.INT32, TensorProto.INT64], ids=["int32", "int64"])
 @pytest.mark.parametrize("case", representatives(), ids=lambda case: case.id)
-def test_every_kind_at_every_opset(case: Case, ids: int, tmp_path: Path) -> None:
+def test_every_kind_at_every_opset(case: Case, tmp_path: Path) -> None:
     payload = payload_of(case, "gaussian")
-    for opset in range(13, 22):
+    for opset, ids in zip(range(13, 22), itertools.cycle([TensorProto.INT32, TensorProto.INT64]), strict=False):
         path = save_host(make_host(TABLE, opset=opset, ids=ids), tmp_path / "host.onnx")
         report = rewrite_host(path, payload, tmp_path / "new.onnx")
         new = onnx.load(tmp_path / "new.onnx")
@@ -144,7 +144,7 @@ def test_a_half_precision_host_gets_the_rows_rounded(name: str, tmp_path: Path) 
     np.testing.assert_allclose(got, expected, atol=2**-10)
 
 
-@pytest.mark.parametrize("shape", [(), (4,), (2, 3), (2, 1, 3)])
+@pytest.mark.parametrize("shape", [(), (2, 1, 3)])  # two ranks are tried above
 @pytest.mark.parametrize("case", representatives(), ids=lambda case: case.id)
 def test_ids_of_any_rank(case: Case, shape: tuple[int, ...], tmp_path: Path) -> None:
     payload = payload_of(case, "gaussian")
