@@ -48,7 +48,7 @@ def try_row(row: str, folder: Path) -> str:
     python = f"python{ROWS[row]}"
     if not shutil.which(python) or subprocess.run([python, "--version"], env=env, check=False).returncode:
         return f"skipped: {python} is not here"
-    make = ["make", f"VENV={folder}", f"PYTHON={python}"]
+    make = ["make", f"VENV={folder.relative_to(ROOT)}", f"PYTHON={python}"]
     if row == "oldest":
         folder.mkdir(parents=True, exist_ok=True)
         declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
