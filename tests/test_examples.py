@@ -7,6 +7,7 @@ from importlib import import_module
 
 import pytest
 
+from eigenselect import compressors
 from tests.test_imports import modules
 
 pytestmark = pytest.mark.quick
@@ -20,3 +21,8 @@ def test_examples_run(name: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> N
     found = doctest.testmod(import_module(name), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     assert found.attempted
     assert found.failed == 0
+
+
+@pytest.mark.parametrize("name", [name for name in compressors.__all__ if isinstance(getattr(compressors, name), type)])
+def test_every_class_of_the_compressors_has_an_example(name: str) -> None:
+    assert ">>> " in (getattr(compressors, name).__doc__ or "")
