@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +17,8 @@ from eigenselect.selector.measures.moments import table_rank
 from eigenselect.selector.pool.candidates import Room, exact_rows, expand
 from eigenselect.selector.pool.digest import table_digest
 from eigenselect.selector.pool.zero_rows import MOST, with_zero_rows, zero_rows
+from eigenselect.selector.run.lookups import Lookups
 from eigenselect.selector.run.settings import PoolSettings
-
-if TYPE_CHECKING:  # it imports ONNX Runtime, which a search without times can do without
-    from eigenselect.selector.run.lookups import Lookups
 
 
 @dataclass(frozen=True, kw_only=True)

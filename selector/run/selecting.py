@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from eigenselect.compressors import Compressor, EmbeddingTable, Payload
+from eigenselect.export import OnnxExport
 from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.decision.selection import Candidate, Selection, select
 from eigenselect.selector.measures import Measures
 from eigenselect.selector.pool.budget import Budget
+from eigenselect.selector.run.lookups import Lookups
 from eigenselect.selector.run.rules import is_seed
 from eigenselect.selector.run.search import Search
 from eigenselect.selector.run.search import candidates as candidates_of
@@ -22,8 +24,7 @@ from eigenselect.selector.run.settings import named_pool
 from eigenselect.selector.run.sweep import Runs, Trial, check_failures, try_all
 from eigenselect.selector.sources import read_table
 
-if TYPE_CHECKING:  # they import ONNX Runtime and mlflow
-    from eigenselect.selector.run.lookups import Lookups
+if TYPE_CHECKING:  # it imports mlflow
     from eigenselect.selector.store.tracker import Tracker
 
 
@@ -144,20 +145,13 @@ def select_table(
         measures=measures,
         seed=seed,
         allowed_failures=allowed_failures,
-        lookups=None if limit is None else _lookups(given),
+        lookups=None if limit is None else Lookups(OnnxExport(), given.n, given.d),
         limit=limit,
     )
     if tracker is None:
         return choose(search)
     with tracker.parent("select_table", sweep=False) as parent:
         return choose(search, Runs.of(search, parent, resume=True))
-
-
-def _lookups(table: EmbeddingTable) -> Lookups:
-    from eigenselect.export import OnnxExport  # it imports ONNX Runtime, which only times need
-    from eigenselect.selector.run.lookups import Lookups
-
-    return Lookups(OnnxExport(), table.n, table.d)
 
 
 def _table(given: EmbeddingTable | npt.ArrayLike | str | Path, tokens: Sequence[str] | None) -> EmbeddingTable:
