@@ -247,7 +247,7 @@ def why(selection: Selection) -> str:
     fits = len(selection.ranking)
     within = f"{selection.budget:,} bytes"
     if selection.slower and selection.limit is not None:
-        within += f" and lookups of {selection.limit.text}"
+        within += f" and limits.lookup={selection.limit.text}"
     text = (
         f"{chosen.name} has the best {criterion}, {chosen.measures[criterion]:.4f}, of the {fits} candidates measured "
         f"within {within}; it takes {chosen.nbytes:,}."
@@ -267,7 +267,7 @@ def why(selection: Selection) -> str:
     if (best := selection.unlimited) is not None and selection.limit is not None:
         value = best.measures[criterion]
         text += (
-            f" But for limits.lookup={selection.limit.text} it would be {best.name} with {value:.4f} "
+            f" Without limits.lookup={selection.limit.text} it would be {best.name} with {value:.4f} "
             f"({abs(value - chosen.measures[criterion]):.2g} away), whose lookups take "
             f"{selection.limit.says(best.costs)}; those of {chosen.name} take {selection.limit.says(chosen.costs)}."
         )

@@ -277,15 +277,15 @@ def test_what_is_slower_than_the_limit_is_rejected_with_its_time():
 
 def test_the_choice_names_a_limit_that_decided():
     text = why(select(LIMITED, 100, "eos", Limit.parse("2x")))
-    assert "of the 2 candidates measured within 100 bytes and lookups of 2x; it takes 60." in text
+    assert "of the 2 candidates measured within 100 bytes and limits.lookup=2x; it takes 60." in text
     assert text.endswith(
-        " But for limits.lookup=2x it would be best with 0.9500 (0.05 away), whose lookups take 4.5 times a float32 "
+        " Without limits.lookup=2x it would be best with 0.9500 (0.05 away), whose lookups take 4.5 times a float32 "
         "Gather; those of good take 2 times a float32 Gather."
     )
     beside = why(select(LIMITED, 100, "eos", Limit.parse("4.5x")))
     assert "limit" not in beside and beside == why(select(LIMITED, 100))
     only_worst = select([LIMITED[1], LIMITED[3]], 100, "eos", Limit.parse("2x"))
-    assert only_worst.unlimited is None and "But for" not in why(only_worst)
+    assert only_worst.unlimited is None and "Without" not in why(only_worst)
 
 
 def test_nothing_fast_enough_names_the_fastest():
