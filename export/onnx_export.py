@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 
 from eigenselect.compressors.data.table import Table
@@ -95,13 +96,21 @@ class OnnxExport:
             host, payload, path, tied=self.tied, target=self.target, inputs=inputs, recorded_error=recorded_error
         )
 
+    def model(self, payload: Payload) -> onnx.ModelProto:
+        """The model of `payload` as it is shipped.
+
+        Raises:
+            ValueError: none can be made.
+        """
+        return to_onnx(payload, opset=self.opset, target=self.target)
+
     def __call__(self, payload: Payload, path: Path, rng: np.random.Generator) -> Verification:
         """Write `payload` as a model to `path` and verify the file; what the last verification measured.
 
         Raises:
             VerificationError: the file is not the payload.
         """
-        save(to_onnx(payload, opset=self.opset, target=self.target), path)
+        save(self.model(payload), path)
         return [verify(payload, path, rng, providers) for providers in self.verified_on][-1]
 
     def write_words(self, model: Path, path: Path, tokens: Sequence[str], rng: np.random.Generator) -> Words:

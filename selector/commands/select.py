@@ -1,6 +1,7 @@
 """The main job: `eigenselect table.path=PATH budget=16MB out=DIR`.
 
-Exit codes, beside those of every command: 3 nothing fits the budget; 4 more candidates failed than allowed.
+Exit codes, beside those of every command: 3 nothing fits the budget and the limits; 4 more candidates failed than
+allowed.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import Any
 
 from eigenselect.export import Verification
 from eigenselect.export.tokens.string_input import Words
+from eigenselect.selector.decision.lookup import TimedOn
 from eigenselect.selector.pool.zero_rows import ZeroRows
 
 
@@ -52,9 +53,11 @@ class ChosenEntry(Entry):
 
     Attributes:
         left_to_consumer: where it decodes to coordinates of its own, the way back.
+        costs: metric key -> what its lookups cost, see `lookup`.
     """
 
     left_to_consumer: LeftToConsumer | None = None
+    costs: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +105,25 @@ class CriterionEntry:
     rank_of_choice: int | None
     ranked: int
     tie: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookupEntry:
+    """What the times of lookups rest on, and what their limit cost.
+
+    Attributes:
+        says: where they were measured, in a sentence.
+        timed_on: the machine and the model of the chosen candidate's times.
+        limit: how long a lookup may take, as given.
+        best_without_limit: name of the candidate that would have been chosen without it, where that is another.
+        criterion_lost: by how much that one is better by the criterion.
+    """
+
+    says: str
+    timed_on: TimedOn
+    limit: str | None = None
+    best_without_limit: str | None = None
+    criterion_lost: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

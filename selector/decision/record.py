@@ -18,6 +18,7 @@ from eigenselect.selector.decision.entries import (
     ChosenEntry,
     CriterionEntry,
     LeftToConsumer,
+    LookupEntry,
     RejectedEntry,
     RunnerUpEntry,
     TableEntry,
@@ -58,6 +59,7 @@ class Decision:
         run_id: the MLflow run of the selection.
         words: the model that takes tokens, where there is one.
         host: the model that the payload was put into, where there is one.
+        lookup: what the times of lookups rest on, where they were measured.
     """
 
     version: int = VERSION
@@ -76,6 +78,7 @@ class Decision:
     run_id: str
     words: WordsEntry | None = None
     host: HostReport | None = None
+    lookup: LookupEntry | None = None
 
     def __post_init__(self) -> None:
         for entry, keys in ((self.chosen, ("eos", self.criterion)), (self.runner_up, (self.criterion,))):
@@ -98,7 +101,9 @@ class Decision:
         chosen, runner_up, criterion = selection.chosen, selection.runner_up, selection.criterion
         return Decision(
             reason=why(selection),
-            chosen=ChosenEntry(**_measured(chosen), left_to_consumer=left_to_consumer),
+            chosen=ChosenEntry(
+                **_measured(chosen), left_to_consumer=left_to_consumer, costs=chosen.costs if chosen.timed_on else None
+            ),
             runner_up=None
             if runner_up is None
             else RunnerUpEntry(
@@ -118,6 +123,7 @@ class Decision:
             run_id=run_id,
             words=words,
             host=host,
+            lookup=_lookup(selection),
         )
 
     def text(self) -> str:
@@ -127,7 +133,7 @@ class Decision:
     def metrics(self) -> dict[str, float]:
         """Those of the run of the selection."""
         nbytes = self.chosen.nbytes
-        return {"bytes": nbytes, "megabytes": nbytes / 1e6, **self.chosen.measures}
+        return {"bytes": nbytes, "megabytes": nbytes / 1e6, **self.chosen.measures, **(self.chosen.costs or {})}
 
     def tags(self) -> dict[str, str]:
         """Those of a logged model, and of the version that a registry makes of it."""
@@ -188,6 +194,19 @@ def _measured(candidate: Candidate) -> dict[str, Any]:
         "nbytes": candidate.nbytes,
         "measures": candidate.measures | candidate.standard_errors,
     }
+
+
+def _lookup(selection: Selection) -> LookupEntry | None:
+    chosen, best, criterion = selection.chosen, selection.unlimited, selection.criterion
+    if chosen.timed_on is None:
+        return None
+    return LookupEntry(
+        says=f"The times were measured on {chosen.timed_on}; those of another machine differ.",
+        timed_on=chosen.timed_on,
+        limit=None if selection.limit is None else selection.limit.text,
+        best_without_limit=None if best is None else best.name,
+        criterion_lost=None if best is None else abs(best.measures[criterion] - chosen.measures[criterion]),
+    )
 
 
 def _criterion(found: Alternative, chosen: Candidate) -> CriterionEntry:

@@ -6,7 +6,7 @@ import csv
 import html
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import plotly.graph_objects as go
 from rich.console import Console
 from rich.table import Table as Grid
 
+from eigenselect.selector.decision.lookup import NANOSECONDS, RATIO
 from eigenselect.selector.decision.selection import Candidate, Selection, why
 from eigenselect.selector.measures import WEIGHTED, higher_is_better, is_overlap
 
@@ -51,13 +52,24 @@ def _points(candidates: Sequence[Candidate], criterion: str) -> tuple[list[float
     return [c.nbytes / 1e6 for c in candidates], [c.measures[criterion] for c in candidates]
 
 
-def pareto_front(candidates: Sequence[Candidate], criterion: str) -> list[Candidate]:
-    """Candidates that no smaller one equals or beats, by increasing bytes."""
-    sign = 1 if higher_is_better(criterion) else -1
+def pareto_front(candidates: Sequence[Candidate], criterion: str, *, lookup: bool = False) -> list[Candidate]:
+    """Candidates that no other equals or beats in bytes and criterion, by increasing bytes.
+
+    Args:
+        candidates: of which those that lack a figure are left out.
+        criterion: metric key.
+        lookup: the time of a lookup counts as well.
+    """
+    sign = -1 if higher_is_better(criterion) else 1
+
+    def goals(c: Candidate) -> tuple[float, ...]:
+        return (c.nbytes, sign * c.measures[criterion], *((c.costs[RATIO],) if lookup else ()))
+
     front: list[Candidate] = []
-    scored = [c for c in candidates if criterion in c.measures]
-    for candidate in sorted(scored, key=lambda c: (c.nbytes, -sign * c.measures[criterion], c.name)):
-        if not front or sign * candidate.measures[criterion] > sign * front[-1].measures[criterion]:
+    able = [c for c in candidates if criterion in c.measures and (RATIO in c.costs or not lookup)]
+    for candidate in sorted(able, key=lambda c: (goals(c), c.name)):
+        mine = goals(candidate)
+        if not any(all(a <= b for a, b in zip(goals(other), mine, strict=True)) for other in front):
             front.append(candidate)
     return front
 
@@ -71,6 +83,7 @@ def print_ranking(console: Console, selection: Selection, float32_bytes: int) ->
     grid.add_column("candidate", no_wrap=True)
     grid.add_column("MB", justify="right")
     grid.add_column("rate", justify="right")
+    grid.add_column("lookup", justify="right")
     for heading, _ in keys.values():
         grid.add_column(heading, justify="right")
     for place, candidate in enumerate(selection.ranking, start=1):
@@ -79,8 +92,13 @@ def print_ranking(console: Console, selection: Selection, float32_bytes: int) ->
             for key, (_, form) in keys.items()
         )
         rate = f"{float32_bytes / candidate.nbytes:.1f}x"
-        grid.add_row(str(place), candidate.name, _megabytes(candidate), rate, *scores)
+        grid.add_row(str(place), candidate.name, _megabytes(candidate), rate, _ratio(candidate), *scores)
     console.print(grid)
+
+
+def _ratio(candidate: Candidate) -> str:
+    """How many times as long as a float32 Gather its lookups take."""
+    return f"{candidate.costs[RATIO]:.3g}x" if RATIO in candidate.costs else "-"
 
 
 def _weighted(key: str) -> bool:
@@ -93,18 +111,18 @@ def _megabytes(candidate: Candidate) -> str:
 
 
 def write_csv(path: Path, candidates: Sequence[Candidate], keys: Sequence[str]) -> None:
-    """One row a candidate: name, compressor, parameters (JSON), nbytes, status, measures, reason, run_id.
+    """One row a candidate: name, compressor, parameters (JSON), nbytes, status, figures, reason, run_id.
 
     Args:
         path: the file.
         candidates: the rows, in their order.
-        keys: of measures and of their standard errors, the columns.
+        keys: of measures, their standard errors and costs, the columns.
     """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["name", "compressor", "parameters", "nbytes", "status", *keys, "reason", "run_id"])
         for c in candidates:
-            known = c.measures | c.standard_errors
+            known = c.measures | c.standard_errors | c.costs
             scores = [repr(known[key]) if key in known else "" for key in keys]
             settings = json.dumps(c.parameters)
             writer.writerow([c.name, c.compressor, settings, c.nbytes, c.status, *scores, c.reason, c.run_id])
@@ -163,7 +181,7 @@ def _name_points(axes: Any, front: Sequence[Candidate], criterion: str) -> None:
 PAGE = """<!doctype html><html lang=en><meta charset=utf-8><title>eigenselect: {name}</title>\
 <style>body{{font:15px sans-serif;margin:2em auto;max-width:70em}}td,th{{padding:.2em .8em;text-align:left}}\
 td.n{{text-align:right;white-space:nowrap}}pre{{background:#f6f6f6;padding:1em;overflow:auto}}</style>\
-<h1>{name}</h1><p>{why}</p>{chart}\
+<h1>{name}</h1><p>{why}</p>{chart}{times}\
 <h2>Candidates</h2><table>{candidates}</table>\
 <p>After ±: the standard error, between tables of other rows, as many and alike.</p>\
 <h2>What other criteria would choose</h2><table>{criteria}</table>\
@@ -179,11 +197,13 @@ def write_page(path: Path, selection: Selection, candidates: Sequence[Candidate]
         candidates: every candidate.
         record: the text of the decision's record.
     """
+    criterion = selection.criterion
     page = PAGE.format(
         name=html.escape(selection.chosen.name),
         why=html.escape(why(selection)),
         chart=_chart(selection, candidates).to_html(full_html=False, include_plotlyjs=True),
-        candidates=_candidates_as_html(selection),
+        times=_times(selection, candidates),
+        candidates=_candidates_as_html(selection, {c.name for c in pareto_front(candidates, criterion, lookup=True)}),
         criteria=_criteria_as_html(selection),
         record=html.escape(record),
     )
@@ -210,16 +230,66 @@ def _chart(selection: Selection, candidates: Sequence[Candidate]) -> go.Figure:
     return figure
 
 
-def _candidates_as_html(selection: Selection) -> str:
-    """The rows of a table: every candidate with its scores, and why it was chosen or not."""
+def _times(selection: Selection, candidates: Sequence[Candidate]) -> str:
+    """The criterion against the time of a lookup, and the Pareto front of both and bytes; nothing without times."""
+    criterion, chosen = selection.criterion, selection.chosen
+    if chosen.timed_on is None:
+        return ""
+    front = pareto_front(candidates, criterion, lookup=True)
+    others = [c for c in candidates if criterion in c.measures and RATIO in c.costs and c not in front]
+    figure = go.Figure()
+    for name, points, symbol in (("Pareto front", front, "circle"), ("others", others, "circle-open")):
+        figure.add_scatter(
+            x=[c.costs[RATIO] for c in points],
+            y=[c.measures[criterion] for c in points],
+            text=[f"{c.name}, {_megabytes(c)} MB" for c in points],
+            mode="markers",
+            marker={
+                "size": 10,
+                "symbol": symbol,
+                "color": [c.nbytes / 1e6 for c in points],
+                "coloraxis": "coloraxis",
+            },
+            name=name,
+        )
+    ring = {"size": 18, "symbol": "circle-open", "color": "black"}
+    at = [chosen.costs[RATIO]], [chosen.measures[criterion]]
+    figure.add_scatter(x=at[0], y=at[1], mode="markers", marker=ring, name="chosen", hoverinfo="skip")
+    if selection.limit is not None and selection.limit.key == RATIO:
+        figure.add_vline(x=selection.limit.most, line_dash="dash", annotation_text="limit")
+    figure.update_layout(
+        xaxis_title="lookup of 8,192 ids on one thread, times a float32 Gather",
+        yaxis_title=criterion,
+        coloraxis={"colorbar": {"title": "MB"}, "colorscale": "Viridis"},
+        legend={"orientation": "h"},
+        template="plotly_white",
+        height=520,
+    )
+    says = f"The front is of bytes, {criterion} and lookups together. Times were measured on {chosen.timed_on}."
+    chart: str = figure.to_html(full_html=False, include_plotlyjs=False)
+    return f"<h2>Time of a lookup</h2>{chart}<p>{html.escape(says)}</p>"
+
+
+def _candidates_as_html(selection: Selection, front: Collection[str]) -> str:
+    """The rows of a table: every candidate with its figures, and why it was chosen or not.
+
+    Args:
+        selection: the choice.
+        front: names of the candidates of the Pareto front in bytes, criterion and lookups.
+    """
     keys = list(dict.fromkeys([selection.criterion, *filter(is_overlap, selection.chosen.measures)]))
     rows = "".join(
         f"<tr><td>{html.escape(c.name)}<td class=n>{c.nbytes:,}"
         + "".join(f"<td class=n>{_with_error(c, key)}" for key in keys)
+        + f"<td class=n>{_ratio(c)}<td class=n>{_nanoseconds(c)}<td>{'yes' if c.name in front else ''}"
         + f"<td>{html.escape(reason)}"
         for c, reason in [(selection.chosen, "chosen"), *selection.rejected]
     )
-    return f"<tr><th>name<th>bytes<th>{'<th>'.join(keys)}<th>why{rows}"
+    return f"<tr><th>name<th>bytes<th>{'<th>'.join(keys)}<th>lookup<th>ns a row<th>front<th>why{rows}"
+
+
+def _nanoseconds(candidate: Candidate) -> str:
+    return f"{candidate.costs[NANOSECONDS]:,.0f}" if NANOSECONDS in candidate.costs else "-"
 
 
 def _criteria_as_html(selection: Selection) -> str:

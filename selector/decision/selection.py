@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from eigenselect.selector.decision.lookup import Limit, TimedOn
 from eigenselect.selector.measures import higher_is_better, is_overlap
 from eigenselect.selector.measures.confidence import half_width, standard_error
 
@@ -29,6 +30,8 @@ class Candidate:
         status: `measured`; `over_budget`, and then never computed; or `failed`, with the error in `reason`.
         measures: metric key -> value, empty unless measured.
         replicates: metric key -> what the spread of the measure is known by (`measures.confidence`), where it is.
+        costs: metric key -> what its lookups cost (`docs/method.md` lists them), where that was measured.
+        timed_on: what they were timed on.
         reason: why it failed.
         run_id: its MLflow run, when it has one.
     """
@@ -42,6 +45,8 @@ class Candidate:
     reason: str | None = None
     run_id: str | None = None
     replicates: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
+    timed_on: TimedOn | None = None
 
     @property
     def standard_errors(self) -> dict[str, float]:
@@ -76,19 +81,29 @@ class Selection:
         chosen: the candidate to ship.
         runner_up: the next best that fits, if any.
         ranking: all that were measured and fit, best first.
+        slower: those that would be in the ranking but for the limit, best first.
         rejected: every other candidate with its reason.
         budget: bytes allowed.
         criterion: metric key that decided.
+        limit: how long a lookup may take, if anything limits it.
         alternatives: for every other measure what it would have chosen.
     """
 
     chosen: Candidate
     runner_up: Candidate | None
     ranking: list[Candidate]
+    slower: list[Candidate]
     rejected: list[tuple[Candidate, str]]
     budget: int
     criterion: str
+    limit: Limit | None
     alternatives: list[Alternative]
+
+    @property
+    def unlimited(self) -> Candidate | None:
+        """What would have been chosen without the limit of lookups, where that is another."""
+        best = min([self.chosen, *self.slower[:1]], key=lambda each: rank_key(each, self.criterion))
+        return None if best is self.chosen else best
 
     @property
     def disagreeing(self) -> list[Alternative]:
@@ -101,7 +116,7 @@ class Selection:
 
 
 class NothingFitsError(Exception):
-    """No candidate fits the budget."""
+    """No candidate fits the budget and the limits."""
 
 
 class NothingMeasuredError(Exception):
@@ -130,9 +145,18 @@ def tied(a: Candidate, b: Candidate, criterion: str) -> bool:
 
 
 def _ranked(candidates: Iterable[Candidate], budget: int, criterion: str) -> list[Candidate]:
-    """Those that fit and have the measure, best first."""
+    """Those that fit the budget and have the measure, best first."""
     able = (c for c in candidates if c.nbytes <= budget and c.status == "measured" and criterion in c.measures)
     return sorted(able, key=lambda c: rank_key(c, criterion))
+
+
+def _split(ranked: Iterable[Candidate], limit: Limit | None) -> tuple[list[Candidate], list[Candidate]]:
+    """Those that are fast enough, and those that are not."""
+    fast: list[Candidate] = []
+    slow: list[Candidate] = []
+    for candidate in ranked:
+        (fast if limit is None or limit.allows(candidate.costs) else slow).append(candidate)
+    return fast, slow
 
 
 def _alternative(chosen: Candidate, ranking: list[Candidate], criterion: str) -> Alternative:
@@ -146,11 +170,14 @@ def _alternative(chosen: Candidate, ranking: list[Candidate], criterion: str) ->
     )
 
 
-def select(candidates: Sequence[Candidate], budget: int, criterion: str = "eos") -> Selection:
-    """Choose the best candidate by `criterion` among those of at most `budget` bytes.
+def select(
+    candidates: Sequence[Candidate], budget: int, criterion: str = "eos", limit: Limit | None = None
+) -> Selection:
+    """Choose the best candidate by `criterion` among those of at most `budget` bytes and lookups within `limit`.
 
     Raises:
-        NothingFitsError: every candidate is larger than the budget; the smallest is named.
+        NothingFitsError: every candidate is larger than the budget, and the smallest is named; or looks rows up slower
+            than the limit, and the fastest is named.
         NothingMeasuredError: some fit, none of them has the criterion.
     """
     if not any(c.nbytes <= budget for c in candidates):
@@ -159,9 +186,17 @@ def select(candidates: Sequence[Candidate], budget: int, criterion: str = "eos")
             f"nothing fits the budget of {budget:,} bytes: the smallest candidate, {smallest.name}, "
             f"needs {smallest.nbytes:,}; raise the budget or add smaller candidates"
         )
-    ranking = _ranked(candidates, budget, criterion)
+    ranking, slower = _split(_ranked(candidates, budget, criterion), limit)
+    if limit is not None and slower and not ranking:
+        fastest = min(slower, key=lambda c: (c.costs[limit.key], c.name))
+        raise NothingFitsError(
+            f"no candidate within {budget:,} bytes is as fast as limits.lookup={limit.text}: the fastest, "
+            f"{fastest.name}, takes {limit.says(fastest.costs)}; raise limits.lookup or add faster candidates"
+        )
     if not ranking:
-        reasons = "; ".join(f"{c.name}: {_why_out(c, budget, criterion)}" for c in candidates if c.nbytes <= budget)
+        reasons = "; ".join(
+            f"{c.name}: {_why_out(c, budget, criterion, limit)}" for c in candidates if c.nbytes <= budget
+        )
         raise NothingMeasuredError(f"no candidate that fits {budget:,} bytes has a {criterion}: {reasons}")
     chosen = ranking[0]
     beaten = [(c, _why_beaten(c, chosen, criterion)) for c in ranking[1:]]
@@ -172,13 +207,15 @@ def select(candidates: Sequence[Candidate], budget: int, criterion: str = "eos")
         chosen=chosen,
         runner_up=ranking[1] if len(ranking) > 1 else None,
         ranking=ranking,
-        rejected=beaten + [(c, _why_out(c, budget, criterion)) for c in out],
+        slower=slower,
+        rejected=beaten + [(c, _why_out(c, budget, criterion, limit)) for c in out],
         budget=budget,
         criterion=criterion,
+        limit=limit,
         alternatives=[
             _alternative(chosen, ranked, key)
             for key in others
-            if key != criterion and (ranked := _ranked(candidates, budget, key))
+            if key != criterion and (ranked := _split(_ranked(candidates, budget, key), limit)[0])
         ],
     )
 
@@ -194,11 +231,13 @@ def _why_beaten(candidate: Candidate, chosen: Candidate, criterion: str) -> str:
     return f"{criterion} and bytes equal those of {chosen.name}, which comes first by name"
 
 
-def _why_out(candidate: Candidate, budget: int, criterion: str) -> str:
+def _why_out(candidate: Candidate, budget: int, criterion: str, limit: Limit | None) -> str:
     if candidate.nbytes > budget:
         return f"{candidate.nbytes:,} bytes are {candidate.nbytes - budget:,} over the budget: not computed"
     if candidate.status == "failed":
         return f"failed: {candidate.reason}"
+    if criterion in candidate.measures and limit is not None:
+        return f"a lookup takes {limit.says(candidate.costs)} as measured, limits.lookup allows {limit.text}"
     return f"{criterion} is undefined for it"
 
 
@@ -206,9 +245,12 @@ def why(selection: Selection) -> str:
     """The choice in a few sentences: what it is and how far it is to be trusted."""
     chosen, criterion = selection.chosen, selection.criterion
     fits = len(selection.ranking)
+    within = f"{selection.budget:,} bytes"
+    if selection.slower and selection.limit is not None:
+        within += f" and limits.lookup={selection.limit.text}"
     text = (
         f"{chosen.name} has the best {criterion}, {chosen.measures[criterion]:.4f}, of the {fits} candidates measured "
-        f"within {selection.budget:,} bytes; it takes {chosen.nbytes:,}."
+        f"within {within}; it takes {chosen.nbytes:,}."
     )
     if runner := selection.runner_up:
         second = runner.measures[criterion]
@@ -222,6 +264,13 @@ def why(selection: Selection) -> str:
                     f" That is a tie: between tables of other rows, as many and alike, the difference would vary by "
                     f"{margin(chosen, runner, criterion):.2g} either way."
                 )
+    if (best := selection.unlimited) is not None and selection.limit is not None:
+        value = best.measures[criterion]
+        text += (
+            f" Without limits.lookup={selection.limit.text} it would be {best.name} with {value:.4f} "
+            f"({abs(value - chosen.measures[criterion]):.2g} away), whose lookups take "
+            f"{selection.limit.says(best.costs)}; those of {chosen.name} take {selection.limit.says(chosen.costs)}."
+        )
     if others := selection.disagreeing:
         changes = " and ".join(
             f"{a.best.name} by {a.criterion} ({a.best.measures[a.criterion]:.6g}, the chosen one has "

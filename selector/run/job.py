@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from eigenselect.compressors import EmbeddingTable
 from eigenselect.export import OnnxExport
 from eigenselect.selector.progress import progress
+from eigenselect.selector.run.lookups import Lookups
 from eigenselect.selector.run.search import Search, candidates
 from eigenselect.selector.run.settings import Settings
 from eigenselect.selector.sources import format_of_file, read_table
@@ -65,6 +66,8 @@ def prepare(settings: Settings) -> Job:
         measures=settings.measures,
         seed=settings.seed,
         allowed_failures=settings.allowed_failures,
+        lookups=Lookups(export, table.n, table.d),
+        limit=settings.limits.lookup,
         settings=settings,
         export=export,
         host=host,

@@ -26,7 +26,7 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
         sweep: this is one of several selections of a Hydra multirun.
 
     Raises:
-        NothingFitsError: every candidate is over the budget.
+        NothingFitsError: every candidate is over the budget, or slower than the limit.
         TooManyFailedError: more candidates failed than allowed.
         NothingMeasuredError: of those that fit, none could be measured.
         VerificationError: the exported file is not what was chosen.
@@ -63,6 +63,7 @@ def _parent_params(job: Job) -> dict[str, Any]:
         "table": settings.table.path,
         "budget": settings.budget.text,
         "budget_bytes": job.budget,
+        "lookup_limit": None if job.limit is None else job.limit.text,
         "criterion": settings.criterion,
         "seed": settings.seed,
         "exact_rows": settings.exact_rows,

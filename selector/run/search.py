@@ -11,11 +11,13 @@ import numpy.typing as npt
 
 from eigenselect.compressors import Compressor, EmbeddingTable, ExactRows
 from eigenselect.compressors.methods.exact_rows import exact_nbytes
+from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.measures import Measures
 from eigenselect.selector.measures.moments import table_rank
 from eigenselect.selector.pool.candidates import Room, check_settings, exact_rows, expand
 from eigenselect.selector.pool.digest import table_digest
 from eigenselect.selector.pool.zero_rows import MOST, with_zero_rows, zero_rows
+from eigenselect.selector.run.lookups import Lookups
 from eigenselect.selector.run.settings import PoolSettings
 
 
@@ -33,6 +35,8 @@ class Search:
         measures: what is measured.
         seed: of everything random.
         allowed_failures: share of the computed candidates that may fail.
+        lookups: what measures the lookups of candidates, where that is asked for.
+        limit: how long a lookup may take, which needs `lookups`.
     """
 
     table: EmbeddingTable
@@ -43,6 +47,8 @@ class Search:
     measures: Measures = field(default_factory=Measures)
     seed: int = 0
     allowed_failures: float = 0.25
+    lookups: Lookups | None = None
+    limit: Limit | None = None
 
     @cached_property
     def digest(self) -> str:

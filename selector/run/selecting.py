@@ -11,10 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from eigenselect.compressors import Compressor, EmbeddingTable, Payload
+from eigenselect.export import OnnxExport
+from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.decision.selection import Candidate, Selection, select
 from eigenselect.selector.measures import Measures
 from eigenselect.selector.pool.budget import Budget
 from eigenselect.selector.progress import reporting
+from eigenselect.selector.run.lookups import Lookups
 from eigenselect.selector.run.rules import is_seed
 from eigenselect.selector.run.search import Search
 from eigenselect.selector.run.search import candidates as candidates_of
@@ -60,14 +63,14 @@ def choose(search: Search, runs: Runs | None = None) -> Chosen:
         runs: where candidates are logged and recalled from, if anywhere.
 
     Raises:
-        NothingFitsError: every candidate is over the budget.
+        NothingFitsError: every candidate is over the budget, or slower than the limit.
         TooManyFailedError: more candidates failed than allowed.
         NothingMeasuredError: of those that fit, none could be measured.
     """
     trials = try_all(search, runs)
     tried = [trial.candidate for trial in trials if trial.candidate.status != "over_budget"]
     check_failures({c.name: c.reason for c in tried if c.status == "failed"}, len(tried), search.allowed_failures)
-    selection = select([trial.candidate for trial in trials], search.budget, search.criterion)
+    selection = select([trial.candidate for trial in trials], search.budget, search.criterion, search.limit)
     trial = next(trial for trial in trials if trial.candidate is selection.chosen)
     payload = trial.payload
     if payload is None:  # its measures are of an earlier run
@@ -86,6 +89,7 @@ def select_table(
     seed: int = 0,
     exact_rows: Sequence[int | str] = (),
     allowed_failures: float = 0.25,
+    lookup: str | None = None,
     tracker: Tracker | None = None,
 ) -> Chosen:
     """Choose the best compressed form of an embedding table under a budget.
@@ -101,12 +105,14 @@ def select_table(
         seed: of everything random, an integer of at least 0.
         exact_rows: ids and tokens of the rows that every candidate keeps in float16.
         allowed_failures: share of the computed candidates that may fail, from 0 to 1.
+        lookup: how long a lookup of 8,192 ids may take in ONNX Runtime on one thread of this machine: "2x" a float32
+            Gather, or "500ns" a row. Only then are lookups timed.
         tracker: an MLflow experiment (`selector.store.tracker.connect`) in which the candidates become runs, and
             those that it has already are not measured again.
 
     Raises:
-        ValueError: a table, a budget, a pool or rows that cannot be used.
-        NothingFitsError: every candidate is over the budget.
+        ValueError: a table, a budget, a limit, a pool or rows that cannot be used.
+        NothingFitsError: every candidate is over the budget, or slower than the limit.
         TooManyFailedError: more candidates failed than allowed.
         NothingMeasuredError: of those that fit, none could be measured.
 
@@ -127,7 +133,7 @@ def select_table(
         raise ValueError(f"seed = {seed!r}: must be an integer of at least 0")
     if not 0 <= allowed_failures <= 1:
         raise ValueError(f"allowed_failures = {allowed_failures!r}: must be a share from 0 to 1")
-    measures = Measures()
+    measures, limit = Measures(), None if lookup is None else Limit.parse(lookup)
     given = _table(table, tokens)
     allowed = Budget.parse(budget).nbytes(given.n, given.d)
     pool = named_pool(candidates) if isinstance(candidates, str) else candidates
@@ -141,6 +147,8 @@ def select_table(
         measures=measures,
         seed=seed,
         allowed_failures=allowed_failures,
+        lookups=None if limit is None else Lookups(OnnxExport(), given.n, given.d),
+        limit=limit,
     )
     if tracker is None:
         return choose(search)

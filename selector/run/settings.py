@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from eigenselect.export.choices import OLDEST_OPSET, OPSET, TARGETS, TIED, Target, Tied
+from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.measures import Measures
 from eigenselect.selector.pool.budget import Budget
 from eigenselect.selector.pool.build import suggestion
@@ -76,6 +77,7 @@ Rows = Annotated[
     list[int | str], rule('a list of ids and tokens, for example [0,"[PAD]"]', lambda value: isinstance(value, list))
 ]
 Size = Annotated[Budget, lambda name, value: Budget.parse(value)]
+LookupLimit = Annotated[Limit | None, lambda name, value: None if value is None else Limit.parse(value)]
 Measured = Annotated[Measures, _measures]
 Names = Annotated[list[str], rule('a list of names of tasks, for example ["linear_*"]', is_list_of_text)]
 Seeds = Annotated[
@@ -112,6 +114,17 @@ class PoolSettings:
 
     pool: Entries
     largest: Largest = None
+
+
+@dataclass(frozen=True)
+class LimitSettings:
+    """What a candidate may be beside its bytes.
+
+    Attributes:
+        lookup: how long its lookups may take, or None.
+    """
+
+    lookup: LookupLimit
 
 
 @dataclass(frozen=True)
@@ -178,6 +191,7 @@ class Settings:
         export: the target of the export.
         exact_rows: ids and tokens of the rows that every candidate keeps in float16.
         budget: what a candidate may take.
+        limits: what else is asked of it.
         out: folder of the hand-over: everything that the chosen candidate is delivered with.
         criterion: metric key that decides.
         seed: of everything random.
@@ -192,6 +206,7 @@ class Settings:
     export: ExportSettings
     exact_rows: Rows
     budget: Size
+    limits: LimitSettings
     out: FilePath
     criterion: Text
     seed: Seed
@@ -251,7 +266,10 @@ class EvidenceSettings:
         """
         given, text = _resolved(config)
         validate = read(ValidateSettings, given.pop("validate", None), "validate")
-        return EvidenceSettings(_selection(given, text), validate, text)
+        selection = _selection(given, text)
+        if (limit := selection.limits.lookup) is not None:
+            raise ValueError(f"limits.lookup = {limit.text!r}: validate tries every candidate; leave it out")
+        return EvidenceSettings(selection, validate, text)
 
 
 def _resolved(config: DictConfig) -> tuple[dict[str, Any], str]:

@@ -20,10 +20,8 @@ from eigenselect.selector.progress import progress
 from eigenselect.selector.run.search import Search
 
 if TYPE_CHECKING:  # it imports mlflow, which takes seconds and which a sweep can do without
+    from eigenselect.selector.store.experiment import Finished
     from eigenselect.selector.store.runs import ParentRun
-
-Earlier = Mapping[str, tuple[str, dict[str, float], dict[str, tuple[float, ...]]]]
-"""`candidate_key` -> run, metrics and replicates of a candidate that was measured."""
 
 
 class TooManyFailedError(Exception):
@@ -46,13 +44,13 @@ class Runs:
     Attributes:
         search: what is searched.
         parent: the run that candidates are logged under.
-        earlier: candidates of the table that were measured.
+        earlier: candidates of the table that were measured, by their `candidate_key`.
         logged: keys of those that `parent` has already, where it goes on with what was begun.
     """
 
     search: Search
     parent: ParentRun
-    earlier: Earlier
+    earlier: Mapping[str, Finished]
     logged: frozenset[str]
 
     @staticmethod
@@ -66,23 +64,30 @@ class Runs:
 
         What would not be made again the same comes with the payload that was measured, or not at all.
         """
-        run_id, metrics, replicates = self.earlier.get(self._key(trial, seed), (None, {}, {}))
-        known = {name: metrics[name] for name in self.search.measures.keys if name in metrics}
-        if run_id is None or not known:
+        found = self.earlier.get(self._key(trial, seed))
+        if found is None or not (known := found.of(self.search.measures.keys)):
             return None
         payload = None
         if not trial.compressor.reproducible:
-            payload = self.parent.experiment.payload(run_id)
+            payload = self.parent.experiment.payload(found.run_id)
             if payload is None or payload.nbytes != trial.candidate.nbytes:
                 return None
         candidate = dataclasses.replace(
-            trial.candidate, status="measured", measures=known, replicates=replicates, run_id=run_id
+            trial.candidate,
+            status="measured",
+            measures=known,
+            replicates=found.replicates,
+            costs=found.costs,
+            timed_on=found.timed_on,
+            run_id=found.run_id,
         )
         return Trial(candidate, trial.compressor, payload)
 
     def log(self, trial: Trial, seed: int, started: float) -> Trial:
         """The trial with its run: the one made here, or for a candidate that was recalled the one that measured it."""
         key, fresh = self._key(trial, seed), trial.candidate.run_id is None
+        if not fresh and trial.candidate.timed_on != self.earlier[key].timed_on:
+            self.parent.log_costs(trial.candidate)
         if key in self.logged and (not fresh or trial.candidate.status == "over_budget"):
             return trial
         kept = trial.payload if fresh and not trial.compressor.reproducible else None
@@ -97,7 +102,7 @@ class Runs:
 
     def reused(self, trials: list[Trial]) -> int:
         """How many of the trials were recalled."""
-        known = {run_id for run_id, *_ in self.earlier.values()}
+        known = {found.run_id for found in self.earlier.values()}
         return sum(trial.candidate.run_id in known for trial in trials)
 
     def _key(self, trial: Trial, seed: int) -> str:
@@ -121,14 +126,15 @@ def try_all(search: Search, runs: Runs | None = None) -> list[Trial]:
         for done, (compressor, nbytes) in enumerate(search.compressors):
             update(done, len(search.compressors))
             trial = _try(search, untried(compressor, nbytes), runs)
-            best = _better(best, trial, search.criterion)
+            best = _better(best, trial, search)
             trials.append(dataclasses.replace(trial, payload=None))
     return [best if best is not None and each.candidate is best.candidate else each for each in trials]
 
 
-def _better(best: Trial | None, trial: Trial, criterion: str) -> Trial | None:
+def _better(best: Trial | None, trial: Trial, search: Search) -> Trial | None:
     """The one to choose of the best so far and another."""
-    if criterion not in trial.candidate.measures:
+    criterion, limit, candidate = search.criterion, search.limit, trial.candidate
+    if criterion not in candidate.measures or not (limit is None or limit.allows(candidate.costs)):
         return best
     return trial if best is None else min(best, trial, key=lambda each: rank_key(each.candidate, criterion))
 
@@ -145,7 +151,7 @@ def _try(search: Search, trial: Trial, runs: Runs | None) -> Trial:
     started = time.time()
     if trial.candidate.nbytes <= search.budget:
         recalled = None if runs is None else runs.recall(trial, search.seed)
-        trial = recalled or measure(search, trial, search.seed)
+        trial = timed(search, recalled or measure(search, trial, search.seed), search.seed)
     return trial if runs is None else runs.log(trial, search.seed, started)
 
 
@@ -156,10 +162,34 @@ def measure(search: Search, trial: Trial, seed: int) -> Trial:
         found = moments(search.table, payload.read, aligned=payload.aligned)
         scores, replicates = search.measures(found), search.measures.replicates(found)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        return Trial(dataclasses.replace(trial.candidate, status="failed", reason=reason), trial.compressor)
+        return _failed(trial, error)
     candidate = dataclasses.replace(trial.candidate, status="measured", measures=scores, replicates=replicates)
     return Trial(candidate, trial.compressor, payload)
+
+
+def timed(search: Search, trial: Trial, seed: int) -> Trial:
+    """The trial with what its lookups cost, where that is asked for; figures that are known are kept.
+
+    A candidate whose model cannot be made or run has failed.
+    """
+    lookups, candidate = search.lookups, trial.candidate
+    if lookups is None or candidate.status != "measured" or lookups.serve(candidate.timed_on):
+        return trial
+    try:
+        payload = trial.payload
+        if payload is None:  # its measures are of an earlier run
+            payload = trial.compressor.compress(search.table, np.random.default_rng(seed))
+        costs = lookups(payload)
+    except Exception as error:
+        return _failed(trial, error)
+    candidate = dataclasses.replace(candidate, costs=costs, timed_on=lookups.timed_on)
+    return Trial(candidate, trial.compressor, payload)
+
+
+def _failed(trial: Trial, error: Exception) -> Trial:
+    """The trial without what it had reached."""
+    reason, bare = f"{type(error).__name__}: {error}", untried(trial.compressor, trial.candidate.nbytes)
+    return dataclasses.replace(bare, candidate=dataclasses.replace(bare.candidate, status="failed", reason=reason))
 
 
 def check_failures(failed: Mapping[str, str | None], tried: int, allowed: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
@@ -12,8 +12,16 @@ from mlflow import MlflowClient, get_tracking_uri
 from mlflow.exceptions import MlflowException
 
 from eigenselect.compressors import Payload, load
+from eigenselect.selector.decision.lookup import TimedOn
+from eigenselect.selector.decision.plain import read
 
 PAGE = 1_000
+
+TIMED_ON = "lookup_timed_on"
+"""Tag of what a candidate's lookups were timed on, whose figures are the metrics of the same first word."""
+
+LOOKUP = "lookup_"
+"""Start of the metric keys of what lookups cost."""
 
 PAYLOAD = "payload.safetensors"
 """Artifact of the run of a candidate that would not be made again the same."""
@@ -23,6 +31,32 @@ REPLICATES = "replicates."
 
 DOWNSTREAM = "downstream_"
 """A task's score is the metric of this and its name, and its digest the tag of the same key."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A candidate that a run has measured.
+
+    Attributes:
+        run_id: the run.
+        metrics: all that it has.
+        replicates: metric key -> what the spread of the measure is known by.
+        timed_on: what its lookups were timed on, if they were.
+    """
+
+    run_id: str
+    metrics: dict[str, float]
+    replicates: dict[str, tuple[float, ...]]
+    timed_on: TimedOn | None
+
+    def of(self, keys: Iterable[str]) -> dict[str, float]:
+        """Those of the metrics that it has."""
+        return {key: self.metrics[key] for key in keys if key in self.metrics}
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """What its lookups cost."""
+        return self.of(key for key in self.metrics if key.startswith(LOOKUP))
 
 
 @dataclass(frozen=True)
@@ -37,9 +71,9 @@ class Experiment:
     client: MlflowClient
     experiment_id: str
 
-    def finished(self, table_digest: str) -> dict[str, tuple[str, dict[str, float], dict[str, tuple[float, ...]]]]:
-        """Candidates of a table that some run has measured, the latest: key -> (run id, metrics, replicates)."""
-        found: dict[str, tuple[str, dict[str, float], dict[str, tuple[float, ...]]]] = {}
+    def finished(self, table_digest: str) -> dict[str, Finished]:
+        """Candidates of a table that some run has measured, by their keys; of several runs the latest."""
+        found: dict[str, Finished] = {}
         wanted = (
             "attributes.status = 'FINISHED' and tags.role = 'candidate' and tags.status = 'measured' "
             f"and tags.table_digest = '{table_digest}'"
@@ -48,8 +82,9 @@ class Experiment:
         while True:
             page = self.client.search_runs([self.experiment_id], wanted, max_results=PAGE, page_token=token)
             for run in page:
-                one = (run.info.run_id, dict(run.data.metrics), _replicates(run.data.tags))
-                found.setdefault(run.data.tags["candidate_key"], one)
+                data = run.data
+                one = Finished(run.info.run_id, dict(data.metrics), _replicates(data.tags), _timed_on(data.tags))
+                found.setdefault(data.tags["candidate_key"], one)
             token = page.token
             if not token:
                 return found
@@ -86,6 +121,14 @@ class Experiment:
             "datasetsFilter": "W10=",
         }
         return f"{base.rstrip('/')}/#/experiments/{self.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
+
+
+def _timed_on(tags: Mapping[str, str]) -> TimedOn | None:
+    """What `log_candidate` wrote; None where it wrote nothing, or something else than this program reads."""
+    try:
+        return read(TimedOn, json.loads(tags[TIMED_ON])) if TIMED_ON in tags else None
+    except ValueError:
+        return None
 
 
 def _replicates(tags: Mapping[str, str]) -> dict[str, tuple[float, ...]]:

@@ -18,9 +18,10 @@ from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from eigenselect.compressors import Payload
+from eigenselect.selector.decision.plain import written
 from eigenselect.selector.decision.record import Decision
 from eigenselect.selector.decision.selection import Candidate
-from eigenselect.selector.store.experiment import DOWNSTREAM, PAYLOAD, REPLICATES, Experiment
+from eigenselect.selector.store.experiment import DOWNSTREAM, PAYLOAD, REPLICATES, TIMED_ON, Experiment
 
 MANY = 50_000
 """Runs that a store gives at most at once."""
@@ -103,11 +104,12 @@ class ParentRun:
             tags |= {REPLICATES + key: json.dumps(found) for key, found in candidate.replicates.items()}
         else:
             tags["measured_by"] = candidate.run_id
+        tags |= _timed_on(candidate)
         sizes = {"bytes": candidate.nbytes, "megabytes": candidate.nbytes / 1e6}
         self._batch(
             run.info.run_id,
             params={"compressor": candidate.compressor, **candidate.parameters},
-            metrics={**sizes, **candidate.measures, **candidate.standard_errors},
+            metrics={**sizes, **candidate.measures, **candidate.standard_errors, **candidate.costs},
             tags=tags,
         )
         if payload is not None:
@@ -116,6 +118,10 @@ class ParentRun:
                 client.log_artifact(run.info.run_id, str(Path(folder) / PAYLOAD))
         client.set_terminated(run.info.run_id, "FAILED" if candidate.status == "failed" else "FINISHED")
         return str(run.info.run_id)
+
+    def log_costs(self, candidate: Candidate) -> None:
+        """What lookups cost, on the run that measured the candidate without it."""
+        self._batch(str(candidate.run_id), metrics=candidate.costs, tags=_timed_on(candidate))
 
     def log_downstream(self, run_id: str, scores: Mapping[str, tuple[str, float]]) -> None:
         """What was reached with a candidate, on its own run: task -> (digest of the task, score)."""
@@ -153,6 +159,11 @@ class ParentRun:
             params=[Param(key, str(value)) for key, value in (params or {}).items()],
             tags=[RunTag(key, value) for key, value in (tags or {}).items()],
         )
+
+
+def _timed_on(candidate: Candidate) -> dict[str, str]:
+    """The tag that says what lookups were timed on, where they were."""
+    return {} if candidate.timed_on is None else {TIMED_ON: json.dumps(written(candidate.timed_on))}
 
 
 def _milliseconds(seconds: float) -> int:

@@ -18,6 +18,7 @@ from eigenselect import compressors
 from eigenselect.compressors import PCA, EmbeddingTable, KMeans, Uniform, load
 from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.export import VerificationError
+from eigenselect.export.verification.timing import LookupTimer
 from eigenselect.selector.checking.examination import examine
 from eigenselect.selector.commands.select import overrides
 from eigenselect.selector.decision.record import read_decision
@@ -97,7 +98,7 @@ def test_hand_over_is_complete_and_true(client, table, name, tmp_path, capsys):
     record = json.loads((out / "selection.json").read_text())
     assert {*record} == {
         *("chosen", "runner_up", "rejected", "budget_bytes", "criterion", "criteria", "sensitive_to", "table"),
-        *("verification", "seed", "versions", "run_id"),
+        *("verification", "seed", "versions", "run_id", "version", "reason", "lookup"),
     }
     assert record["budget_bytes"] == 2000 and record["criterion"] == "eos" and record["seed"] == 0
     assert record["table"] | {"path": "", "digest": ""} == {
@@ -228,6 +229,7 @@ BAD_INPUT = {
     "words of an unknown token": (["export.words=true", 'export.oov="[UNK]"'], "export.oov = '[UNK]' is neither"),
     "words of a token without quotes": (["export.words=true", "export.oov=[UNK]"], "must be error, zeros or a token"),
     "policy without words": (["export.oov=zeros"], "add export.words=true"),
+    "limit": (["limits.lookup=quick"], "limits.lookup = 'quick': must be times a float32 Gather (2x)"),
     "seed": (["seed=-1"], "seed = -1"),
     "share": (["allowed_failures=2"], "allowed_failures = 2"),
     "missing table": (["table.path=nowhere.npy"], "nowhere.npy"),
@@ -427,6 +429,65 @@ def test_the_function_logs_and_reuses_where_it_is_given_a_tracker(client, table,
         run for run in runs(client, name, "candidate") if run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     ]
     assert sorted(run.data.tags["status"] for run in children) == ["over_budget", "reused", "reused"]
+
+
+def test_a_limit_of_lookups_decides_and_says_what_it_cost(client, table, name, tmp_path, capsys):
+    settings = [*table, "budget=2kB", "out=o", *POOL]
+    assert command(*settings) == 0
+    head, first, *_ = capsys.readouterr().out.splitlines()
+    free = json.loads((tmp_path / "o" / "selection.json").read_text())
+    timed = [row for row in candidates(tmp_path) if row["status"] == "measured"]
+    assert all(float(row["lookup_ns_32_all"]) == 1000 * float(row["lookup_ratio_8192"]) > 0 for row in timed)
+    assert "lookup" in head.split() and f"{free['chosen']['costs']['lookup_ratio_8192']:.3g}x" in first.split()
+    assert free["lookup"]["timed_on"]["target"] == "portable" and "limit" not in free["lookup"]
+
+    # The time in the tests is the size of the model: the limit takes what is smaller.
+    most = min(float(row["lookup_ratio_8192"]) for row in timed if row["name"] != free["chosen"]["name"]) + 0.01
+    fast = {row["name"]: float(row["eos"]) for row in timed if float(row["lookup_ratio_8192"]) <= most}
+    assert command(*settings, f"limits.lookup={most:.4f}x") == 0
+    printed = capsys.readouterr().out
+    found = json.loads((tmp_path / "o" / "selection.json").read_text())
+    chosen, best = found["chosen"], free["chosen"]
+    assert chosen["name"] == max(fast, key=lambda each: fast[each]) != best["name"]
+    assert found["lookup"]["best_without_limit"] == best["name"] and found["lookup"]["limit"] == f"{most:.4f}x"
+    assert found["lookup"]["criterion_lost"] == best["measures"]["eos"] - chosen["measures"]["eos"] > 0
+    reasons = {each["name"]: each["reason"] for each in found["rejected"]}
+    assert reasons[best["name"]].endswith(f"as measured, limits.lookup allows {most:.4f}x")
+    assert f"it would be {best['name']}" in " ".join(printed.split()) and "are reused" in printed
+    parent = client.get_run(found["run_id"])
+    assert parent.data.metrics["lookup_ratio_8192"] == chosen["costs"]["lookup_ratio_8192"]
+    assert parent.data.params["lookup_limit"] == f"{most:.4f}x"
+
+    assert command(*settings, "limits.lookup=1ns") == 3
+    fastest = min(timed, key=lambda row: (float(row["lookup_ns_8192"]), row["name"]))
+    assert f"as fast as limits.lookup=1ns: the fastest, {fastest['name']}, takes" in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_run_is_the_candidates_failure(client, table, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(LookupTimer, "times", lambda *given: 1 / 0)
+    assert command(*table, "budget=2kB", "out=o", *POOL) == 4
+    assert "uniform-b1 failed: ZeroDivisionError: division by zero" in capsys.readouterr().err
+
+
+def test_times_of_earlier_runs_are_kept_and_those_of_other_models_taken(client, table, name, tmp_path, monkeypatch):
+    source = read_table(tmp_path / "t.npy", tokens=tmp_path / "t.txt")
+    pool = own_pool(tmp_path, "pool: {u: {_target_: eigenselect.compressors.Uniform, bits: [1, 2]}}")
+    select_table(source, "2kB", candidates=[Uniform(1), Uniform(2)], tracker=connect("other"))
+    (first, *_) = measured = runs(client, name, "candidate")
+    assert len(measured) == 2 and "lookup_ratio_8192" not in first.data.metrics, "nothing limits it"
+
+    asked, times = [], LookupTimer.times
+    monkeypatch.setattr(LookupTimer, "times", lambda *given: (asked.append(given), times(*given))[1])
+    for count, target in ((2, "portable"), (2, "portable"), (4, "cpu"), (4, "cpu")):
+        assert command(*pool, *table, "budget=2kB", "out=o", f"export.target={target}") == 0
+        assert len(asked) == count
+        record = json.loads((tmp_path / "o" / "selection.json").read_text())
+        assert record["lookup"]["timed_on"]["target"] == target
+        for row in candidates(tmp_path):
+            run = client.get_run(row["run_id"])
+            assert run.info.run_id in {each.info.run_id for each in measured}, "measured once"
+            assert run.data.metrics["lookup_ratio_8192"] == float(row["lookup_ratio_8192"])
+            assert json.loads(run.data.tags["lookup_timed_on"])["target"] == target
 
 
 def test_resume_can_be_switched_off(client, table, name):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.decision.record import FILE, VERSION, Decision, read_decision
 from eigenselect.selector.decision.schema import schema
 from tests.decisions import EVERYTHING, decision
@@ -48,7 +49,22 @@ def test_the_names_are_those_of_the_contract() -> None:
     }
     assert {"path", "n", "d", "digest"} < {*found["table"]} and "pruned_from" not in found["table"]
     assert {"max_abs_error", "eos_from_onnx"} < {*found["verification"]}
-    assert {*json.loads(decision(**EVERYTHING).text())} == {*found, "words", "host"}
+    more = json.loads(decision(**EVERYTHING).text())
+    assert {*more} == {*found, "words", "host", "lookup"}
+    assert more["chosen"]["costs"] == {"lookup_ratio_8192": 1.5, "lookup_ns_8192": 75.0}
+
+
+def test_the_record_says_what_a_limit_cost() -> None:
+    found = decision(**EVERYTHING)
+    assert found.lookup is not None and found.lookup.says == (
+        "The times were measured on Abacus, 2 threads, ONNX Runtime 1.0, CPUExecutionProvider, target cpu; those of "
+        "another machine differ."
+    )
+    assert (found.chosen.name, found.lookup.limit, found.lookup.best_without_limit) == ("uniform-b4", "2x", "slow")
+    assert found.lookup.criterion_lost == pytest.approx(0.05) and found.metrics()["lookup_ratio_8192"] == 1.5
+    idle = decision(limit=Limit.parse("9x"))
+    assert idle.chosen.name == "slow" and idle.lookup is not None
+    assert (idle.lookup.limit, idle.lookup.best_without_limit, idle.lookup.criterion_lost) == ("9x", None, None)
 
 
 def test_a_number_that_json_does_not_have_is_not_written() -> None:

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from eigenselect.selector.decision import report
+from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.decision.selection import Candidate, select, why
 from eigenselect.selector.measures import Measures
+from tests.decisions import with_times
 
 KEYS = Measures().keys
 NASTY = "<img src=http://evil.example/x onerror=alert(1)></script><b>&\"'"
@@ -72,19 +74,21 @@ def test_pandas_reads_the_csv(tmp_path):
 def scored(draw):
     values = st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5])
     count = draw(st.integers(0, 10))
-    found = [measured(f"c{i}", draw(st.integers(1, 6)), eos=draw(values), pip_loss=draw(values)) for i in range(count)]
+    scores = [measured(f"c{i}", draw(st.integers(1, 6)), eos=draw(values), pip_loss=draw(values)) for i in range(count)]
+    found = [with_times(each, draw(st.integers(1, 3))) for each in scores]
     return [*found, measured("other", 1, mean_cosine=1.0), Candidate("out", "Uniform", {}, 1, "over_budget")]
 
 
-@given(scored(), st.sampled_from(["eos", "pip_loss"]))
-def test_the_pareto_front_is_what_nothing_dominates(candidates, criterion):
+@given(scored(), st.sampled_from(["eos", "pip_loss"]), st.booleans())
+def test_the_pareto_front_is_what_nothing_dominates(candidates, criterion, lookup):
     def at(candidate):
         value = candidate.measures[criterion]
-        return candidate.nbytes, -value if criterion == "eos" else value
+        time = (candidate.costs["lookup_ratio_8192"],) if lookup else ()
+        return candidate.nbytes, -value if criterion == "eos" else value, *time
 
     points = {at(c) for c in candidates if criterion in c.measures}
-    free = {p for p in points if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)}
-    front = [at(c) for c in report.pareto_front(candidates, criterion)]
+    free = {p for p in points if not any(q != p and all(a <= b for a, b in zip(q, p, strict=True)) for q in points)}
+    front = [at(c) for c in report.pareto_front(candidates, criterion, lookup=lookup)]
     assert front == sorted(free)  # one of each, by increasing bytes
 
 
@@ -155,6 +159,23 @@ def test_the_page_stands_alone(page):
     assert {tag for tag, _ in page.tags}.isdisjoint({"link", "iframe", "base", "object", "embed"})
 
 
+def test_times_are_shown_beside_the_scores(tmp_path):
+    scores = {"fast": (2000, 0.5, 1.25), "slow": (900, 0.9, 31.0), NASTY: (2000, 0.4, 1.5)}
+    candidates = [with_times(measured(name, size, eos=eos), time) for name, (size, eos, time) in scores.items()]
+    selection = select(candidates, 2000, limit=Limit.parse("2x"))
+    out = io.StringIO()
+    report.print_ranking(Console(file=out, width=200), selection, float32_bytes=8000)
+    head, first, *_ = [re.split(r"\s{2,}", line.strip()) for line in out.getvalue().splitlines()]
+    assert first[head.index("lookup")] == "1.25x" and first[1] == "fast"
+    report.write_page(tmp_path / "report.html", selection, candidates, "{}")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "fast2,0000.51.25x62yeschosen" in page.text and "slow9000.931x1,550yesa lookup takes" in page.text
+    assert f"{NASTY}2,0000.41.5x75eos" in page.text and "Times were measured on Abacus, 2 threads" in page.text
+    assert {tag for tag, _ in page.tags}.isdisjoint({"img", "b"})
+    report.write_csv(tmp_path / "c.csv", candidates, ["eos", "lookup_ratio_8192"])
+    assert pd.read_csv(tmp_path / "c.csv")["lookup_ratio_8192"].tolist() == [1.25, 31.0, 1.5]
+
+
 # Text.
 
 
@@ -188,7 +209,7 @@ def test_doubts_are_reported(tmp_path):
     report.write_page(tmp_path / "report.html", selection, doubtful(), "{}")
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     error = selection.chosen.standard_errors["eos_stderr"]
-    assert f"0.30001 ± {error:.1g}0.5chosen" in page.text  # a row of the candidates
+    assert f"0.30001 ± {error:.1g}0.5--chosen" in page.text  # a row of the candidates
     assert f"weighted_eos_p1{NASTY}0.60.52 of 2Record" in page.text  # and one of the criteria
     assert text in page.text and {tag for tag, _ in page.tags}.isdisjoint({"img", "b"})
     sure = why(select(pool(), 2_000_000))

@@ -11,6 +11,7 @@ import pytest
 from eigenselect.compressors import PCA, EmbeddingTable, ExactRows, KMeans, TrellisCode, Uniform
 from eigenselect.selector.decision.selection import NothingFitsError
 from eigenselect.selector.measures import score
+from eigenselect.selector.run.lookups import Lookups
 from eigenselect.selector.run.selecting import select_table
 from eigenselect.selector.run.sweep import TooManyFailedError
 
@@ -53,6 +54,18 @@ def test_a_table_may_be_an_array_a_table_or_a_file(tmp_path):
     assert isinstance(kept, ExactRows) and kept.rows == (0, 7)
 
 
+def test_lookups_are_timed_only_where_they_are_limited(monkeypatch):
+    free = select_table(VECTORS, "8x", candidates=POOL)
+    assert free.compressor == KMeans(8) and not any(each.costs for each in free.candidates)
+    monkeypatch.setattr(Lookups, "__call__", lambda self, payload: {"lookup_ratio_8192": payload.nbytes / 400})
+    found = select_table(VECTORS, "8x", candidates=POOL, lookup="3x")
+    assert found.compressor == KMeans(4) and found.payload.nbytes <= 3 * 400 < free.payload.nbytes
+    assert found.selection.unlimited is not None and found.selection.unlimited.name == "kmeans-b8"
+    assert next(each.payload for each in found.trials if each.candidate is found.selection.chosen) is found.payload
+    with pytest.raises(NothingFitsError, match=r"the fastest, kmeans-b2, takes"):
+        select_table(VECTORS, "8x", candidates=POOL, lookup="1x")
+
+
 def test_criterion_and_pool_are_those_of_the_command():
     found = select_table(VECTORS, "25%", criterion="weighted_eos", seed=1)
     assert found.selection.criterion == "weighted_eos_p1" and len(found.candidates) > 30
@@ -69,6 +82,7 @@ def test_criterion_and_pool_are_those_of_the_command():
         ({"candidates": [Uniform(4), Uniform(4)]}, r"^candidates holds uniform-b4 a second time"),
         ({"candidates": [PCA(dim=99)]}, r"dim = 99: must be at most"),
         ({"criterion": "f1"}, r"^criterion = 'f1' is no measure"),
+        ({"lookup": "fast"}, r"^limits.lookup = 'fast': must be times a float32 Gather"),
         ({"seed": -1}, r"^seed = -1: must be an integer of at least 0$"),
         ({"allowed_failures": 2}, r"^allowed_failures = 2: must be a share from 0 to 1$"),
         ({"exact_rows": "ab"}, r"^exact_rows = 'ab': must be a list"),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.decision.selection import (
     Candidate,
     NothingFitsError,
@@ -17,8 +18,10 @@ from eigenselect.selector.decision.selection import (
     margin,
     select,
     tied,
+    why,
 )
 from eigenselect.selector.measures import Measures, higher_is_better
+from tests.decisions import with_times
 
 pytestmark = pytest.mark.quick
 
@@ -247,3 +250,50 @@ def test_nothing_measured_says_why():
     reasons = r"100 bytes has a pip_loss: a: failed: ValueError: no; b: pip_loss is undefined for it$"
     with pytest.raises(NothingMeasuredError, match=reasons):
         select(pool, 100, "pip_loss")
+
+
+LIMITED = [
+    with_times(measured("best", 50, eos=0.95, pip_loss=1.0), 4.5),
+    with_times(measured("good", 60, eos=0.9, pip_loss=3.0), 2.0),
+    with_times(measured("fast", 70, eos=0.8, pip_loss=2.0), 1.1),
+    with_times(measured("worst", 70, eos=0.7, pip_loss=4.0), 3.0),
+    unseen("large", 1_000),
+]
+
+
+def test_what_is_slower_than_the_limit_is_rejected_with_its_time():
+    selection = select(LIMITED, 100, "eos", Limit.parse("2x"))
+    assert selection.chosen.name == "good" and [c.name for c in selection.ranking] == ["good", "fast"]
+    assert [c.name for c in selection.slower] == ["best", "worst"] and selection.unlimited.name == "best"
+    reasons = {candidate.name: reason for candidate, reason in selection.rejected}
+    assert reasons["best"] == "a lookup takes 4.5 times a float32 Gather as measured, limits.lookup allows 2x"
+    assert {*reasons} == {"best", "fast", "worst", "large"}
+    (other,) = selection.alternatives
+    assert (other.best.name, other.ranked) == ("fast", 2), "another measure would have kept to the limit too"
+    assert selection == select(LIMITED[::-1], 100, "eos", Limit.parse("2x"))
+    by_time = select(LIMITED, 100, "eos", Limit.parse("60 ns"))  # 50 ns are a Gather
+    assert by_time.chosen.name == "fast" and dict((c.name, r) for c, r in by_time.rejected)["good"].startswith(
+        "a lookup takes 100 ns a row as measured"
+    )
+
+
+def test_the_choice_names_a_limit_that_decided():
+    text = why(select(LIMITED, 100, "eos", Limit.parse("2x")))
+    assert "of the 2 candidates measured within 100 bytes and limits.lookup=2x; it takes 60." in text
+    assert text.endswith(
+        " Without limits.lookup=2x it would be best with 0.9500 (0.05 away), whose lookups take 4.5 times a float32 "
+        "Gather; those of good take 2 times a float32 Gather."
+    )
+    beside = why(select(LIMITED, 100, "eos", Limit.parse("4.5x")))
+    assert "limit" not in beside and beside == why(select(LIMITED, 100))
+    only_worst = select([LIMITED[1], LIMITED[3]], 100, "eos", Limit.parse("2x"))
+    assert only_worst.unlimited is None and "Without" not in why(only_worst)
+
+
+def test_nothing_fast_enough_names_the_fastest():
+    message = (
+        r"^no candidate within 100 bytes is as fast as limits\.lookup=1x: the fastest, fast, takes 1\.1 times a "
+        r"float32 Gather; raise limits\.lookup or add faster candidates$"
+    )
+    with pytest.raises(NothingFitsError, match=message):
+        select(LIMITED, 100, "eos", Limit.parse("1x"))

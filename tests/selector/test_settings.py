@@ -10,6 +10,7 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from eigenselect.compressors import Uniform
+from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.measures import Measures
 from eigenselect.selector.pool.candidates import expand
 from eigenselect.selector.run.settings import EvidenceSettings, Settings, TableSettings, named_pool
@@ -28,6 +29,7 @@ def test_values_are_those_that_were_given():
     assert (read.seed, read.out, read.budget.nbytes(10, 10), read.exact_rows) == (3, Path("o"), 2000, [0, "a"])
     assert read.measures == Measures([1], [1, 2]) and read.criterion == "weighted_eos_p1"
     assert read.export.providers == ["CPUExecutionProvider"] and read.tracking.resume is True
+    assert read.limits.lookup is None and settings("limits.lookup=2.5x").limits.lookup == Limit.parse("2.5x")
     assert read.candidates.largest is None and "uniform-b4" in {each.name for each in expand(read.candidates.pool)}
     assert "budget: 2kB" in read.text and "bits:\n      - 1" in read.text and "${" not in read.text
 
@@ -38,6 +40,10 @@ WRONG = {
     "out=7": "out = 7: must be a path, in quotes",
     "table.tokens=7": "table.tokens = 7: must be text, in quotes where it could be read as something else",
     "budget=[1]": "budget = '[1]' cannot be read",
+    "limits.lookup=fast": "limits.lookup = 'fast': must be times a float32 Gather (2x) or nanoseconds a row (500ns)",
+    "limits.lookup=2": "limits.lookup = '2': must be times",
+    "limits.lookup=0x": "limits.lookup = '0x': must be times",
+    "+limits.memory=1": "there is no setting limits.memory: there are lookup",
     "seed=1.5": "seed = 1.5: must be an integer of at least 0",
     "seed=true": "seed = True: must be an integer",
     "seed=null": "seed = None: must be an integer",
@@ -71,6 +77,13 @@ def test_a_value_that_cannot_be_used_is_refused_with_the_cure(word):
     with pytest.raises(ValueError) as refused:
         settings(word)
     assert str(refused.value).startswith(WRONG[word]), refused.value
+
+
+def test_validate_tries_candidates_of_any_speed():
+    with initialize_config_module("eigenselect.conf", version_base="1.3"):
+        config = compose("validate", [*GIVEN, "validate.scores=s.csv", "limits.lookup=2x"])
+    with pytest.raises(ValueError, match=r"^limits\.lookup = '2x': validate tries every candidate; leave it out$"):
+        EvidenceSettings.of(config)
 
 
 @pytest.mark.parametrize("word", ["validate.tasks=7", "validate.include=[]", "validate.seeds=[true]", "~validate"])
