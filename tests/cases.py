@@ -40,7 +40,6 @@ from eigenselect.compressors import (
     TrellisCode,
     Uniform,
 )
-from eigenselect.export import to_onnx
 
 
 @dataclass(frozen=True)
@@ -231,6 +230,8 @@ def _nestings(spec: dict[str, Any], inside: str | None = None) -> Iterator[tuple
 def _features(payload: Payload) -> set[object]:
     """What a decode can be made of: nested kinds, arrays' types, and for each target operators and lookup tables."""
     found: set[object] = {*_nestings(payload._spec())}
+    from eigenselect.export import to_onnx  # here: the laws of numbers need no ONNX Runtime
+
     found |= {(name.rsplit(".", 1)[-1], array.dtype.str) for name, array in payload.arrays().items()}
     for target in ("portable", "cpu"):
         graph = to_onnx(payload, target=target).graph

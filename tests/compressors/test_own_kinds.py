@@ -135,7 +135,8 @@ def test_a_file_of_a_kind_that_is_not_there_says_what_to_import(
     spec = {"version": 1, "kind": "a_package_of_mine.kinds.Half"}
     save_file({"table": np.ones((3, 2), np.float32)}, tmp_path / "p", metadata={"payload": json.dumps(spec)})
     with pytest.raises(
-        ValueError, match=r"it is of kind 'a_package_of_mine\.kinds\.Half', .*: import a_package_of_mine\.kinds "
+        ValueError,
+        match=r"it is of kind 'a_package_of_mine\.kinds\.Half', .*: install its package .*, or import it first",
     ):
         load(tmp_path / "p")
     assert not any(name.startswith("a_package_of_mine") for name in sys.modules)

@@ -341,7 +341,7 @@ def test_a_task_of_other_words_is_left_out_and_told(client, table, tmp_path, cap
         (["validate.tasks=tasks", "validate.include=[linear_A]", "budget=20"], "0 candidates are within 20 bytes"),
         (["validate.tasks=tasks", "validate.include=[linear_A]", "table.tokens=null"], "needs the tokens of the table"),
         (["validate.tasks=tasks", "validate.include=[linear_A]", "validate.scores=own.csv"], "has the task linear_A"),
-        (["validate.task=tasks"], "Could not override 'validate.task'"),
+        (["validate.task=tasks"], "there is no setting validate.task: did you mean validate.tasks?"),
     ],
 )
 def test_what_cannot_be_used_is_said(client, table, name, tmp_path, capsys, more, answer):

@@ -12,7 +12,7 @@ import torch
 from eigenselect.export import CompressedEmbedding
 from eigenselect.export.torch import module as torch_module
 from tests.cases import Case, payload_of
-from tests.export.test_torch_module import IDS, N, agree, every_case, oracle
+from tests.export.test_torch_module import IDS, N, agree, every_form, oracle
 
 
 def cuda() -> None:
@@ -48,7 +48,7 @@ def test_the_kernel_is_the_lookup(dim: int, v: int, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.gpu
-@every_case
+@every_form
 def test_on_cuda_it_is_an_embedding_of_the_decoded_table(case: Case) -> None:
     cuda()
     made = payload_of(case, "gaussian")

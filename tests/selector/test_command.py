@@ -234,7 +234,7 @@ BAD_INPUT = {
     "share": (["allowed_failures=2"], "allowed_failures = 2"),
     "missing table": (["table.path=nowhere.npy"], "nowhere.npy"),
     "missing list to keep": (["table.keep=nowhere.txt"], "nowhere.txt"),
-    "no counts": (["table.counts=t.npy"], "t.npy, line 1: count "),
+    "no counts": (["table.counts=t.npy"], "t.npy: it is not UTF-8 but holds NUL bytes"),
     "format": (["table.format=pdf"], "pdf"),
     "out is a file": (["out=t.npy"], "is a file"),
     "override syntax": (["no override"], "no override"),

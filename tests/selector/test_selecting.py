@@ -114,7 +114,7 @@ def test_no_tracking_is_imported():
 import sys, numpy as np
 from eigenselect.compressors import Uniform
 from eigenselect.selector.run.selecting import select_table
-found = select_table(np.eye(9, 3, dtype=np.float32), "1kB", candidates=[Uniform(1)])
+found = select_table(np.arange(1, 28, dtype=np.float32).reshape(9, 3), "1kB", candidates=[Uniform(1)])
 print(found, {"mlflow", "torch"} & {*sys.modules})
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

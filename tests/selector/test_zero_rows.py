@@ -110,7 +110,7 @@ def test_a_hand_over_keeps_its_padding_and_its_tokens(capsys: pytest.CaptureFixt
     assert command(*settings, *few) == 0
 
     record = json.loads(Path("o/selection.json").read_text())
-    assert record["chosen"]["name"] == "kmeans-b4-exact1" and record["chosen"]["nbytes"] <= record["budget_bytes"]
+    assert record["chosen"]["name"] == "exact0-kmeans-b4" and record["chosen"]["nbytes"] <= record["budget_bytes"]
     decoded = load(Path("o/payload.safetensors")).read(slice(0, N))
     assert not decoded[0].any() and decoded[1:].any(axis=1).all()
     found = record["table"]["zero_rows"]
