@@ -15,6 +15,7 @@ from rich.console import Console
 from eigenselect.export import HostReport, OnnxDecoder, Verification, VerificationError, load
 from eigenselect.selector.decision import report
 from eigenselect.selector.decision.entries import LeftToConsumer, TableEntry, Verified, WordsEntry
+from eigenselect.selector.decision.page import write_page
 from eigenselect.selector.decision.record import FILE, Decision
 from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.measures.overlap import EOS_TOLERANCE, eos
@@ -138,7 +139,7 @@ def describe(decision: Decision, job: Job, found: Chosen, folder: Path) -> None:
     (folder / FILE).write_text(decision.text(), encoding="utf-8")
     report.write_csv(folder / "candidates.csv", found.candidates, columns)
     report.write_picture(folder / "pareto.png", found.selection, found.candidates)
-    report.write_page(folder / "report.html", found.selection, found.candidates, decision.text())
+    write_page(folder / "report.html", found.selection, found.candidates, decision.text())
     write_manifest(folder, decision)
 
 

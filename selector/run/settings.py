@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Any
@@ -18,75 +17,23 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from eigenselect.export.choices import OLDEST_OPSET, OPSET, TARGETS, TIED, Target, Tied
-from eigenselect.selector.decision.lookup import Limit
-from eigenselect.selector.measures import Measures
-from eigenselect.selector.pool.budget import Budget
+from eigenselect.export.choices import TARGETS, TIED, Target, Tied
 from eigenselect.selector.pool.build import suggestion
 from eigenselect.selector.pool.candidates import expand
-from eigenselect.selector.run.rules import (
-    FilePath,
-    FilePathOrNull,
-    Seed,
-    Share,
-    Switch,
-    Text,
-    TextOrNull,
-    check_names,
-    choice,
-    is_integer,
-    is_list_of_text,
-    is_seed,
-    read,
-    rule,
+from eigenselect.selector.run.rules import FilePath, FilePathOrNull, Seed, Share, Switch, Text, TextOrNull, choice, read
+from eigenselect.selector.run.values import (
+    Entries,
+    Largest,
+    LookupLimit,
+    Measured,
+    Names,
+    Opset,
+    Providers,
+    Rows,
+    Seeds,
+    Size,
+    Token,
 )
-
-
-def _measures(name: str, value: Any) -> Measures:
-    """The rule of `measures`; their values are checked by the measures themselves."""
-    known = [each.name for each in dataclasses.fields(Measures)]
-    check_names(name, value, known)
-    for key, given in value.items():
-        if not isinstance(given, list):
-            raise ValueError(f"{name}.{key} = {given!r}: must be a list, [1] for example")
-    return Measures(**value)
-
-
-Entries = Annotated[
-    Mapping[str, Any], rule("one _target_ with its arguments for each name", lambda value: isinstance(value, dict))
-]
-Largest = Annotated[
-    int | None,
-    rule("an integer of at least 1, or null for all", lambda v: v is None or (is_integer(v) and v >= 1)),
-]
-Providers = Annotated[
-    list[str] | None,
-    rule(
-        'a list of execution providers, ["CPUExecutionProvider"] for example, or null',
-        lambda value: value is None or is_list_of_text(value),
-    ),
-]
-Opset = Annotated[
-    int,
-    rule(
-        f"an integer of at least {OLDEST_OPSET}; {OPSET} runs everywhere", lambda v: is_integer(v) and v >= OLDEST_OPSET
-    ),
-]
-Token = Annotated[str, rule("error, zeros or a token, in quotes", lambda value: isinstance(value, str))]
-Rows = Annotated[
-    list[int | str], rule('a list of ids and tokens, for example [0,"[PAD]"]', lambda value: isinstance(value, list))
-]
-Size = Annotated[Budget, lambda name, value: Budget.parse(value)]
-LookupLimit = Annotated[Limit | None, lambda name, value: None if value is None else Limit.parse(value)]
-Measured = Annotated[Measures, _measures]
-Names = Annotated[list[str], rule('a list of names of tasks, for example ["linear_*"]', is_list_of_text)]
-Seeds = Annotated[
-    list[int],
-    rule(
-        "a list of different integers of at least 0",
-        lambda v: isinstance(v, list) and bool(v) and all(map(is_seed, v)) and len({*v}) == len(v),
-    ),
-]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from eigenselect.selector.decision import report
 from eigenselect.selector.decision.lookup import Limit
+from eigenselect.selector.decision.page import write_page
 from eigenselect.selector.decision.selection import Candidate, select, why
 from eigenselect.selector.measures import Measures
 from tests.decisions import with_times
@@ -131,7 +132,7 @@ def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
     candidates = pool(NASTY)
     record = {"chosen": {"name": NASTY}, "seed": 0}
-    report.write_page(path, select(candidates, 2_000_000), candidates, json.dumps(record, indent=2))
+    write_page(path, select(candidates, 2_000_000), candidates, json.dumps(record, indent=2))
     return Page(path.read_text(encoding="utf-8"))
 
 
@@ -167,7 +168,7 @@ def test_times_are_shown_beside_the_scores(tmp_path):
     report.print_ranking(Console(file=out, width=200), selection, float32_bytes=8000)
     head, first, *_ = [re.split(r"\s{2,}", line.strip()) for line in out.getvalue().splitlines()]
     assert first[head.index("lookup")] == "1.25x" and first[1] == "fast"
-    report.write_page(tmp_path / "report.html", selection, candidates, "{}")
+    write_page(tmp_path / "report.html", selection, candidates, "{}")
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "fast2,0000.51.25x62yeschosen" in page.text and "slow9000.931x1,550yesa lookup takes" in page.text
     assert f"{NASTY}2,0000.41.5x75eos" in page.text and "Times were measured on Abacus, 2 threads" in page.text
@@ -206,7 +207,7 @@ def test_doubts_are_reported(tmp_path):
         f"The choice is sensitive to the criterion: it would be {NASTY} by weighted_eos_p1 "
         "(0.6, the chosen one has 0.5 and place 2 of 2)."
     )
-    report.write_page(tmp_path / "report.html", selection, doubtful(), "{}")
+    write_page(tmp_path / "report.html", selection, doubtful(), "{}")
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     error = selection.chosen.standard_errors["eos_stderr"]
     assert f"0.30001 ± {error:.1g}0.5--chosen" in page.text  # a row of the candidates
