@@ -50,7 +50,7 @@ Name = tuple[Scope, str]
 
 
 class Model:
-    """Every name of a model, and who uses it. Built anew after the model is changed.
+    """Every name of a model, and who uses it. Built again after the model is changed.
 
     Attributes:
         scopes: the main graph first, each graph before those inside of it.

@@ -43,13 +43,13 @@ def needed_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 
 def signature(model: onnx.ModelProto) -> str:
     """Those inputs in words: name, type and shape of each."""
-    told = []
+    parts = []
     for value in needed_inputs(model):
         tensor = value.type.tensor_type
         type_ = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name if tensor.elem_type else "no tensor"
         sizes = [dim.dim_param or str(dim.dim_value or "?") for dim in tensor.shape.dim]
-        told.append(f"{value.name} {type_} [{', '.join(sizes)}]")
-    return "; ".join(told)
+        parts.append(f"{value.name} {type_} [{', '.join(sizes)}]")
+    return "; ".join(parts)
 
 
 def made_inputs(model: onnx.ModelProto, rows: Mapping[str, int], rng: np.random.Generator) -> Feeds:
@@ -179,12 +179,12 @@ def relative_error(found: Outputs, expected: Outputs) -> float:
 
 def differences(found: Outputs, expected: Outputs) -> list[OutputDifference]:
     """How far each output is from what is expected."""
-    told = []
+    compared = []
     for name, value in expected.items():
         a, b = found[name].ravel(), value.ravel()
         finite = np.isfinite(a) & np.isfinite(b)
         a, b = a[finite], b[finite]
         sizes = float(np.linalg.norm(a) * np.linalg.norm(b))
         cosine = float(a @ b) / sizes if sizes else float(np.array_equal(a, b))
-        told.append(OutputDifference(name, cosine, float(np.abs(a - b).max(initial=0))))
-    return told
+        compared.append(OutputDifference(name, cosine, float(np.abs(a - b).max(initial=0))))
+    return compared
