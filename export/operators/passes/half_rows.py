@@ -11,7 +11,7 @@ from eigenselect.export.operators.graph import Graph, Node
 
 
 def half_rows(graph: Graph) -> Graph:
-    """The decoded rows as float16, for a host whose table is.
+    """The decoded rows as float16, for whoever asks for them and a host whose table is.
 
     1. A `DequantizeGather` gives its table's type: where it is the last node, and alone uses its table, the table is
        stored as float16.
