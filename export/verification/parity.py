@@ -120,9 +120,9 @@ def verify(
 ) -> Verification:
     """Check the model at `path` against the payload it was made from.
 
-    ONNX Runtime's rows equal the numpy decode (first, last and random rows), those of float16 up to their rounding; the
-    file is at most 16 KiB larger than the payload, for each band of rows; a loaded session holds the packed table and no
-    expanded one.
+    ONNX Runtime's rows equal the numpy decode (first, last and random rows), those of float16 up to their rounding;
+    the file is at most 16 KiB larger than the payload, for each band of rows; a loaded session holds the packed table
+    and no expanded one.
 
     Raises:
         VerificationError: naming the check that failed, with what was measured and what was allowed.

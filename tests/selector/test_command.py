@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 
+import mlflow.pyfunc
 import numpy as np
 import onnxruntime as ort
 import pytest
