@@ -788,6 +788,6 @@ def test_float16_rows_on_request(client, table, name, tmp_path, capsys):
 
 def test_rows_of_low_rank_are_refused_in_float16(client, table, tmp_path, capsys):
     pool = own_pool(tmp_path, "pool: {p: {_target_: eigenselect.compressors.PCA, dim: 4, keep_dimension: true}}")
-    assert command(*pool, *table, "budget=5kB", "out=o", "export.output=float16") == 1
+    assert command(*pool, *table, "budget=9kB", "out=o", "export.output=float16") == 1
     assert "export.output=float32 does not round its rows" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
