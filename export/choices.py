@@ -14,6 +14,11 @@ Target = Literal["portable", "cpu", "cuda"]
 
 TARGETS: tuple[str, ...] = get_args(Target)
 
+Output = Literal["float32", "float16"]
+"""Type of the rows that a model gives. float16 rows are the float32 ones rounded."""
+
+OUTPUTS: tuple[str, ...] = get_args(Output)
+
 Tied = Literal["refuse", "keep"]
 """What to do with a table that is used otherwise too."""
 

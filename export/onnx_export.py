@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from eigenselect.compressors.data.table import Table
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.export.choices import OLDEST_OPSET, OPSET, TARGETS, TIED, Target, Tied
+from eigenselect.export.choices import OLDEST_OPSET, OPSET, OUTPUTS, TARGETS, TIED, Output, Target, Tied
 from eigenselect.export.host.host import Host
 from eigenselect.export.host.rewrite import HostReport, rewrite_host
 from eigenselect.export.host.splice import opset_of
@@ -30,6 +30,7 @@ class OnnxExport:
 
     Attributes:
         target: what the model is made for; see `export.operators.graph.Target`.
+        output: type of the rows that the model gives, and the one that takes tokens; a host has a type of its own.
         opset: of the model.
         providers: execution providers that the model is verified on, all of which must be at hand; None for the CPU,
             and then CUDA too where it is at hand and the model is not made for a CPU.
@@ -41,6 +42,7 @@ class OnnxExport:
     """
 
     target: Target = "portable"
+    output: Output = "float32"
     opset: int = OPSET
     providers: Sequence[str] | None = None
     words: bool = False
@@ -52,6 +54,8 @@ class OnnxExport:
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise ValueError(f"export.target = {self.target!r}: must be one of {', '.join(TARGETS)}")
+        if self.output not in OUTPUTS:
+            raise ValueError(f"export.output = {self.output!r}: must be {' or '.join(OUTPUTS)}")
         if self.opset < OLDEST_OPSET or not runs(self.opset, "portable"):
             raise ValueError(
                 f"export.opset = {self.opset}: must be at least {OLDEST_OPSET}, and ONNX Runtime {ort.__version__} "
@@ -102,7 +106,7 @@ class OnnxExport:
         Raises:
             ValueError: none can be made.
         """
-        return to_onnx(payload, opset=self.opset, target=self.target)
+        return to_onnx(payload, opset=self.opset, target=self.target, output=self.output)
 
     def __call__(self, payload: Payload, path: Path, rng: np.random.Generator) -> Verification:
         """Write `payload` as a model to `path` and verify the file; what the last verification measured.
@@ -111,7 +115,7 @@ class OnnxExport:
             VerificationError: the file is not the payload.
         """
         save(self.model(payload), path)
-        return [verify(payload, path, rng, providers) for providers in self.verified_on][-1]
+        return [verify(payload, path, rng, providers, self.output) for providers in self.verified_on][-1]
 
     def write_words(self, model: Path, path: Path, tokens: Sequence[str], rng: np.random.Generator) -> Words:
         """Write the model that takes tokens, of the verified one that takes ids, to `path` and verify it.

@@ -11,9 +11,10 @@ from onnx import helper
 
 from eigenselect.compressors.codebooks.scalar import affine
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.export.choices import OPSET, Target
+from eigenselect.export.choices import OPSET, Output, Target
 from eigenselect.export.operators.decode import decode_graph
 from eigenselect.export.operators.functions import DOMAIN
+from eigenselect.export.operators.passes import half_rows
 from eigenselect.version import __version__
 
 IR_VERSION = 9
@@ -23,12 +24,20 @@ MAX_FILE_BYTES = (1 << 31) - (1 << 20)
 """Protocol buffers end at 2 GiB; the graph itself gets 1 MiB of it."""
 
 
-def to_onnx(payload: Payload, *, opset: int = OPSET, target: Target = "portable") -> onnx.ModelProto:
-    """The model `ids (batch,) int64 -> vectors (batch, k) float32` that decodes `payload`.
+def to_onnx(
+    payload: Payload, *, opset: int = OPSET, target: Target = "portable", output: Output = "float32"
+) -> onnx.ModelProto:
+    """The model `ids (batch,) int64 -> vectors (batch, k)` that decodes `payload`.
 
     Its initializers are the payload's arrays under the same names: of evenly spaced codes a scale and a zero point, and
     for the cpu target another order of the columns; of others a lookup table in place of a codebook. Ids from -n to -1
     count from the end; others outside 0..n-1 are an error of the runtime.
+
+    Args:
+        payload: a payload.
+        opset: of the model.
+        target: which operators are used, where there is a choice.
+        output: type of the vectors; float16 rounds the decoded rows, or the lookup table that alone makes them.
 
     Raises:
         ValueError: the payload is too large for one ONNX file, or its kind's decode cannot be written as a graph.
@@ -45,13 +54,19 @@ def to_onnx(payload: Payload, *, opset: int = OPSET, target: Target = "portable"
     if payload.nbytes > MAX_FILE_BYTES:
         raise ValueError(f"a payload of {payload.nbytes} bytes does not fit the {MAX_FILE_BYTES} of one ONNX file")
     decoded = decode_graph(payload, "ids", opset=opset, target=target)
+    if output == "float16":
+        decoded = half_rows(decoded)
     nodes = decoded.named()
     nodes[-1].output[0] = "vectors"
     graph = helper.make_graph(
         nodes,
         "embedding",
         [helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ["batch"])],
-        [helper.make_tensor_value_info("vectors", onnx.TensorProto.FLOAT, ["batch", payload.k])],
+        [
+            helper.make_tensor_value_info(
+                "vectors", helper.np_dtype_to_tensor_dtype(np.dtype(output)), ["batch", payload.k]
+            )
+        ],
         decoded.initializers(),
     )
     functions = decoded.functions()

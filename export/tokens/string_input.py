@@ -111,7 +111,10 @@ def to_words(model: onnx.ModelProto, tokens: Sequence[str], oov: str) -> onnx.Mo
             for name, array in (
                 ("words.first", np.array(0, np.int64)),
                 ("words.columns", np.array([-1], np.int64)),
-                ("words.zero", np.array(0, np.float32)),
+                (
+                    "words.zero",
+                    np.array(0, helper.tensor_dtype_to_np_dtype(graph.output[0].type.tensor_type.elem_type)),
+                ),
             )
         )
         front.append(helper.make_node("Max", ["words.found", "words.first"], ["ids"], name="words.Max"))

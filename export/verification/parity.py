@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,16 @@ from onnx import numpy_helper
 
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.ops import NumpyOps
+from eigenselect.export.choices import Output
 
 OVERHEAD_BYTES = 16 << 10
 """What a file, and the constants of a loaded session, may exceed the payload by for each band of rows."""
 
 RELATIVE_ERROR = 1e-6
 """Largest ‖onnx − numpy‖_F / ‖numpy‖_F: products may be summed in another order, lookups are bit-equal."""
+
+HALF_ROUNDING = 2.0**-11
+"""Largest relative error of a number rounded to float16, from 6.1e-5 to 65,504: its unit roundoff."""
 
 MEMORY_SLACK = 32 << 20
 """What a session may take beyond twice the payload (the file's bytes and the tensors made of them)."""
@@ -41,13 +45,14 @@ class Verification:
 
     Attributes:
         rows: rows compared, the first and the last among them.
-        max_abs_error: largest |onnx − numpy| among their entries.
-        relative_error: ‖onnx − numpy‖_F / ‖numpy‖_F over them.
+        max_abs_error: largest |onnx − numpy| among their entries; of float16 rows, what is beyond their rounding.
+        relative_error: ‖onnx − numpy‖_F / ‖numpy‖_F over them; of float16 rows likewise.
         file_bytes: size of the file.
         payload_bytes: the payload's `nbytes`.
         constant_bytes: initializers of the graph as the session optimised it: an expanded table would show here.
         session_bytes: resident memory that the loaded file holds after a batch was looked up, in a fresh process.
         providers: execution providers that the session really used.
+        output: type of the rows.
     """
 
     rows: int
@@ -58,6 +63,7 @@ class Verification:
     constant_bytes: int
     session_bytes: int
     providers: list[str]
+    output: str = field(default="float32", kw_only=True)
 
 
 def available_providers() -> list[str]:
@@ -88,19 +94,19 @@ class OnnxDecoder:
         if missing := [name for name in providers if name not in self.providers]:
             raise VerificationError(f"ONNX Runtime did not use {missing}, only {self.providers}: install that provider")
 
-    def decode(self, ids: npt.NDArray[Any], name: str = "ids") -> npt.NDArray[np.float32]:
-        """Rows `ids`, (batch, k); `name` is the input that takes them.
+    def decode(self, ids: npt.NDArray[Any], name: str = "ids") -> npt.NDArray[np.floating[Any]]:
+        """Rows `ids`, (batch, k) float32 or float16; `name` is the input that takes them.
 
         Raises:
             VerificationError: the model does not take them.
         """
         try:
-            vectors: npt.NDArray[np.float32] = self._session.run(None, {name: ids})[0]
+            vectors: npt.NDArray[np.floating[Any]] = self._session.run(None, {name: ids})[0]
         except Exception as error:  # as above
             raise VerificationError(f"{self._name} gives no rows: {error}") from error
         return vectors
 
-    def read(self, rows: slice) -> npt.NDArray[np.float32]:
+    def read(self, rows: slice) -> npt.NDArray[np.floating[Any]]:
         """Rows of a range with both ends given."""
         return self.decode(np.arange(rows.start, rows.stop, dtype=np.int64))
 
@@ -110,11 +116,13 @@ def verify(
     path: Path,
     rng: np.random.Generator,
     providers: Sequence[str] = ("CPUExecutionProvider",),
+    output: Output = "float32",
 ) -> Verification:
     """Check the model at `path` against the payload it was made from.
 
-    ONNX Runtime's rows equal the numpy decode (first, last and random rows); the file is at most 16 KiB
-    larger than the payload, for each band of rows; a loaded session holds the packed table and no expanded one.
+    ONNX Runtime's rows equal the numpy decode (first, last and random rows), those of float16 up to their rounding;
+    the file is at most 16 KiB larger than the payload, for each band of rows; a loaded session holds the packed table
+    and no expanded one.
 
     Raises:
         VerificationError: naming the check that failed, with what was measured and what was allowed.
@@ -128,17 +136,22 @@ def verify(
     expected = payload.decode(ids, NumpyOps())
     if got.shape != expected.shape:
         raise VerificationError(f"the model gives rows of shape {got.shape}, the payload {expected.shape}")
-    difference = got.astype(np.float64) - expected
+    if got.dtype != output:
+        raise VerificationError(f"the model gives rows of {got.dtype}, not of {output}")
+    difference = np.abs(got.astype(np.float64) - expected)
     size = float(np.linalg.norm(expected.astype(np.float64)))
+    if output == "float16":
+        difference = _beyond_rounding(got, difference, size)
     report = Verification(
         rows=len(ids),
-        max_abs_error=float(np.abs(difference).max()),
+        max_abs_error=float(difference.max()),
         relative_error=float(np.linalg.norm(difference)) / (size or 1.0),
         file_bytes=path.stat().st_size,
         payload_bytes=payload.nbytes,
         constant_bytes=constants,
         session_bytes=session_bytes(path, min(payload.n, 1024)),
         providers=decoder.providers,
+        output=output,
     )
     overhead = OVERHEAD_BYTES * payload.bands
     limits = {
@@ -152,6 +165,26 @@ def verify(
         if not measured <= limit:  # a NaN fails too
             raise VerificationError(f"{path.name}: {name} is {measured}, allowed is {limit}: not handed over")
     return report
+
+
+def _beyond_rounding(
+    got: npt.NDArray[np.floating[Any]], difference: npt.NDArray[np.float64], size: float
+) -> npt.NDArray[np.float64]:
+    """What is left of the differences of float16 rows when half of a unit in the last place is taken off each.
+
+    That is at most the difference of the two before either was rounded: nothing, where the decode is bit-equal.
+
+    Raises:
+        VerificationError: the rows, whose norm is `size`, lose more than float16 does within its range.
+    """
+    lost = float(np.linalg.norm(difference)) / (size or 1.0)
+    if not lost <= HALF_ROUNDING + RELATIVE_ERROR:
+        raise VerificationError(
+            f"float16 rows differ by {lost:.1e} of their norm, allowed is {HALF_ROUNDING:.1e}: export.output=float32 "
+            "takes entries outside of 6.1e-5 to 65,504; not handed over"
+        )
+    half_units: npt.NDArray[np.float64] = np.spacing(np.abs(got)).astype(np.float64) / 2
+    return np.maximum(difference - half_units, 0)
 
 
 def added_bytes(payload: Payload) -> int:

@@ -94,7 +94,7 @@ class LookupTimer:
         return {threads: _Lookup(model, threads, self._providers, table) for threads in {1, all_threads()}}
 
     def times(self, model: onnx.ModelProto) -> list[LookupTime]:
-        """The times on one thread and on all of `model`, `ids (batch,) int64 -> vectors (batch, k) float32`."""
+        """The times on one thread and on all of `model`, `ids (batch,) int64 -> vectors (batch, k)`."""
         found = []
         for threads in sorted({1, all_threads()}):  # one session at a time: each holds a copy of the payload
             form = _Lookup(model, threads, self._providers)

@@ -26,7 +26,7 @@ from eigenselect.selector.checking.hand_over import (
 from eigenselect.selector.decision.entries import TableEntry
 from eigenselect.selector.decision.record import FILE, Decision
 from eigenselect.selector.measures.moments import moments
-from eigenselect.selector.measures.overlap import EOS_TOLERANCE, eos
+from eigenselect.selector.measures.overlap import eos, eos_tolerance
 from eigenselect.selector.measures.reconstruction import reconstruction_error_relative
 from eigenselect.selector.pool.digest import table_digest
 from eigenselect.selector.progress import progress
@@ -145,7 +145,8 @@ def _content(given: HandOver) -> tuple[Decision, Payload]:
 def check_model(given: HandOver) -> str:
     """It gives the rows of the payload, within the limits of the export."""
     decision, payload = _content(given)
-    report = verify(payload, given.model, np.random.default_rng(decision.seed), providers=providers(given))
+    rng, output = np.random.default_rng(decision.seed), decision.verification.output
+    report = verify(payload, given.model, rng, providers(given), output)  # type: ignore[arg-type]  # compared there
     return (
         f"{report.rows:,} rows differ from the payload by at most {report.max_abs_error:.1e}; file "
         f"{report.file_bytes:,} bytes, session {report.session_bytes / 1e6:.0f} MB, no table expanded; "
@@ -171,11 +172,12 @@ def check_eos(given: HandOver, table: EmbeddingTable | None) -> str:
     table = _original(decision.table) if table is None else table
     measures = decision.chosen.measures
     found = moments(table, decoder(given).read, aligned=payload.aligned)
-    compared = {"eos": (eos(found), EOS_TOLERANCE)}
+    tolerance = eos_tolerance(decision.verification.output)
+    compared = {"eos": (eos(found), tolerance)}
     error = reconstruction_error_relative(found) if "reconstruction_error_relative" in measures else None
     if error is not None:
         # As much as the rows may differ, which is relative to the decoded ones.
-        compared["reconstruction_error_relative"] = (error, EOS_TOLERANCE * (1 + error))
+        compared["reconstruction_error_relative"] = (error, tolerance * (1 + error))
     for name, (value, allowed) in compared.items():
         if not abs(value - measures[name]) <= allowed:
             raise ValueError(

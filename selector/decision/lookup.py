@@ -72,6 +72,7 @@ class TimedOn:
         target: what the model is made for.
         opset: of the model.
         providers: execution providers that were asked for.
+        output: type of the rows that it gives.
     """
 
     processor: str
@@ -80,9 +81,10 @@ class TimedOn:
     target: str
     opset: int
     providers: list[str]
+    output: str = "float32"
 
     def __str__(self) -> str:
         return (
             f"{self.processor}, {self.threads} threads, ONNX Runtime {self.onnxruntime}, {self.providers[0]}, target "
-            f"{self.target}"
+            f"{self.target}" + ("" if self.output == "float32" else f", {self.output} rows")
         )

@@ -18,7 +18,7 @@ from eigenselect.selector.decision.entries import LeftToConsumer, TableEntry, Ve
 from eigenselect.selector.decision.page import write_page
 from eigenselect.selector.decision.record import FILE, Decision
 from eigenselect.selector.measures.moments import moments
-from eigenselect.selector.measures.overlap import EOS_TOLERANCE, eos
+from eigenselect.selector.measures.overlap import eos, eos_tolerance
 from eigenselect.selector.pool.zero_rows import fate
 from eigenselect.selector.run.job import Job, profile
 from eigenselect.selector.run.selecting import Chosen
@@ -118,10 +118,12 @@ def verify(job: Job, found: Chosen, written: Written, folder: Path) -> Verified:
     chosen = found.selection.chosen
     model = OnnxDecoder(folder / "model.onnx", job.export.verified_on[-1])
     exported = eos(moments(job.table, model.read))
-    if not abs(exported - chosen.measures["eos"]) <= EOS_TOLERANCE:
+    allowed = eos_tolerance(job.export.output)
+    if not abs(exported - chosen.measures["eos"]) <= allowed:
+        cure = "; export.output=float32 does not round its rows" if job.export.output == "float16" else ""
         raise VerificationError(
             f"the exported model's EOS is {exported:.9f}, that of {chosen.name} was {chosen.measures['eos']:.9f}: "
-            f"they may differ by {EOS_TOLERANCE}; not handed over"
+            f"they may differ by {allowed:.2g}; not handed over{cure}"
         )
     return Verified(**asdict(written.verification), eos_from_onnx=exported)
 
@@ -181,10 +183,11 @@ def _sentences(decision: Decision, target: str) -> list[str]:
         )
     if (lookup := decision.lookup) is not None:
         sentences.append(f"lookup is the time of 8,192 ids on one thread beside a float32 Gather. {lookup.says}")
+    kind, beyond = ("float16 ", " beyond their rounding") if found.output == "float16" else ("", "")
     sentences.append(
-        f"Verified in ONNX Runtime: {found.rows:,} rows differ from numpy by at most {found.max_abs_error:.1e}, EOS of "
-        f"the whole exported table {found.eos_from_onnx:.4f}, file {found.file_bytes:,} bytes, session "
-        f"{found.session_bytes / 1e6:.0f} MB."
+        f"Verified in ONNX Runtime: {found.rows:,} {kind}rows differ from numpy by at most {found.max_abs_error:.1e}"
+        f"{beyond}, EOS of the whole exported table {found.eos_from_onnx:.4f}, file {found.file_bytes:,} bytes, "
+        f"session {found.session_bytes / 1e6:.0f} MB."
     )
     return sentences
 

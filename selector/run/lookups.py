@@ -39,6 +39,7 @@ class Lookups:
             threads=all_threads(),
             onnxruntime=version("onnxruntime"),
             target=self.export.target,
+            output=self.export.output,
             opset=self.export.opset,
             providers=self.export.verified_on[-1],
         )
@@ -47,7 +48,7 @@ class Lookups:
         """Whether figures that were measured there, on whatever machine, are of the same models."""
         here = self.timed_on
         return timed_on is not None and all(
-            getattr(timed_on, name) == getattr(here, name) for name in ("target", "opset", "providers")
+            getattr(timed_on, name) == getattr(here, name) for name in ("target", "output", "opset", "providers")
         )
 
     def __call__(self, payload: Payload) -> dict[str, float]:

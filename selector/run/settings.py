@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from eigenselect.export.choices import TARGETS, TIED, Target, Tied
+from eigenselect.export.choices import OUTPUTS, TARGETS, TIED, Output, Target, Tied
 from eigenselect.selector.pool.build import suggestion
 from eigenselect.selector.pool.candidates import expand
 from eigenselect.selector.run.rules import FilePath, FilePathOrNull, Seed, Share, Switch, Text, TextOrNull, choice, read
@@ -79,6 +79,7 @@ class ExportSettings:
     """The arguments of `eigenselect.export.OnnxExport`, which says what each means and may be."""
 
     target: Annotated[Target, choice(TARGETS)]
+    output: Annotated[Output, choice(OUTPUTS)]
     opset: Opset
     providers: Providers
     words: Switch

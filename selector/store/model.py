@@ -37,7 +37,7 @@ def log_model(parent: ParentRun, onnx_model: Any, decision: Decision) -> str:
 
     Args:
         parent: that run.
-        onnx_model: `ids (batch,) int64 -> vectors (batch, k) float32`, an `onnx.ModelProto`.
+        onnx_model: `ids (batch,) int64 -> vectors (batch, k)`, an `onnx.ModelProto`.
         decision: its tags.
     """
     client = parent.experiment.client
@@ -52,7 +52,7 @@ def log_model(parent: ParentRun, onnx_model: Any, decision: Decision) -> str:
     )
     with tempfile.TemporaryDirectory() as above:
         folder = Path(above) / MODEL
-        _save(model, onnx_model, decision.table.n, folder)
+        _save(model, onnx_model, decision.table.n, decision.verification.output, folder)
         client.log_model_artifacts(logged.model_id, str(folder))
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(parent.run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -64,8 +64,8 @@ def decision_tags(decision: Decision) -> dict[str, str]:
     return {key: value[:LONGEST_TEXT] for key, value in decision.tags().items()}
 
 
-def _save(model: Model, onnx_model: Any, n: int, folder: Path) -> None:
-    """Write the model of `n` rows with both flavors.
+def _save(model: Model, onnx_model: Any, n: int, output: str, folder: Path) -> None:
+    """Write the model of `n` rows of the type `output` with both flavors.
 
     The signature says `object` of the ids: the scoring server casts to what it says, whatever is lost by that.
     """
@@ -76,7 +76,7 @@ def _save(model: Model, onnx_model: Any, n: int, folder: Path) -> None:
         mlflow_model=model,
         signature=ModelSignature(
             inputs=Schema([TensorSpec(np.dtype(object), (-1,), "ids")]),
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, k))]),
+            outputs=Schema([TensorSpec(np.dtype(output), (-1, k))]),
         ),
         input_example={"ids": np.arange(min(n, 3))},
         metadata={"ids": f"integers from 0 to {n - 1}"},

@@ -53,7 +53,7 @@ class EmbeddingModel:
             _logger.warning("ONNX Runtime has %s and could not use it: see its own message above", missing)
         _logger.info("%d x %d vectors, looked up by ONNX Runtime on %s", self.n, self.k, used[0])
 
-    def predict(self, data: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+    def predict(self, data: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.floating[Any]]:
         """Vectors (batch, k) of `data["ids"]`, (batch,) integers from 0 to n-1.
 
         Values that are Python objects came as JSON and go back as JSON, so their number is limited.
@@ -72,7 +72,7 @@ class EmbeddingModel:
             self._refuse(f"ids is an array of {ids.dtype}")
         elif outside := ids[(ids < 0) | (ids >= self.n)][:1].tolist():
             self._refuse(f"ids holds {outside[0]}")
-        vectors: npt.NDArray[np.float32] = self._session.run(None, {"ids": ids.astype(np.int64)})[0]
+        vectors: npt.NDArray[np.floating[Any]] = self._session.run(None, {"ids": ids.astype(np.int64)})[0]
         return vectors
 
     def get_raw_model(self) -> ort.InferenceSession:

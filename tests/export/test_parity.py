@@ -69,6 +69,18 @@ def test_a_real_export_passes(case: Case, tmp_path: Path, monkeypatch: pytest.Mo
         assert report.relative_error <= 1e-6
 
 
+@every_form
+def test_float16_rows_pass_too(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity, "session_bytes", lambda path, ids: 0)
+    payload = payload_of(case, "gaussian")
+    save(to_onnx(payload, output="float16"), tmp_path / "model.onnx")
+    report = verify(payload, tmp_path / "model.onnx", rng(), output="float16")
+    if case.parity == "bit":
+        assert (report.max_abs_error, report.relative_error) == (0, 0)
+        got, ids = OnnxDecoder(tmp_path / "model.onnx").decode(np.arange(payload.n)), slice(0, payload.n)
+        np.testing.assert_array_equal(got, payload.read(ids).astype(np.float16), strict=True)
+
+
 def test_session_memory_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     save(to_onnx(small()), tmp_path / "model.onnx")
     report = verify(small(), tmp_path / "model.onnx", rng())
@@ -99,6 +111,31 @@ def test_the_first_and_the_last_row_are_always_compared(
 ) -> None:
     monkeypatch.setattr(parity, "SAMPLED_ROWS", 0)
     test_one_flipped_bit_is_seen(row, tmp_path)
+
+
+def test_float16_rows_are_held_against_their_rounding(tmp_path: Path) -> None:
+    payload = small()
+    path, model = tmp_path / "model.onnx", to_onnx(payload, output="float16")
+    lut = numpy_helper.to_array(initializer(model, "lut")).copy()
+    entry = (payload.arrays()["packed"][5, 0], 0)
+    lut[entry] = np.nextafter(lut[entry], np.float16(np.inf))  # one of the 260 entries by one unit in the last place
+    change(model, "lut", lut)
+    save(model, path)
+    with pytest.raises(VerificationError, match=r"relative_error is .*, allowed is 1e-06"):
+        verify(payload, path, rng(), output="float16")
+    save(to_onnx(payload), path)
+    with pytest.raises(VerificationError, match=r"^the model gives rows of float32, not of float16$"):
+        verify(payload, path, rng(), output="float16")
+
+
+@pytest.mark.parametrize("scale", [1e-7, 1e6])
+def test_entries_outside_of_the_range_of_float16_are_seen(scale: float, tmp_path: Path) -> None:
+    (case,) = (case for case in CASES if case.id == "uniform-b4")
+    payload = compress(case, EmbeddingTable(gaussian(20, 13) * np.float32(scale)))
+    with np.errstate(over="ignore"):
+        save(to_onnx(payload, output="float16"), tmp_path / "model.onnx")
+    with pytest.raises(VerificationError, match=r"export\.output=float32 takes entries outside of 6\.1e-5 to 65,504"):
+        verify(payload, tmp_path / "model.onnx", rng(), output="float16")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

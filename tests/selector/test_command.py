@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 
+import mlflow.pyfunc
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -478,11 +479,14 @@ def test_times_of_earlier_runs_are_kept_and_those_of_other_models_taken(client, 
 
     asked, times = [], LookupTimer.times
     monkeypatch.setattr(LookupTimer, "times", lambda *given: (asked.append(given), times(*given))[1])
-    for count, target in ((2, "portable"), (2, "portable"), (4, "cpu"), (4, "cpu")):
-        assert command(*pool, *table, "budget=2kB", "out=o", f"export.target={target}") == 0
+    models = [("portable", "float32")] * 2 + [("cpu", "float32")] * 2 + [("cpu", "float16")]
+    for count, (target, output) in zip((2, 2, 4, 4, 6), models, strict=True):
+        made = (f"export.target={target}", f"export.output={output}")
+        assert command(*pool, *table, "budget=2kB", "out=o", *made) == 0
         assert len(asked) == count
         record = json.loads((tmp_path / "o" / "selection.json").read_text())
-        assert record["lookup"]["timed_on"]["target"] == target
+        timed_on = record["lookup"]["timed_on"]
+        assert (timed_on["target"], timed_on["output"]) == (target, output)
         for row in candidates(tmp_path):
             run = client.get_run(row["run_id"])
             assert run.info.run_id in {each.info.run_id for each in measured}, "measured once"
@@ -758,3 +762,32 @@ def test_a_model_that_takes_tokens(oov, client, table, name, tmp_path):
     # Gone with the next hand-over that has none.
     assert command(*table, "budget=2kB", "out=o", *POOL) == 0
     assert not path.exists() and "words" not in json.loads((out / "selection.json").read_text())
+
+
+def test_float16_rows_on_request(client, table, name, tmp_path, capsys):
+    words = ("export.words=true", "export.oov=zeros")
+    assert command(*table, "budget=2kB", "out=o", *POOL, *words, "export.output=float16") == 0
+    assert "float16 rows differ from numpy by at most 0.0e+00 beyond their rounding" in capsys.readouterr().out
+    out = tmp_path / "o"
+    record = read_decision(out / "selection.json")
+    rounded = load(out / "payload.safetensors").read(slice(0, N)).astype(np.float16)
+    for file, ids in (
+        ("model.onnx", {"ids": np.arange(N)}),
+        ("words.onnx", {"tokens": np.array(TOKENS, dtype=object)}),
+    ):
+        session = ort.InferenceSession(out / file, providers=["CPUExecutionProvider"])
+        np.testing.assert_array_equal(session.run(None, ids)[0], rounded, strict=True)
+    exact = record.chosen.measures["eos"]
+    assert record.verification.output == "float16" and 0 < abs(record.verification.eos_from_onnx - exact) < 2**-11
+    assert {check.status for check in examine(out).checks} == {"passed"}
+    (model,) = client.search_logged_models([client.get_experiment_by_name(name).experiment_id])
+    served = mlflow.pyfunc.load_model(model.model_uri)
+    assert served.metadata.signature.outputs.inputs[0].type == np.float16
+    np.testing.assert_array_equal(served.predict({"ids": np.array([3, 1])}), rounded[[3, 1]], strict=True)
+
+
+def test_rows_of_low_rank_are_refused_in_float16(client, table, tmp_path, capsys):
+    pool = own_pool(tmp_path, "pool: {p: {_target_: eigenselect.compressors.PCA, dim: 4, keep_dimension: true}}")
+    assert command(*pool, *table, "budget=9kB", "out=o", "export.output=float16") == 1
+    assert "export.output=float32 does not round its rows" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()

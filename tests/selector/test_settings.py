@@ -56,6 +56,7 @@ WRONG = {
     "+measures.exponent=[3]": "there is no setting measures.exponent: did you mean measures.exponents?",
     "export.providers=cpu": "export.providers = 'cpu': must be a list of execution providers",
     "export.opset=new": "export.opset = 'new': must be an integer",
+    "export.output=bfloat16": "export.output = 'bfloat16': must be float32 or float16",
     "export.words=1": "export.words = 1: must be true or false",
     "+export.provider=x": "there is no setting export.provider: did you mean export.providers?",
     "tracking.resume=maybe": "tracking.resume = 'maybe': must be true or false",
