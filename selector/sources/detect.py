@@ -54,7 +54,7 @@ def _wrong_separator(lines: list[bytes]) -> str | None:
     for separator, name in ((b",", "commas"), (b";", "semicolons")):
         if all(is_row(row, separator) for row in rows):
             columns = "" if is_row(lines[0], separator) else ", and drop the line of column names"
-            cure = f"put one space in their place (tr '{separator.decode()}' ' ' <OLD >NEW){columns}"
+            cure = f"put one space in their place (sed 's/{separator.decode()} */ /g' OLD >NEW){columns}"
             return f"{name} between the values, as in CSV: {cure}"
     if all(is_row(re.sub(b"  +", b" ", row)) for row in rows):
         return "several spaces between the values: leave one (tr -s ' ' <OLD >NEW)"
