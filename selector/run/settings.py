@@ -44,6 +44,7 @@ class TableSettings:
     format: TextOrNull
     tokens: TextOrNull
     tensor: TextOrNull
+    padding: Text
     duplicates: Text
     keep: TextOrNull
     counts: TextOrNull

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from itertools import count, islice
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,8 @@ import numpy as np
 from eigenselect.compressors.data.table import EmbeddingTable, Floats
 from eigenselect.selector.sources import glove, npy, onnx, safetensors, word2vec_binary, word2vec_text
 from eigenselect.selector.sources.counts import Counts, counts_of_rows, read_counts
-from eigenselect.selector.sources.detect import format_of, head_of, not_rows_of_text, refusal
+from eigenselect.selector.sources.detect import format_of, head_of, not_rows_of_text
+from eigenselect.selector.sources.foreign import check_list, table_refusal
 from eigenselect.selector.sources.rows import duplicates_message, repeated, rows_of, without_rows
 from eigenselect.selector.sources.stream import Progress
 from eigenselect.selector.sources.tokens import read_tokens
@@ -34,6 +36,9 @@ FORMATS: dict[str, Read] = {
 MAPPED = ("npy", "safetensors", "onnx")
 """Formats that are memory-mapped and hold no tokens."""
 
+TEXT = ("glove", "word2vec-text")
+"""Formats that are read from any packing."""
+
 NAMED = ("safetensors", "onnx")
 """Formats whose tensors have names."""
 
@@ -44,6 +49,7 @@ def read_table(
     format: str | None = None,
     tokens: str | Path | None = None,
     tensor: str | None = None,
+    padding: Literal["refuse", "keep"] = "refuse",
     duplicates: Literal["error", "first"] = "error",
     keep: str | Path | None = None,
     counts: str | Path | None = None,
@@ -53,7 +59,8 @@ def read_table(
     """Read an embedding table.
 
     `.npy` and safetensors tables, and those in data files of ONNX models, are memory-mapped. Text and word2vec binary
-    tables, which may be gzipped, are streamed into memory, at a constant number of blocks above the table itself.
+    tables, which may be gzipped and where they are text in bz2 or xz too, are streamed into memory, at a constant
+    number of blocks above the table itself.
 
     Args:
         path: the file.
@@ -61,13 +68,15 @@ def read_table(
         tokens: a .txt or .parquet token list, in row order, for a format that holds none.
         tensor: name of the tensor of a safetensors file; None takes the only 2-D float tensor. Of an ONNX model, the
             name of a stored table; None takes the only one that ids of its input look up.
+        padding: what to do with rows after the last token of `tokens`, as the tables of language models have: refuse,
+            or keep them, with the tokens `<padding 0>`, `<padding 1>`, ...
         duplicates: what to do when a token occurs twice: refuse, or keep each token's first row.
         keep: a .txt or .parquet token list: only the rows of its tokens are taken, in its order.
         counts: how often each token occurs, one number a line for each row of the file, or a token and its number
             a line in any order; a token that it lacks has count 0.
         sha256: the digest that the file must have, in hexadecimal.
         progress: called with (bytes done, bytes in total) after each block of a streamed format; both are
-            bytes of the file, compressed ones for gzip.
+            bytes of the file, packed ones where it is packed.
 
     Returns:
         The (n, d) table, float32 or float16, with its tokens where the file or `tokens` has them, its counts where
@@ -81,6 +90,8 @@ def read_table(
         raise ValueError(f"unknown format {format!r}: the formats are {', '.join(FORMATS)}")
     if duplicates not in ("error", "first"):
         raise ValueError(f"duplicates is {duplicates!r}: it must be error or first")
+    if padding not in ("refuse", "keep"):
+        raise ValueError(f"padding is {padding!r}: it must be refuse or keep")
     path = _checked_file(path)
     try:
         if sha256 is not None:
@@ -92,16 +103,18 @@ def read_table(
             )
         if tokens is not None and name not in MAPPED:
             raise ValueError(f"{path}: a token list is given for format {name}, which holds its own tokens: drop it")
-        kept = None if keep is None else read_tokens(_checked_file(keep))
-        frequencies = None if counts is None else read_counts(_checked_file(counts))
+        kept = None if keep is None else read_tokens(_checked_list(keep))
+        frequencies = None if counts is None else read_counts(_checked_list(counts))
         vectors, words = FORMATS[name](path, tensor, progress)
         if tokens is not None:
-            words = read_tokens(_checked_file(tokens))
+            words = read_tokens(_checked_list(tokens))
     except OSError as error:
         raise ValueError(
             f"{error.filename or path}: {error.strerror or error}: check the file and its permissions"
         ) from error
     try:
+        if words is not None and vectors.ndim == 2 and len(words) != len(vectors):
+            words = _padded(words, len(vectors), padding)
         return _table(vectors, words, frequencies, kept, duplicates)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -115,9 +128,8 @@ def _table(
     duplicates: Literal["error", "first"],
 ) -> EmbeddingTable:
     """The table of the rows that are asked for, with all that belongs to each."""
-    # Tokens of another number than rows say nothing about them: that is for the table to refuse.
-    if vectors.ndim != 2 or (words is not None and len(words) != len(vectors)):
-        return EmbeddingTable(vectors, words)
+    if vectors.ndim != 2:
+        return EmbeddingTable(vectors)  # which refuses it
     counts = None if frequencies is None else counts_of_rows(frequencies, len(vectors), words)
     pairs = repeated(words or ())
     if words is not None and pairs and duplicates == "error":
@@ -133,6 +145,28 @@ def _table(
         words = [token for row, token in enumerate(words) if row not in gone]
         counts = None if counts is None else np.delete(counts, list(gone))
     return EmbeddingTable(vectors, words, counts)
+
+
+def _padded(tokens: Sequence[str], n: int, padding: Literal["refuse", "keep"]) -> list[str]:
+    """The n tokens of a table whose list has another number of them.
+
+    Raises:
+        ValueError: there are more than n, or fewer and `padding` is not kept.
+    """
+    given = f"{len(tokens)} tokens for a table of {n} rows: one token a row is needed"
+    if len(tokens) > n:
+        raise ValueError(f"{given}; give the list of this very table, or drop the {len(tokens) - n} without a row")
+    if padding == "refuse":
+        raise ValueError(f"{given}; if the last {n - len(tokens)} rows are padding, table.padding=keep keeps them")
+    taken = set(tokens)
+    names = (name for i in count() if (name := f"<padding {i}>") not in taken)
+    return [*tokens, *islice(names, n - len(tokens))]
+
+
+def _checked_list(given: str | Path) -> Path:
+    path = _checked_file(given)
+    check_list(path)
+    return path
 
 
 def _checked_file(given: str | Path) -> Path:
@@ -159,8 +193,8 @@ def format_of_file(path: Path, given: str | None = None) -> str:
     Raises:
         ValueError: no format that is read.
     """
-    head, zipped = head_of(path)
-    if reason := refusal(path, head):
+    head, packing = head_of(path)
+    if reason := table_refusal(path, head):
         raise ValueError(f"{path}: {reason}")
     name = given or format_of(path, head)
     if name not in MAPPED and (reason := not_rows_of_text(head, given)):
@@ -170,6 +204,6 @@ def format_of_file(path: Path, given: str | None = None) -> str:
             f"{path}: unknown format: give it as table.format, one of {', '.join(FORMATS)}; "
             "a row of text is a token and its numbers, with one space or tab between them"
         )
-    if zipped and name in MAPPED:
-        raise ValueError(f"{path}: a gzipped {name} file cannot be memory-mapped: unpack it with gunzip")
+    if packing and name not in TEXT and (packing.name != "gzip" or name in MAPPED):
+        raise ValueError(f"{path}: a {name} file is not read from {packing.name}: unpack it with {packing.tool}")
     return name

@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-import struct
-import zlib
+import re
 from pathlib import Path
 
 from eigenselect.selector.sources import npy
-from eigenselect.selector.sources.fields import BLANK, NO_TOKEN, delimiter_of, is_number, lacks_token, shown
-from eigenselect.selector.sources.stream import BOM, GZIP_MAGIC
+from eigenselect.selector.sources.fields import BLANK, NO_TOKEN, is_number, is_row, lacks_token, shown
+from eigenselect.selector.sources.stream import BOM, Packing, open_stream
 from eigenselect.selector.sources.word2vec_text import HEADER
 
 HEAD_BYTES = 1 << 20
 
-FASTTEXT = (
-    "a fastText model, not a table of vectors: use the .vec file that fastText writes beside it, "
-    "or write the vectors of your words out as .vec or .npy"
-)
-ZIP_CURES = {
-    ".npz": "take the one array out: numpy.save(new, numpy.load(old)[name])",
-    ".pt": "save the tensor as .safetensors",
-    ".pth": "save the tensor as .safetensors",
-    ".bin": "if it is a PyTorch checkpoint, save the tensor as .safetensors; otherwise unzip it",
-}
-MAGICS = {
-    b"\xba\x16\x4f\x2f": FASTTEXT,
-    b"\x89HDF\r\n\x1a\n": "an HDF5 file: write the array out with numpy.save and give the .npy file",
-    b"\x80\x02": "a pickle, which could run code: save the array as .npy or the tensor as .safetensors",
-    b"\x80\x03": "a pickle, which could run code: save the array as .npy or the tensor as .safetensors",
-    b"\x80\x04": "a pickle, which could run code: save the array as .npy or the tensor as .safetensors",
-    b"\x80\x05": "a pickle, which could run code: save the array as .npy or the tensor as .safetensors",
-}
 ONNX_NEXT = (b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42")
 """Tags that follow ir_version at the start of an ONNX file (protobuf fields 2 to 8)."""
 
@@ -41,35 +21,14 @@ SAMPLE_BYTES = 1 << 12
 SAMPLE_LINES = 10
 
 
-def head_of(path: Path) -> tuple[bytes, bool]:
-    """The first `HEAD_BYTES` of the content, and whether it is gzipped.
+def head_of(path: Path) -> tuple[bytes, Packing | None]:
+    """The first `HEAD_BYTES` of the content, and how the file is packed.
 
     Raises:
-        ValueError: the gzip data are truncated or corrupt.
+        ValueError: the packed data are truncated or corrupt.
     """
-    with path.open("rb") as raw:
-        head = raw.read(HEAD_BYTES)
-    if not head.startswith(GZIP_MAGIC):
-        return head, False
-    try:
-        with gzip.open(path) as file:
-            return file.read(HEAD_BYTES), True
-    except EOFError as error:
-        raise ValueError(f"{path}: the gzip data end too early: fetch the file again") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}: corrupt gzip data ({error}): fetch the file again") from error
-
-
-def refusal(path: Path, head: bytes) -> str | None:
-    """Why a file that starts with `head` is not read, and what to do instead; None if it may be read."""
-    if head.startswith(b"PK\x03\x04"):
-        return f"a zip archive: {ZIP_CURES.get(path.suffix, 'unzip it and give the file inside')}"
-    for magic, reason in MAGICS.items():
-        if head.startswith(magic):
-            return reason
-    if _is_old_fasttext(head):
-        return FASTTEXT
-    return None
+    with open_stream(path) as stream:
+        return stream.read(HEAD_BYTES), stream.packing
 
 
 def not_rows_of_text(head: bytes, given: str | None) -> str | None:
@@ -82,16 +41,39 @@ def not_rows_of_text(head: bytes, given: str | None) -> str | None:
     lines = [line for line in lines if line.strip()]
     if given is None and lines and all(map(lacks_token, lines)):
         return f"line 1, {shown(lines[0])}, has {NO_TOKEN}; or, if its first number is the token, table.format=glove"
+    return _wrong_separator(lines) or _odd_header(lines)
+
+
+def _wrong_separator(lines: list[bytes]) -> str | None:
+    """What stands between the numbers of all `lines`, after a header if there is one, but a single space or tab."""
+    if lines and HEADER.fullmatch(lines[0] + b"\n"):
+        lines = lines[1:]
+    rows = lines[1:] or lines
+    if not rows or any(map(is_row, lines)):
+        return None
+    for separator, name in ((b",", "commas"), (b";", "semicolons")):
+        if all(is_row(row, separator) for row in rows):
+            columns = "" if is_row(lines[0], separator) else ", and drop the line of column names"
+            cure = f"put one space in their place (sed 's/{separator.decode()} */ /g' OLD >NEW){columns}"
+            return f"{name} between the values, as in CSV: {cure}"
+    if all(is_row(re.sub(b"  +", b" ", row)) for row in rows):
+        return "several spaces between the values: leave one (tr -s ' ' <OLD >NEW)"
     return None
 
 
-def _is_old_fasttext(head: bytes) -> bool:
-    """Whether the 12 settings that opened a fastText model before it had a magic number are plausible."""
-    if len(head) < 56:
-        return False
-    dim, ws, epoch, _, _, ngrams, loss, model, _, minn, maxn, _ = struct.unpack_from("<12i", head)
-    small = all(0 < value < 1 << 16 for value in (dim, ws, epoch, ngrams))
-    return small and loss in (1, 2, 3) and model in (1, 2, 3) and 0 <= minn <= maxn < 1 << 8
+def _odd_header(lines: list[bytes]) -> str | None:
+    """What is odd about a header that holds more than the rows and the dimension of the next line."""
+    if len(lines) < 2 or HEADER.fullmatch(lines[0] + b"\n"):
+        return None
+    first, row = (re.split(rb"[ \t]+", line.strip(BLANK)) for line in lines[:2])
+    declared = HEADER.fullmatch(b" ".join(first[:2]) + b"\n")
+    if declared is None or len(first) >= len(row):
+        return None
+    n, d = int(declared[1]), int(declared[2])
+    if not 0 < d < len(row) or not all(map(is_number, row[-d:])):
+        return None
+    header = f"{n} {d}"
+    return f"line 1, {shown(lines[0])}, is a header with more in it than rows and dimension: make it {header!r}"
 
 
 def format_of(path: Path, head: bytes) -> str | None:
@@ -105,18 +87,7 @@ def format_of(path: Path, head: bytes) -> str | None:
     text = head.removeprefix(BOM)
     line, _, rest = text.partition(b"\n")
     if HEADER.fullmatch(line + b"\n"):
-        return "word2vec-text" if _is_row(rest) else "word2vec-binary"
-    if b"\0" not in line and _is_row(text):
+        return "word2vec-text" if is_row(rest.partition(b"\n")[0]) else "word2vec-binary"
+    if b"\0" not in line and is_row(line):
         return "glove"
     return {".npy": "npy", ".safetensors": "safetensors"}.get(path.suffix)
-
-
-def _is_row(text: bytes) -> bool:
-    """Whether the first line looks like a token and numbers: its last field is one, or enough of them are.
-
-    One bad value does not turn text into something else: the reader then names the line.
-    """
-    line = text.partition(b"\n")[0].rstrip(BLANK)
-    fields = line.split(delimiter_of(line))[1:]
-    numbers = sum(map(is_number, fields))
-    return 2 * numbers > len(fields)

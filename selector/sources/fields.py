@@ -66,6 +66,17 @@ def tab_ends_token(line: bytes) -> bool:
     return bool(tab) and len(fields) > 1 and all(map(is_number, fields))
 
 
+def is_row(line: bytes, separator: bytes | None = None) -> bool:
+    """Whether a line looks like a token and numbers: its last field is one, or more than half of them are.
+
+    One bad value does not turn text into something else: the reader then names the line. The separator is that of
+    `delimiter_of` unless it is given.
+    """
+    line = line.rstrip(BLANK)
+    fields = line.split(separator or delimiter_of(line))[1:]
+    return 2 * sum(map(is_number, fields)) > len(fields)
+
+
 def lacks_token(line: bytes) -> bool:
     """Whether all fields of a row are numbers, and the first is one that no word or id looks like: -1, 0.5 or 1e-3."""
     fields = line.split()

@@ -1,4 +1,4 @@
-"""GloVe text: `token value ... value` a line, no header, plain or gzipped.
+"""GloVe text: `token value ... value` a line, no header; plain, gzip, bz2 or xz.
 
 Format: Pennington, Socher and Manning, GloVe (2014), the published `glove.*.txt`.
 """

@@ -1,17 +1,20 @@
-"""Bytes of a plain or gzipped file, read once, in blocks, with progress."""
+"""Bytes of a plain or packed file (gzip, bz2, xz), read once, in blocks, with progress."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 Progress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in total); for gzip these are compressed bytes."""
+"""Called with (bytes done, bytes in total); of a packed file these are its own, packed bytes."""
 
 BLOCK_BYTES = 1 << 23
 """Size of one read. A reader's memory above its result is a small multiple of this."""
@@ -19,11 +22,38 @@ BLOCK_BYTES = 1 << 23
 MAX_LINE_BYTES = 1 << 27
 """Longest text line tried; a longer one means that the file is not lines of text."""
 
-GZIP_MAGIC = b"\x1f\x8b"
 DEFLATE_LIMIT = 1032
 """Deflate expands by at most 1032 to 1: what bounds the content of a gzip file before it is read."""
 
 BOM = b"\xef\xbb\xbf"
+
+
+class Packing(NamedTuple):
+    """A way to pack one file.
+
+    Attributes:
+        name: of the format.
+        start: what its files begin with.
+        open: a packed file -> its content.
+        tool: the program that unpacks it.
+    """
+
+    name: str
+    start: re.Pattern[bytes]
+    open: Callable[[BufferedReader], Any]
+    tool: str
+
+
+PACKINGS = (
+    Packing("gzip", re.compile(rb"\x1f\x8b"), lambda raw: gzip.GzipFile(fileobj=raw), "gunzip"),
+    Packing("bz2", re.compile(rb"BZh[1-9]1AY&SY"), bz2.BZ2File, "bunzip2"),
+    Packing("xz", re.compile(rb"\xfd7zXZ\0"), lzma.LZMAFile, "unxz"),
+)
+
+
+def packing_of(head: bytes) -> Packing | None:
+    """How a file that starts with `head`, of 16 bytes or more, is packed; None if it is not."""
+    return next((packing for packing in PACKINGS if packing.start.match(head)), None)
 
 
 class Stream:
@@ -32,7 +62,8 @@ class Stream:
     Attributes:
         path: the file.
         size: its bytes on disk.
-        limit: bytes that the content can have at most.
+        packing: how it is packed, or None.
+        limit: bytes that the content can have at most; of bz2 and xz, which bound nothing, what gzip could hold.
     """
 
     def __init__(self, path: Path, raw: BufferedReader, progress: Progress | None = None) -> None:
@@ -41,10 +72,10 @@ class Stream:
         self._raw = raw
         self._progress = progress
         self._kept = b""
-        zipped = raw.read(2) == GZIP_MAGIC
+        self.packing = packing_of(raw.read(16))
         raw.seek(0)
-        self._file = cast(BufferedReader, gzip.GzipFile(fileobj=raw)) if zipped else raw
-        self.limit = self.size * DEFLATE_LIMIT if zipped else self.size
+        self._file = cast(BufferedReader, self.packing.open(raw)) if self.packing else raw
+        self.limit = self.size * DEFLATE_LIMIT if self.packing else self.size
 
     @property
     def done(self) -> int:
@@ -129,15 +160,20 @@ class Stream:
 
 @contextmanager
 def open_stream(path: Path, progress: Progress | None = None) -> Iterator[Stream]:
-    """A `Stream` over `path`; gzip is seen from the content.
+    """A `Stream` over `path`; how it is packed is seen from the content.
 
     Raises:
-        ValueError: inside the `with`, the gzip data turn out truncated or corrupt.
+        ValueError: inside the `with`, the packed data turn out truncated or corrupt.
     """
     with path.open("rb") as raw:
+        stream = Stream(path, raw, progress)
+        name = stream.packing.name if stream.packing else "unpacked"
         try:
-            yield Stream(path, raw, progress)
+            yield stream
         except EOFError as error:
-            raise ValueError(f"{path}: the gzip data end too early: fetch the file again") from error
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{path}: corrupt gzip data ({error}): fetch the file again") from error
+            raise ValueError(f"{path}: the {name} data end too early: fetch the file again") from error
+        except (OSError, zlib.error, lzma.LZMAError) as error:
+            # The system's errors have a number; those of gzip and bz2 data have none.
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise ValueError(f"{path}: corrupt {name} data ({error}): fetch the file again") from error

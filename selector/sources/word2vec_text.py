@@ -1,4 +1,4 @@
-"""word2vec and fastText text (`.vec`): a header `n d`, then `token value ... value` a line; may be gzipped.
+"""word2vec and fastText text (`.vec`): a header `n d`, then `token value ... value` a line; may be in gzip, bz2 or xz.
 
 Format: Mikolov et al., word2vec (2013), `-binary 0`; fastText's has a space before each newline.
 """

@@ -107,6 +107,7 @@ def test_hand_over_is_complete_and_true(client, table, name, tmp_path, capsys):
         "settings": {
             "tokens": str(tmp_path / "t.txt"),
             **dict.fromkeys(("format", "tensor", "keep", "counts", "sha256")),
+            "padding": "refuse",
             "duplicates": "error",
         },
     }

@@ -25,7 +25,7 @@ def settings(*words: str) -> Settings:
 
 def test_values_are_those_that_were_given():
     read = settings("seed=3", "export.providers=[CPUExecutionProvider]", "exact_rows=[0,a]", "criterion=weighted_eos")
-    assert read.table == TableSettings("t.npy", None, None, None, "error", None, None, None)
+    assert read.table == TableSettings("t.npy", None, None, None, "refuse", "error", None, None, None)
     assert (read.seed, read.out, read.budget.nbytes(10, 10), read.exact_rows) == (3, Path("o"), 2000, [0, "a"])
     assert read.measures == Measures([1], [1, 2]) and read.criterion == "weighted_eos_p1"
     assert read.export.providers == ["CPUExecutionProvider"] and read.tracking.resume is True

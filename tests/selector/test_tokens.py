@@ -157,6 +157,24 @@ def test_token_lists(tmp_path: Path) -> None:
         assert read_table(path, tokens=column).tokens == words
 
 
+def test_rows_without_tokens_at_the_end_are_padding(tmp_path: Path) -> None:
+    vectors, _ = small()
+    path = write(tmp_path / "t.npy", "npy", vectors, [])
+    text, counts = tmp_path / "tokens.txt", tmp_path / "counts.txt"
+    text.write_text("a\n<padding 1>\nb\n")
+    refused(path, "3 tokens for a table of 6 rows", "the last 3 rows are padding, table.padding=keep", tokens=text)
+    counts.write_text("b 2\n")
+    read = read_table(path, tokens=text, counts=counts, padding="keep")
+    assert read.tokens == ["a", "<padding 1>", "b", "<padding 0>", "<padding 2>", "<padding 3>"]
+    assert read.counts is not None and read.counts.tolist() == [0, 0, 2, 0, 0, 0]
+    np.testing.assert_array_equal(read.vectors, vectors)
+    text.write_text("".join(f"{i}\n" for i in range(8)))
+    for padding in ("refuse", "keep"):
+        refused(path, "8 tokens for a table of 6 rows", "drop the 2 without a row", tokens=text, padding=padding)
+    with pytest.raises(ValueError, match="padding is 'drop': it must be refuse or keep"):
+        read_table(path, padding="drop")  # type: ignore[arg-type]
+
+
 def test_bad_token_lists(tmp_path: Path) -> None:
     vectors, _ = small()
     path = write(tmp_path / "t.npy", "npy", vectors, [])

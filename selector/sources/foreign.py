@@ -1,0 +1,164 @@
+"""Files that are something else than a table: what each is, how its first bytes show it, and the cure."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+from eigenselect.selector.sources.fields import is_row
+from eigenselect.selector.sources.stream import packing_of
+
+HEAD_BYTES = 1 << 16
+"""What is looked at."""
+
+LISTED = 3
+"""Shards that a message names."""
+
+
+class Foreign(NamedTuple):
+    """A kind of file that is not read.
+
+    Attributes:
+        start: matches the first bytes of its files, and of no table.
+        reason: what it is, and the cure.
+    """
+
+    start: re.Pattern[bytes]
+    reason: str
+
+
+def _kind(start: bytes, reason: str) -> Foreign:
+    return Foreign(re.compile(start, re.DOTALL), reason)
+
+
+NOT_FETCHED = (
+    _kind(
+        rb"version https://git-lfs\.github\.com/spec/",
+        "a git-lfs pointer, not the file itself: fetch it with git lfs pull",
+    ),
+    _kind(
+        rb"(?i)\s*<(!doctype\s+html|html\b[^>]*>\s*<|\?xml\s)",
+        "an HTML or XML page, such as a server sends in place of a file that it does not give: fetch the file again",
+    ),
+)
+"""What is left of a download that went wrong."""
+
+ARCHIVES = (
+    _kind(rb".{257}ustar(\0|  \0)", "a tar archive: unpack it with tar -xf and give the file inside"),
+    _kind(rb"PK\x03\x04", "a zip archive: unzip it and give the file inside"),
+    _kind(rb"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it with 7z x and give the file inside"),
+    _kind(rb"\x28\xb5\x2f\xfd", "a file in zstd, which is not read: unpack it with unzstd"),
+)
+
+FASTTEXT = (
+    "a fastText model, not a table of vectors: use the .vec file that fastText writes beside it, "
+    "or write the vectors of your words out as .vec or .npy"
+)
+
+OTHERS = (
+    _kind(rb"\xba\x16\x4f\x2f", FASTTEXT),
+    _kind(rb"\x89HDF\r\n\x1a\n", "an HDF5 file: write the array out with numpy.save and give the .npy file"),
+    # A safetensors header of 640 bytes starts as a pickle does.
+    _kind(
+        rb"\x80[\x02-\x05](?!\0{6}\{)",
+        "a pickle, which could run code: save the array as .npy or the tensor as .safetensors",
+    ),
+    _kind(
+        rb"..\0\0ORTM",
+        "a model in the .ort format of ONNX Runtime: give the .onnx model that it was converted from",
+    ),
+    _kind(
+        rb"..\0\0TFL3",
+        "a TFLite model: save its table with numpy.save (tf.lite.Interpreter(path).get_tensor) and give the .npy file",
+    ),
+    _kind(
+        rb"SQLite format 3\0",
+        "an SQLite database, as Magnitude files are: write each word and its vector out as a line of text "
+        "(for word, vector in pymagnitude.Magnitude(path))",
+    ),
+    _kind(
+        rb"FiFu\0\0\0\0",
+        "a finalfusion file: convert it with ffp-convert -f finalfusion -t word2vec OLD NEW (pip install finalfusion)",
+    ),
+    _kind(
+        rb"GGUF.\0\0\0",
+        "a GGUF model: save its token_embd.weight with numpy.save (gguf.GGUFReader, gguf.dequantize) "
+        "and give the .npy file",
+    ),
+    _kind(
+        rb"PAR1[^ \t]",
+        "a parquet file: save its vectors as one array with numpy.save, and give its tokens as table.tokens "
+        "(pyarrow.parquet.read_table)",
+    ),
+    _kind(
+        rb"(ARROW1|FEA1)\0\0",
+        "a feather or Arrow file: save its vectors as one array with numpy.save, and give its tokens as table.tokens "
+        "(pyarrow.feather.read_table)",
+    ),
+    _kind(
+        rb"\s*(\{\s*[\"}]|\[\s*[\[{\"\d-])",
+        "JSON: write each token and its numbers as a line of text, with one space between them",
+    ),
+)
+
+ZIP_CURES = {
+    ".npz": "a zip archive: take the one array out: numpy.save(new, numpy.load(old)[name])",
+    ".pt": "a zip archive: save the tensor as .safetensors",
+    ".pth": "a zip archive: save the tensor as .safetensors",
+    ".bin": "a zip archive: if it is a PyTorch checkpoint, save the tensor as .safetensors; otherwise unzip it",
+}
+
+INDEX = re.compile(rb"\s*\{.*\"weight_map\"\s*:\s*\{(.*)", re.DOTALL)
+SHARD = re.compile(r"\"([^\"]+)\"\s*:\s*\"([^\"]+)\"")
+EMBEDDING = re.compile(r"embed|wte|shared")
+
+
+def table_refusal(path: Path, head: bytes) -> str | None:
+    """Why a file whose unpacked content starts with `head` is no table, and what to do instead; None if it may be."""
+    head = head[:HEAD_BYTES]
+    line = head.partition(b"\n")[0]
+    if b"\0" not in line and is_row(line):
+        return None
+    if packing := packing_of(head):
+        return f"packed twice, the second time in {packing.name}: unpack it once"
+    if head.startswith(b"PK\x03\x04") and path.suffix in ZIP_CURES:
+        return ZIP_CURES[path.suffix]
+    if index := INDEX.match(head):
+        return _index_refusal(index[1])
+    if _is_old_fasttext(head):
+        return FASTTEXT
+    return _first(head, (*NOT_FETCHED, *ARCHIVES, *OTHERS))
+
+
+def check_list(path: Path) -> None:
+    """Raise a ValueError if a list of tokens or counts was not fetched or is packed."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if packing := packing_of(head):
+        raise ValueError(f"{path}: packed in {packing.name}: unpack it with {packing.tool}")
+    if reason := _first(head, (*NOT_FETCHED, *ARCHIVES)):
+        raise ValueError(f"{path}: {reason}")
+
+
+def _first(head: bytes, kinds: tuple[Foreign, ...]) -> str | None:
+    return next((kind.reason for kind in kinds if kind.start.match(head)), None)
+
+
+def _index_refusal(weight_map: bytes) -> str:
+    """What to give instead of the index of a sharded checkpoint, of which this is the map or its beginning."""
+    shards = SHARD.findall(weight_map.decode(errors="replace"))
+    files = list(dict.fromkeys(file for _, file in shards))
+    listed = ", ".join(files[:LISTED]) + (f" and {len(files) - LISTED} more" if len(files) > LISTED else "")
+    likely = next((f": {name} is in {file}" for name, file in shards if EMBEDDING.search(name)), "")
+    return f"an index of shards ({listed}): give the shard that holds the table, and its name as table.tensor{likely}"
+
+
+def _is_old_fasttext(head: bytes) -> bool:
+    """Whether the 12 settings that opened a fastText model before it had a magic number are plausible."""
+    if len(head) < 56:
+        return False
+    dim, ws, epoch, _, _, ngrams, loss, model, _, minn, maxn, _ = struct.unpack_from("<12i", head)
+    small = all(0 < value < 1 << 16 for value in (dim, ws, epoch, ngrams))
+    return small and loss in (1, 2, 3) and model in (1, 2, 3) and 0 <= minn <= maxn < 1 << 8
