@@ -53,7 +53,7 @@ class Encoder:
         """
         host = Host.open(path)
         try:
-            table = chosen(host.tables, None)
+            table = chosen(host.found, host.tables, None)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         if table.others:

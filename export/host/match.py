@@ -11,7 +11,8 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.export.models.tables import CODES, HostTable
+from eigenselect.export.models.lookups import CODES
+from eigenselect.export.models.tables import HostTable
 
 Read = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
 """Ids -> (len, k) float rows of the table that was compressed, or of what it decodes to."""
@@ -20,6 +21,9 @@ SAMPLED_ROWS = 4_096
 
 NEARER_SHARE = 0.75
 """Of the sampled rows that must be nearer to their own decoded row than to another: unrelated tables give 0.5."""
+
+UNDECIDED = 8
+"""Values of a table of one column that are counted as neither nearer nor farther."""
 
 ERROR_TOLERANCE = 0.02
 """How far, relatively, the error of the payload on the host's table may be from the recorded one."""
@@ -66,12 +70,23 @@ def nearer_share(n: int, read: Read, decoded: Read) -> float:
         decoded: ids -> what may be the same rows, compressed.
     """
     ids = np.random.default_rng(0).permutation(n)[:SAMPLED_ROWS]
-    own = decoded(ids).astype(np.float64)
+    own, rows = decoded(ids).astype(np.float64), read(ids).astype(np.float64)
+    if own.shape[1] == 1:
+        return _nearer_share_of_values(rows[:, 0], own[:, 0])
     own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    rows = read(ids).astype(np.float64)
     to_own = np.einsum("ij,ij->i", rows, own)
     to_other = np.einsum("ij,ij->i", rows, np.roll(own, 1, axis=0))
     return float(np.mean((to_own > to_other) + 0.5 * (to_own == to_other)))
+
+
+def _nearer_share_of_values(values: npt.NDArray[np.float64], own: npt.NDArray[np.float64]) -> float:
+    """The same in distance, of those whose own and other decoded value differ: a cosine would be a sign.
+
+    Few bits give many the same value. So that a few that differ do not decide, `UNDECIDED` are counted beside them.
+    """
+    to_own, to_other = np.abs(values - own), np.abs(values - np.roll(own, 1))
+    nearer, differ = np.sum(to_own < to_other), np.sum(to_own != to_other)
+    return float((nearer + UNDECIDED / 2) / (differ + UNDECIDED))
 
 
 def reconstruction_error(table: HostTable, payload: Payload) -> float:

@@ -75,8 +75,8 @@ def replace_lookups(found: Model, table: HostTable, prefix: str, lookup: Lookup)
         for node in reversed(nodes):
             place.scope.graph.node.insert(at + 1, node)
         remove(place.scope, place.rows)
-    unused: list[Name] = [*((place.scope, place.gather.output[0]) for place in table.places), *reversed(table.parts)]
-    for scope, name in unused:  # what is made of another comes before it
+    unused: list[Name] = [*(name for place in table.places for name in place.steps), *reversed(table.parts)]
+    for scope, name in reversed(dict.fromkeys(reversed(unused))):  # what is made of another comes before it
         if uses[scope, name]:
             continue
         if name in scope.made:

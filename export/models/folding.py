@@ -75,11 +75,11 @@ class Tracer:
         if x is None:
             return None
         if node.op_type == "Mul":
-            made = _product(x, self.trace(owner, node.input[1]))
+            made = product(x, self.trace(owner, node.input[1]))
         elif node.op_type == "DequantizeLinear":
             made = self.dequantized(owner, node, x)
         else:
-            made = _same_entries(node, x)
+            made = same_entries(node, x)
         at = (owner, name)
         return None if made is None else replace(made, big=(*made.big, at), parts=(*made.parts, at))
 
@@ -164,7 +164,7 @@ def _line(part: Constant, along: int) -> Callable[[Rows, int], npt.NDArray[Any]]
     return take
 
 
-def _product(a: Constant, b: Constant | None) -> Constant | None:
+def product(a: Constant, b: Constant | None) -> Constant | None:
     """Elementwise, broadcast."""
     if b is None:
         return None
@@ -186,7 +186,7 @@ def _product(a: Constant, b: Constant | None) -> Constant | None:
     )
 
 
-def _same_entries(node: onnx.NodeProto, x: Constant) -> Constant | None:
+def same_entries(node: onnx.NodeProto, x: Constant) -> Constant | None:
     """Identity, Cast and Transpose."""
     if node.op_type == "Cast":
         to = helper.get_attribute_value(attribute(node, "to"))

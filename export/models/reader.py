@@ -12,6 +12,7 @@ from onnx import TensorProto
 from eigenselect.export.models.scopes import Model
 from eigenselect.export.models.stored import read_model
 from eigenselect.export.models.tables import HostTable, find_tables, graph_input
+from eigenselect.export.models.unread import not_followed
 
 BLOCK_BYTES = 1 << 24
 
@@ -34,7 +35,8 @@ def embedding_table(path: Path, tensor: str | None = None) -> npt.NDArray[np.flo
     """
     model = read_model(path)
     try:
-        table = chosen(find_tables(Model(model), path.parent), tensor)
+        found = Model(model)
+        table = chosen(found, find_tables(found, path.parent), tensor)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return entries(table)
@@ -53,24 +55,30 @@ def entries(table: HostTable) -> npt.NDArray[np.floating[Any]]:
     return made
 
 
-def chosen(tables: list[HostTable], tensor: str | None) -> HostTable:
-    """The table that `embedding_table` takes.
+def chosen(model: Model, tables: list[HostTable], tensor: str | None) -> HostTable:
+    """The one of the `tables` of `model` that `embedding_table` takes.
 
     Raises:
-        ValueError: none, or several to choose from.
+        ValueError: none, with the nodes that may look one up but are not followed; or several to choose from.
     """
     listed = f"looked up are {'; '.join(table.description for table in tables) or 'none'}"
     if tensor is not None:
-        named = [table for table in tables if table.name == tensor]
-        if len(named) != 1:
-            raise ValueError(f"{len(named) or 'no'} embedding tables are named {tensor!r}; {listed}")
+        named = [table for table in tables if tensor in (table.name, *table.copies)]
+        if not named:
+            raise ValueError(f"no embedding tables are named {tensor!r}; {listed}{not_followed(model, tables)}")
+        if len(named) > 1:
+            raise ValueError(f"{len(named)} embedding tables are named {tensor!r}; {listed}")
         return named[0]
     meant = [table for table in tables if table.n >= table.d and _of_input_ids(table)]
-    if len(meant) != 1:
-        names = f": {', '.join(repr(table.name) for table in meant)}" if meant else ""
+    if not meant:
+        name_one = "name one with table.tensor; " if tables else ""
         raise ValueError(
-            f"{len(meant) or 'no'} tables are looked up by ids that are an input{names}; "
-            f"name one with table.tensor; {listed}"
+            f"no tables are looked up by ids that are an input; {name_one}{listed}{not_followed(model, tables)}"
+        )
+    if len(meant) > 1:
+        names = ", ".join(repr(table.name) for table in meant)
+        raise ValueError(
+            f"{len(meant)} tables are looked up by ids that are an input: {names}; name one with table.tensor; {listed}"
         )
     return meant[0]
 

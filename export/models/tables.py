@@ -1,7 +1,7 @@
-"""Embedding tables of a model: what its Gathers look up, by whichever chain of nodes it is stored.
+"""Embedding tables of a model: what is looked up in it, by whichever chain of nodes it is stored.
 
-Seen through Identity, Cast, Transpose, Mul with a scale and DequantizeLinear before the Gather, and DequantizeLinear
-after it, which is how ONNX Runtime's dynamic quantizer writes a table. Tables inside of model-local functions are not.
+Seen through Identity, Cast, Transpose, Mul with a scale and DequantizeLinear before the lookup, and what `lookups`
+follows after it. Tables inside of model-local functions are not seen.
 """
 
 from __future__ import annotations
@@ -13,38 +13,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import TensorProto, helper
+from onnx import helper
 
 from eigenselect.export.models.folding import Constant, Tracer
-from eigenselect.export.models.scopes import Model, Name, Scope, attribute, is_standard
+from eigenselect.export.models.lookups import Place, ids_of, places
+from eigenselect.export.models.scopes import Model, Name, Scope, is_standard
 from eigenselect.export.operators.functions import DOMAIN
-
-FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-CODES = (TensorProto.INT8, TensorProto.UINT8)
 
 SAME_IDS = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Slice", "Expand", "Clip")
 """Operators whose values are those of their first input."""
 
-
-@dataclass(frozen=True, eq=False)
-class Place:
-    """One lookup of a table.
-
-    Attributes:
-        scope: the graph that it is in.
-        gather: the Gather.
-        rows: name of the float rows, an output of the Gather or of the DequantizeLinear after it.
-    """
-
-    scope: Scope
-    gather: onnx.NodeProto
-    rows: str
-
-    @property
-    def ids(self) -> str:
-        """Name of the ids, int32 or int64 of any shape."""
-        return str(self.gather.input[1])
+BLOCK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +33,7 @@ class HostTable:
     Attributes:
         value: its entries.
         places: where it is looked up.
+        copies: names of the tensors that hold the same entries once more.
         big: names of the stored entries, first, and of all that the nodes before the Gathers make of them.
         parts: `big`, and the names of scales and zero points.
         others: what else uses it, in words: a tied output head is one.
@@ -61,6 +41,7 @@ class HostTable:
 
     value: Constant
     places: list[Place] = field(default_factory=list)
+    copies: list[str] = field(default_factory=list)
     big: list[Name] = field(default_factory=list)
     parts: list[Name] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -82,14 +63,15 @@ class HostTable:
 
     @property
     def type(self) -> int:
-        """Element type of the gathered rows, of `FLOATS`."""
+        """Element type of the gathered rows, of `lookups.FLOATS`."""
         return self.value.type
 
     @cached_property
     def description(self) -> str:
         """Name, shape and stored type, in words."""
         stored = helper.tensor_dtype_to_np_dtype(self.value.stored_type).name
-        return f"{self.name!r} {self.n} x {self.d} {stored}"
+        names = " = ".join(map(repr, (self.name, *self.copies)))
+        return f"{names} {self.n} x {self.d} {stored}"
 
     def read(self, rows: slice | npt.NDArray[np.integer]) -> npt.NDArray[Any]:
         """Rows of the table, (len, d) float16 where the model's are, else float32."""
@@ -98,7 +80,7 @@ class HostTable:
 
 
 def find_tables(model: Model, folder: Path) -> list[HostTable]:
-    """Every table that is looked up by rows in a model whose file is in `folder`.
+    """Every table that is looked up by rows in a model whose file is in `folder`; equal ones are one.
 
     Raises:
         ValueError: a data file of the model cannot be used.
@@ -106,38 +88,40 @@ def find_tables(model: Model, folder: Path) -> list[HostTable]:
     tracer = Tracer(folder)
     tables: dict[Any, HostTable] = {}
     for scope in model.scopes:
-        for gather in scope.graph.node:
-            if not _looks_rows_up(gather):
-                continue
-            value = tracer.trace(scope, gather.input[0])
-            if value is None or len(value.shape) != 2:
-                continue
-            for rows, looked_up in _rows(model, tracer, scope, gather, value):
+        for node in scope.graph.node:
+            for place, looked_up in places(model, tracer, scope, node):
                 table = tables.setdefault(looked_up.key, HostTable(looked_up))
-                table.places.append(Place(scope, gather, rows))
+                table.places.append(place)
                 table.big.extend(name for name in looked_up.big if name not in table.big)
                 table.parts.extend(name for name in looked_up.parts if name not in table.parts)
-    for table in tables.values():
+    found = _united(list(tables.values()))
+    for table in found:
         table.others.extend(_others(model, table))
-    return list(tables.values())
+    return found
 
 
-def _rows(
-    model: Model, tracer: Tracer, scope: Scope, gather: onnx.NodeProto, value: Constant
-) -> list[tuple[str, Constant]]:
-    """Names of the float rows that a Gather leads to, each with what they are rows of."""
-    name = gather.output[0]
-    if value.type in FLOATS:
-        return [(name, value)]
-    users = model.uses[scope, name]
-    if value.type not in CODES or not all(
-        user is scope and node is not None and is_standard(node, "DequantizeLinear") and node.input[0] == name
-        for user, node in users
-    ):
-        return []
-    found = [(node.output[0], tracer.dequantized(scope, node, value)) for _, node in users if node is not None]
-    # One scale for all: along an axis of the rows it would have another meaning than along one of the table.
-    return [(rows, table) for rows, table in found if table is not None and table.one_scale]
+def _united(tables: list[HostTable]) -> list[HostTable]:
+    """The first of each set of bitwise equal tables, with the lookups of all: a model may store one twice."""
+    found: list[HostTable] = []
+    for table in tables:
+        same = next((first for first in found if _are_equal(first, table)), None)
+        if same is None:
+            found.append(table)
+            continue
+        same.copies.append(table.name)
+        same.places.extend(table.places)
+        same.big.extend(table.big)
+        same.parts.extend(name for name in table.parts if name not in same.parts)
+    return found
+
+
+def _are_equal(a: HostTable, b: HostTable) -> bool:
+    """Whether two tables have the same type, shape and bits; read a block at a time, up to the first difference."""
+    if (a.type, a.value.shape) != (b.type, b.value.shape):
+        return False
+    step = max(1, BLOCK_BYTES // (4 * a.d))
+    blocks = (slice(start, start + step) for start in range(0, a.n, step))
+    return all(a.value.take(rows, 0).tobytes() == b.value.take(rows, 0).tobytes() for rows in blocks)
 
 
 def _others(model: Model, table: HostTable) -> list[str]:
@@ -160,18 +144,13 @@ def rows_by_input(model: Model, folder: Path) -> dict[str, int]:
     rows: dict[str, int] = {}
     for scope in model.scopes:
         for node in scope.graph.node:
-            if not (node.domain == DOMAIN or _looks_rows_up(node)):
+            if not (node.domain == DOMAIN or ids_of(tracer, scope, node) is not None):
                 continue
             table = tracer.trace(scope, node.input[0])
             ids = graph_input(scope, node.input[-1])  # the last input of our operators too
             if table is not None and table.shape and ids is not None:
                 rows[ids] = min(table.shape[0], rows.get(ids, table.shape[0]))
     return rows
-
-
-def _looks_rows_up(node: onnx.NodeProto) -> bool:
-    axis = attribute(node, "axis")
-    return is_standard(node, "Gather") and (axis is None or axis.i == 0)
 
 
 def graph_input(scope: Scope, name: str) -> str | None:

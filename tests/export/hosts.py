@@ -15,6 +15,7 @@ WIDTH = 5
 FORMS = (
     *("plain", "identity", "transposed", "constant", "mirrored", "old", "external", "twice", "if", "inner", "loop"),
     *("half", "widened", "int8", "int8 last", "rows", "whole", "quantizer"),
+    *("negative axis", "gathernd", "cast after", "scales apart", "scales first"),
 )
 
 
@@ -39,9 +40,12 @@ def entries(form: str, table: np.ndarray) -> np.ndarray:
     """What a model of that form holds of `table`, by the formulas."""
     if form in ("half", "widened"):
         return table.astype(np.float16).astype(np.float32)
-    if form in ("int8", "int8 last", "rows"):
+    if form in ("int8", "int8 last", "rows", "scales apart", "scales first"):
         codes, scale = per_row(table)
         return codes.astype(np.float32) * scale
+    if form == "cast after":
+        codes, scale = per_row(table)
+        return codes.astype(np.float32) * scale.max()
     if form in ("whole", "quantizer"):
         codes8, scale8, zero = whole(table)
         return (codes8.astype(np.int32) - int(zero)).astype(np.float32) * scale8
@@ -54,6 +58,11 @@ def lookup(form: str, table: np.ndarray) -> tuple[list[NodeProto], list[TensorPr
     gather = node("Gather", ["table", "ids"], ["rows"], name="lookup")
     if form in ("plain", "mirrored", "old", "external"):
         return [gather], [stored(table, "table")], "rows"
+    if form == "negative axis":
+        return [node("Gather", ["table", "ids"], ["rows"], axis=-2)], [stored(table, "table")], "rows"
+    if form == "gathernd":
+        nodes = [node("Unsqueeze", ["ids", "last"], ["at"]), node("GatherND", ["table", "at"], ["rows"])]
+        return nodes, [stored(table, "table"), stored(np.array([-1]), "last")], "rows"
     if form == "identity":
         return [node("Identity", ["stored"], ["table"]), gather], [stored(table, "stored")], "rows"
     if form == "transposed":
@@ -80,6 +89,8 @@ def lookup(form: str, table: np.ndarray) -> tuple[list[NodeProto], list[TensorPr
         codes, scale = per_row(table)
         wide = node("DequantizeLinear", ["stored", "scale"], ["table"], axis=0)
         return [wide, gather], [stored(codes, "stored"), stored(scale[:, 0], "scale")], "rows"
+    if form in ("cast after", "scales apart", "scales first"):
+        return dequantized_after(form, table)
     codes8, scale8, zero = whole(table)
     parts = [stored(codes8, "stored"), stored(np.array(scale8), "scale"), stored(np.array(zero), "zero")]
     if form == "whole":
@@ -88,6 +99,20 @@ def lookup(form: str, table: np.ndarray) -> tuple[list[NodeProto], list[TensorPr
         wide = node("DequantizeLinear", ["codes", "scale", "zero"], ["rows"])
         return [node("Gather", ["stored", "ids"], ["codes"], name="lookup"), wide], parts, "rows"
     raise ValueError(form)
+
+
+def dequantized_after(form: str, table: np.ndarray) -> tuple[list[NodeProto], list[TensorProto], str]:
+    """Integer rows that are looked up, cast and multiplied: by one scale, or by one that is looked up too."""
+    node = helper.make_node
+    codes, scale = per_row(table)
+    by, factors = ("scale", scale.max(keepdims=True)[0]) if form == "cast after" else ("factors", scale)
+    nodes = [
+        node("Gather", ["stored", "ids"], ["codes"], name="lookup"),
+        node("Cast", ["codes"], ["wide"], to=TensorProto.FLOAT),
+        *([] if form == "cast after" else [node("Gather", ["scale", "ids"], ["factors"])]),
+        node("Mul", [by, "wide"] if form == "scales first" else ["wide", by], ["rows"]),
+    ]
+    return nodes, [stored(codes, "stored"), stored(factors, "scale")], "rows"
 
 
 def in_body(form: str, table: np.ndarray) -> tuple[list[NodeProto], list[TensorProto]]:

@@ -17,7 +17,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from eigenselect.compressors import PCA, EmbeddingTable, Identity, KMeans, Payload, Uniform
 from eigenselect.compressors.payloads.dense import Dense
-from eigenselect.export import HostReport, VerificationError, rewrite_host
+from eigenselect.export import HostReport, VerificationError, embedding_table, rewrite_host
 from eigenselect.export.choices import TARGETS, Target
 from eigenselect.export.host import proof, rewrite
 from eigenselect.export.models.scopes import Model, tensors
@@ -131,7 +131,7 @@ def test_every_form_of_the_table(form: str, target: Target, tmp_path: Path) -> N
         check_rows(tmp_path / "new.onnx", payload, feeds(), form if form in ("twice", "inner") else "plain")
     onnx.checker.check_model(str(tmp_path / "new.onnx"), full_check=True)
     left = {tensor.name for tensor in tensors(onnx.load(tmp_path / "new.onnx", load_external_data=False))}
-    assert not {"table", "stored", "scale", "zero", "t"} & left
+    assert not {"table", "stored", "scale", "zero", "t", "last"} & left
 
 
 @pytest.mark.parametrize("name", ["pca-k6-keep-uniform-b4", "row-absmax-b4", "float16", "exact3+11-kmeans-b3"])
@@ -184,6 +184,8 @@ GONE: dict[str, tuple[set[str], set[str]]] = {
     "int8": ({"codes", "table", "rows"}, {"stored", "scale"}),
     "whole": ({"table", "rows"}, {"stored", "scale", "zero"}),
     "quantizer": ({"codes", "rows"}, {"stored", "scale", "zero"}),
+    "gathernd": ({"at", "rows"}, {"table", "last"}),
+    "scales apart": ({"codes", "wide", "factors", "rows"}, {"stored", "scale"}),
 }
 """Form -> outputs of the nodes, and the tensors, that go."""
 
@@ -365,6 +367,48 @@ def test_two_tables_that_match_are_named(tmp_path: Path) -> None:
     model.graph.initializer.append(stored(TABLE + np.float32(1e-4), "copy"))
     path = save_host(model, tmp_path / "host.onnx")
     refused(path, uniform(), r"'table' 300 x 13 float32 and 'copy' 300 x 13 float32 both match: store the table once")
+
+
+def two_equal(head: bool = False) -> onnx.ModelProto:
+    """A copy of the table for each of two inputs; an output head may use the copy."""
+    extra = [NODE("Gather", ["copy", "types"], ["h"])]
+    extra += [NODE("Transpose", ["copy"], ["turned"], name="turn"), NODE("MatMul", ["x", "turned"], ["k"])] * head
+    model = make_host(TABLE, extra=extra, outputs=["h", "k"] if head else ["h"])
+    model.graph.initializer.append(stored(TABLE, "copy"))
+    return model
+
+
+def test_bitwise_equal_tables_are_one(tmp_path: Path) -> None:
+    path = save_host(two_equal(), tmp_path / "host.onnx")
+    for name in (None, "table", "copy"):
+        np.testing.assert_array_equal(embedding_table(path, name), TABLE)
+    report = rewrite_host(path, uniform(), tmp_path / "new.onnx")
+    assert (report.table, report.lookups) == ("'table' = 'copy' 300 x 13 float32", 2)
+    assert report.removed_bytes == 2 * TABLE.nbytes and report.proof.relative_error <= 1e-6
+    check_rows(tmp_path / "new.onnx", uniform(), feeds())
+    session = ort.InferenceSession(tmp_path / "new.onnx")
+    (second,) = session.run(["h"], feeds())
+    np.testing.assert_allclose(second, decode(uniform())[feeds()["types"]], rtol=1e-6, atol=1e-7)
+
+
+def test_of_equal_tables_the_one_that_a_head_uses_stays(tmp_path: Path) -> None:
+    path = save_host(two_equal(head=True), tmp_path / "host.onnx")
+    refused(path, uniform(), r"'table' = 'copy' 300 x 13 float32 is used by Transpose 'turn' too")
+    report = rewrite_host(path, uniform(), tmp_path / "new.onnx", tied="keep")
+    assert (report.lookups, report.removed_bytes) == (2, TABLE.nbytes)
+    left = {tensor.name for tensor in onnx.load(tmp_path / "new.onnx").graph.initializer}
+    assert "copy" in left and "table" not in left
+
+
+@pytest.mark.parametrize("bits", [1, 2, 8])
+def test_a_table_of_one_column_matches_itself_alone(bits: int, tmp_path: Path) -> None:
+    column = gaussian(N, 1)
+    path = save_host(make_host(column), tmp_path / "host.onnx")
+    rewrite_host(path, uniform(column, bits), tmp_path / "new.onnx")
+    check_rows(tmp_path / "new.onnx", uniform(column, bits), feeds())
+    refused(path, uniform(gaussian(N, 1, seed=9), bits), r"has other values, (4\d|5\d)% of its rows are nearer")
+    one = np.eye(N, 1, dtype=np.float32)
+    refused(path, Dense(one), r"has other values, [456]\d% of its rows are nearer")
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
