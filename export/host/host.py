@@ -17,6 +17,7 @@ from eigenselect.export.models.scopes import Model
 from eigenselect.export.models.sessions import Feeds, Outputs, give, load, made_inputs, read_inputs, run
 from eigenselect.export.models.stored import read_model
 from eigenselect.export.models.tables import HostTable, find_tables, rows_by_input
+from eigenselect.export.models.unread import not_followed
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ class Host:
         Raises:
             ValueError: none has, or several have; or it is used otherwise too and `tied` does not say to keep it.
         """
-        table = match.match(self.path, self.tables, n, k, read)
+        table = match.match(self.path, self.tables, n, k, read, not_followed(self.found, self.tables))
         if table.others and tied == "refuse":
             raise ValueError(
                 f"{self.path}: {table.description} is used by {', '.join(table.others)} too (a tied output head?): it "

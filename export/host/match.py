@@ -34,8 +34,16 @@ HALF_ROUNDING = 2.0**-11
 BLOCK_BYTES = 1 << 24
 
 
-def match(host: Path, tables: Sequence[HostTable], n: int, k: int, read: Read) -> HostTable:
+def match(host: Path, tables: Sequence[HostTable], n: int, k: int, read: Read, others: str) -> HostTable:
     """The table of `tables` that has n rows and k columns, and the values that `read` gives approximately.
+
+    Args:
+        host: the model.
+        tables: those that it looks up.
+        n: rows.
+        k: columns.
+        read: ids -> rows.
+        others: what else may look a table up, in words; see `not_followed`.
 
     Raises:
         ValueError: none is, and how each of them differs; or several are.
@@ -54,7 +62,7 @@ def match(host: Path, tables: Sequence[HostTable], n: int, k: int, read: Read) -
             matching.append(table)
     if not matching:
         found = "; ".join(differ) or "no stored table is looked up in it"
-        raise ValueError(f"{host}: it does not hold the {n} x {k} table that was compressed: {found}")
+        raise ValueError(f"{host}: it does not hold the {n} x {k} table that was compressed: {found}{others}")
     if len(matching) > 1:
         names = " and ".join(table.description for table in matching)
         raise ValueError(f"{host}: {names} both match: store the table once in the model, so that it is clear which")
@@ -63,6 +71,8 @@ def match(host: Path, tables: Sequence[HostTable], n: int, k: int, read: Read) -
 
 def nearer_share(n: int, read: Read, decoded: Read) -> float:
     """Share of sampled rows that are nearer, in cosine, to their own decoded row than to a random other one.
+
+    Rows of one column are compared in distance.
 
     Args:
         n: rows of both.

@@ -25,7 +25,7 @@ OF_TABLES = (
 )
 """Operators that make one table of another."""
 
-QUANTIZED = "give the model before its table was quantized"
+QUANTIZED = "give the float model that it was made of"
 
 CURES = {
     "EmbedLayerNormalization": "export without the fusion of embeddings and normalization",

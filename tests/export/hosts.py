@@ -61,7 +61,8 @@ def lookup(form: str, table: np.ndarray) -> tuple[list[NodeProto], list[TensorPr
     if form == "negative axis":
         return [node("Gather", ["table", "ids"], ["rows"], axis=-2)], [stored(table, "table")], "rows"
     if form == "gathernd":
-        nodes = [node("Unsqueeze", ["ids", "last"], ["at"]), node("GatherND", ["table", "at"], ["rows"])]
+        wide = node("Cast", ["ids"], ["wide_ids"], to=TensorProto.INT64)
+        nodes = [wide, node("Unsqueeze", ["wide_ids", "last"], ["at"]), node("GatherND", ["table", "at"], ["rows"])]
         return nodes, [stored(table, "table"), stored(np.array([-1]), "last")], "rows"
     if form == "identity":
         return [node("Identity", ["stored"], ["table"]), gather], [stored(table, "stored")], "rows"

@@ -10,7 +10,8 @@ import onnx
 import pytest
 from onnx import NodeProto, TensorProto, helper
 
-from eigenselect.export import embedding_table
+from eigenselect.compressors import EmbeddingTable, Uniform
+from eigenselect.export import embedding_table, rewrite_host
 from eigenselect.export.models.scopes import Model
 from eigenselect.export.models.tables import HostTable, find_tables
 from tests.cases import gaussian
@@ -40,7 +41,7 @@ LAYER = [stored(np.ones(6, np.float32), name) for name in ("gamma", "beta")]
 PLACES = [stored(gaussian(20, 6), "places"), stored(gaussian(2, 6), "types")]
 SCALES = [stored(np.ones((40, 1), np.float32), "scales"), stored(np.ones(1, np.float32), "scale")]
 WEIGHTS = stored(gaussian(6, 6), "weights")
-QUANTIZED = "give the model before its table was quantized"
+QUANTIZED = "give the float model that it was made of"
 PLAIN = "let one Gather look rows up in one stored n x d tensor"
 
 NOT_FOLLOWED: dict[str, tuple[list[NodeProto], list[TensorProto], str]] = {
@@ -122,6 +123,18 @@ def test_a_name_that_is_not_followed_is_told_so(tmp_path: Path) -> None:
         embedding_table(path, "words")
     assert str(caught.value) == (
         f"{path}: no embedding tables are named 'words'; looked up are none; not followed are {expected}"
+    )
+
+
+def test_a_rewrite_names_what_is_not_followed(tmp_path: Path) -> None:
+    nodes, tensors, expected = NOT_FOLLOWED["fused"]
+    path = save_host(host_of(nodes, tensors, ["y"]), tmp_path / "a.onnx")
+    payload = Uniform(4).compress(EmbeddingTable(TABLE), np.random.default_rng(0))
+    with pytest.raises(ValueError) as caught:
+        rewrite_host(path, payload, tmp_path / "new.onnx")
+    assert str(caught.value) == (
+        f"{path}: it does not hold the 40 x 6 table that was compressed: no stored table is looked up in it; "
+        f"not followed are {expected}"
     )
 
 
