@@ -8,6 +8,7 @@ from pathlib import Path
 from eigenselect.selector.sources import npy
 from eigenselect.selector.sources.fields import BLANK, NO_TOKEN, is_number, is_row, lacks_token, shown
 from eigenselect.selector.sources.stream import BOM, Packing, open_stream
+from eigenselect.selector.sources.word2vec_binary import CONTROL
 from eigenselect.selector.sources.word2vec_text import HEADER
 
 HEAD_BYTES = 1 << 20
@@ -42,6 +43,12 @@ def not_rows_of_text(head: bytes, given: str | None) -> str | None:
     if given is None and lines and all(map(lacks_token, lines)):
         return f"line 1, {shown(lines[0])}, has {NO_TOKEN}; or, if its first number is the token, table.format=glove"
     return _wrong_separator(lines) or _odd_header(lines)
+
+
+def _is_text(content: bytes) -> bool:
+    """Whether the start of `content` is UTF-8 without control characters, as hardly any floats are."""
+    sample = content[:SAMPLE_BYTES]
+    return not CONTROL.search(sample) and "\ufffd" not in sample.decode("utf-8", "replace").rstrip("\ufffd")
 
 
 def _wrong_separator(lines: list[bytes]) -> str | None:
@@ -87,7 +94,7 @@ def format_of(path: Path, head: bytes) -> str | None:
     text = head.removeprefix(BOM)
     line, _, rest = text.partition(b"\n")
     if HEADER.fullmatch(line + b"\n"):
-        return "word2vec-text" if is_row(rest.partition(b"\n")[0]) else "word2vec-binary"
+        return "word2vec-text" if is_row(rest.partition(b"\n")[0]) or _is_text(rest) else "word2vec-binary"
     if b"\0" not in line and is_row(line):
         return "glove"
     return {".npy": "npy", ".safetensors": "safetensors"}.get(path.suffix)

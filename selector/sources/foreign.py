@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eigenselect.selector.sources.fields import is_row
-from eigenselect.selector.sources.stream import packing_of
+from eigenselect.selector.sources.stream import BOM, packing_of
 
 HEAD_BYTES = 1 << 16
 """What is looked at."""
@@ -117,7 +117,7 @@ EMBEDDING = re.compile(r"embed|wte|shared")
 
 def table_refusal(path: Path, head: bytes) -> str | None:
     """Why a file whose unpacked content starts with `head` is no table, and what to do instead; None if it may be."""
-    head = head[:HEAD_BYTES]
+    head = head[:HEAD_BYTES].removeprefix(BOM)
     line = head.partition(b"\n")[0]
     if b"\0" not in line and is_row(line):
         return None

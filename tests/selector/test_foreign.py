@@ -74,7 +74,7 @@ ELSEWHERE = {
     "m.gguf": (b"GGUF\x03" + bytes(90), "GGUF", "token_embd.weight"),
     "t.parquet": (columns("parquet"), "parquet file", "numpy.save", "table.tokens"),
     "t.feather": (columns("feather"), "feather", "numpy.save", "table.tokens"),
-    "t.json": (json.dumps({"a": [1.0, 2.0]}).encode(), "JSON", "a line of text"),
+    "t.json": (b"\xef\xbb\xbf" + json.dumps({"a": [1.0, 2.0]}).encode(), "JSON", "a line of text"),
     "list.json": (b'[\n ["a", 1, 2]\n]', "JSON", "a line of text"),
     "model.safetensors.index.json": (
         json.dumps({"metadata": {"total_size": 1}, "weight_map": SHARDS}, indent=2).encode(),
@@ -111,6 +111,12 @@ def test_text_that_is_nearly_a_table_is_named_with_its_cure(name, tmp_path):
     (tmp_path / "t.txt").write_bytes(content)
     for format in (None, "glove", "word2vec-text", "word2vec-binary"):
         refused(tmp_path / "t.txt", *words, format=format)
+
+
+def test_bad_first_rows_after_a_header_are_lines_of_text(tmp_path):
+    for row, found in (("w0 0,1 0,2 0,3", "value 1 of 3 is '0,1', not a number"), ("w0", "0 values where 3")):
+        (tmp_path / "t.vec").write_text(f"2 3\n{row}\nw1 1 2 3\n")
+        refused(tmp_path / "t.vec", "line 2: ", found)
 
 
 @pytest.mark.parametrize("setting", ["tokens", "keep", "counts"])
