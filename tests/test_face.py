@@ -161,7 +161,7 @@ def completions(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 def test_a_shell_completes_commands_and_settings(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert {*COMMANDS, "budget=", "candidates="} <= completions("eigenselect ", monkeypatch, capsys)
     assert "check" in completions("eigenselect ch", monkeypatch, capsys)
-    assert completions("eigenselect table.p", monkeypatch, capsys) == {"table.path="}
+    assert completions("eigenselect table.pat", monkeypatch, capsys) == {"table.path="}
     assert completions("eigenselect validate validate.t", monkeypatch, capsys) == {"validate.tasks="}
     assert completions("eigenselect export ", monkeypatch, capsys) >= {"host=", "payload=", "out="}
     assert "candidates=auto" in completions("eigenselect candidates=", monkeypatch, capsys)

@@ -11,7 +11,6 @@ WIDTH = 80
 MORE = {
     MAIN_JOB: [
         ("-m", "a run for each value: -m seed=0,1 'out=o${seed}'"),
-        ("--cfg job", "print the settings, and run nothing"),
         ("--config-dir DIR", "DIR/candidates/NAME.yaml is then candidates=NAME"),
         ("other commands", "check, export, native, validate: COMMAND --help; --version"),
     ],
