@@ -15,7 +15,8 @@ HALF_EOS_TOLERANCE = 2.0**-11
 With σ the least singular value of the rounded table, its columns scaled to one length, rounding that keeps the rank
 moves EOS by at most u/σ: the columns' errors are at most u long, so Wedin's theorem bounds the sum of the k sines
 between the spans by ku/σ. Errors of many rows cancel: over all methods on tables of 700 x 24, 512 x 13 and 3,000 x 50
-EOS moved by at most 2e-5. Rows of low rank get directions of their rounding, and moved by 2e-3 and more: refused.
+EOS moved by at most 2e-5, over three on 12,000 rows of 300 and 384 columns by at most 8e-6 (u/σ was up to 1e-2). Rows
+of low rank get directions of their rounding, and moved by 2e-3 and more: they are refused.
 """
 
 
