@@ -253,6 +253,20 @@ def test_a_scale_that_others_use_stays(tmp_path: Path) -> None:
     assert "scale" in left and not left & {"stored", "zero"}
 
 
+@pytest.mark.parametrize("form", ["gathernd", "scales apart", "quantizer"])
+def test_what_two_lookups_share_is_removed_once(form: str, tmp_path: Path) -> None:
+    """The indices of a GatherND, the cast of integer rows, a Gather whose rows are dequantized twice."""
+    last = make_host(TABLE, form).graph.node[{"gathernd": 2, "scales apart": 3, "quantizer": 1}[form]]
+    again = NODE(last.op_type, last.input, ["more"])
+    model = make_host(TABLE, form, extra=[again, NODE("Neg", ["more"], ["h"])], outputs=["h"])
+    path = save_host(model, tmp_path / "host.onnx")
+    payload = uniform(entries(form, TABLE))
+    assert rewrite_host(path, payload, tmp_path / "new.onnx").lookups == 2
+    check_rows(tmp_path / "new.onnx", payload, feeds())
+    kept = [node.op_type for node in onnx.load(tmp_path / "new.onnx").graph.node if not node.name.startswith("es0.")]
+    assert kept == [*(["Cast"] if form == "gathernd" else []), "Gather", "Add", "MatMul", "Tanh", "Neg"]
+
+
 # --- external data ----------------------------------------------------------------------------------------------------
 
 
