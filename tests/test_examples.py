@@ -10,9 +10,12 @@ import pytest
 from eigenselect import compressors
 from tests.test_imports import modules
 
-pytestmark = pytest.mark.quick
-
-WITH_EXAMPLES = [name for name, path in modules().items() if ">>> " in path.read_text(encoding="utf-8")]
+WITH_EXAMPLES = [
+    pytest.param(name, marks=() if name.startswith("eigenselect.export.torch") else pytest.mark.quick)
+    for name, path in modules().items()
+    if ">>> " in path.read_text(encoding="utf-8")
+]
+"""Those of torch are not quick: importing it takes seconds."""
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
