@@ -93,6 +93,11 @@ class Table(ABC):
             pass
 
     @cached_property
+    def zero_rows(self) -> npt.NDArray[np.int64]:
+        """The ids of the rows that are all zeros, increasing, (m,) int64; one pass, kept."""
+        return np.concatenate([span.start + np.flatnonzero(~self.read(span).any(axis=1)) for span in self.spans()])
+
+    @cached_property
     def abs_max(self) -> float:
         """Largest absolute entry."""
         return max(float(np.abs(block).max()) for block in self.blocks())

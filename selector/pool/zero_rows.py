@@ -18,11 +18,6 @@ MOST = 64
 """Rows of zeros that are kept apart: every lookup compares its ids with each of them."""
 
 
-def zero_rows(table: EmbeddingTable) -> npt.NDArray[np.int64]:
-    """The ids of the rows that are all zeros, increasing, (m,) int64."""
-    return np.concatenate([span.start + np.flatnonzero(~table.read(span).any(axis=1)) for span in table.spans()])
-
-
 def with_zero_rows(pool: Iterable[Compressor], zeros: npt.NDArray[np.int64]) -> list[Compressor]:
     """The candidates, with the rows `zeros` exact where a method would lose them and they are at most `MOST`."""
     kept: list[Compressor] = []
@@ -60,10 +55,9 @@ class ZeroRows:
     says: str
 
 
-def fate(
-    table: EmbeddingTable, zeros: npt.NDArray[np.int64], compressor: Compressor, payload: Payload
-) -> ZeroRows | None:
-    """What `payload`, which `compressor` made of `table`, decodes the rows `zeros` to; None where there are none."""
+def fate(table: EmbeddingTable, compressor: Compressor, payload: Payload) -> ZeroRows | None:
+    """What `payload`, which `compressor` made of `table`, decodes its rows of zeros to; None where there are none."""
+    zeros = table.zero_rows
     if not len(zeros):
         return None
     parts = range(0, len(zeros), table.block_rows)

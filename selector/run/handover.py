@@ -130,7 +130,7 @@ def verify(job: Job, found: Chosen, written: Written, folder: Path) -> Verified:
 
 def _table(job: Job, found: Chosen) -> TableEntry:
     reader = dict(vars(job.settings.table))
-    zeros = fate(job.table, job.zeros, found.compressor, found.payload)
+    zeros = fate(job.table, found.compressor, found.payload)
     return TableEntry(path=reader.pop("path"), **profile(job), zero_rows=zeros, digest=job.digest, settings=reader)
 
 

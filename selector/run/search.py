@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
-import numpy.typing as npt
-
 from eigenselect.compressors import Compressor, EmbeddingTable, ExactRows
 from eigenselect.compressors.methods.exact_rows import exact_nbytes
 from eigenselect.selector.decision.lookup import Limit
@@ -16,7 +13,7 @@ from eigenselect.selector.measures import Measures
 from eigenselect.selector.measures.moments import table_rank
 from eigenselect.selector.pool.candidates import Room, check_settings, exact_rows, expand
 from eigenselect.selector.pool.digest import table_digest
-from eigenselect.selector.pool.zero_rows import MOST, with_zero_rows, zero_rows
+from eigenselect.selector.pool.zero_rows import MOST, with_zero_rows
 from eigenselect.selector.run.lookups import Lookups
 from eigenselect.selector.run.settings import PoolSettings
 
@@ -56,11 +53,6 @@ class Search:
         return table_digest(self.table)
 
     @cached_property
-    def zeros(self) -> npt.NDArray[np.int64]:
-        """Ids of the table's rows of zeros, (m,) int64."""
-        return zero_rows(self.table)
-
-    @cached_property
     def rank(self) -> int:
         """Numerical rank of the table."""
         return table_rank(self.table)
@@ -86,7 +78,7 @@ def candidates(
     Raises:
         ValueError: a pool that cannot be built or used, rows that the table does not have.
     """
-    rows, zeros = exact_rows(exact, table), zero_rows(table)
+    rows, zeros = exact_rows(exact, table), table.zero_rows
     left_out: list[str] = []
     if isinstance(pool, PoolSettings):
         apart = len({*zeros.tolist()} - {*rows}) if len(zeros) <= MOST else 0

@@ -26,7 +26,7 @@ from eigenselect.export import OnnxDecoder
 from eigenselect.selector.checking.examination import examine
 from eigenselect.selector.pool.candidates import Room, expand
 from eigenselect.selector.pool.digest import table_digest
-from eigenselect.selector.pool.zero_rows import MOST, fate, with_zero_rows, zero_rows
+from eigenselect.selector.pool.zero_rows import MOST, fate, with_zero_rows
 from eigenselect.selector.sources import read_table
 from eigenselect.selector.sources.tokens import token_of
 from tests.cases import gaussian
@@ -47,10 +47,10 @@ def test_the_rows_of_zeros_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = table(0, 6, 7, 299).vectors
     vectors[6, 3], vectors[7, 3] = 1e-45, -0.0
     for dtype in (np.float32, np.float16):  # where 1e-45 is zero
-        found = zero_rows(EmbeddingTable(vectors.astype(dtype)))
+        found = EmbeddingTable(vectors.astype(dtype)).zero_rows
         assert found.dtype == np.int64
         assert found.tolist() == ([0, 7, 299] if dtype == np.float32 else [0, 6, 7, 299])
-    assert zero_rows(table()).tolist() == []
+    assert table().zero_rows.tolist() == []
 
 
 def test_they_are_exact_where_a_method_would_lose_them() -> None:
@@ -81,10 +81,10 @@ def test_what_is_fitted_to_the_budget_leaves_room_for_them() -> None:
 
 def test_what_becomes_of_them_is_said() -> None:
     few, many = table(0), table(*range(MOST + 6))
-    assert fate(table(), zero_rows(table()), Uniform(4), Uniform(4).compress(table(), np.random.default_rng(0))) is None
+    assert fate(table(), Uniform(4), Uniform(4).compress(table(), np.random.default_rng(0))) is None
 
     def told(of: EmbeddingTable, compressor: Uniform | Blockwise | ExactRows | PCA) -> tuple[str | None, str]:
-        found = fate(of, zero_rows(of), compressor, compressor.compress(of, np.random.default_rng(0)))
+        found = fate(of, compressor, compressor.compress(of, np.random.default_rng(0)))
         assert found is not None and found.table_norm == pytest.approx(np.linalg.norm(of.vectors) / N**0.5)
         return found.kept_by, found.says
 
