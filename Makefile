@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PORT ?= 5000
 CONSTRAINTS ?= constraints.txt
 
-.PHONY: help demo ui native check quick test matrix gpu-check clean
+.PHONY: help demo ui native check quick test test-long matrix gpu-check clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -54,7 +54,10 @@ quick: $(VENV)/.installed-test  ## lint, and the tests to run after each edit: t
 	$(PYTEST) --quiet --numprocesses auto --dist worksteal -m quick $$(grep -rl --include='test_*.py' 'mark\.quick' tests)
 
 test: check  ## lint, types and tests
-	$(PYTEST) --numprocesses auto --dist worksteal
+	$(PYTEST) --numprocesses auto --dist worksteal -m "not slow"
+
+test-long: $(VENV)/.installed-test  ## the tests marked slow: servers, many processes, large tables
+	$(PYTEST) -m slow
 
 matrix:  ## the quick tests and a selection on each supported Python, and with the oldest allowed versions
 	$(PYTHON) scripts/matrix.py
