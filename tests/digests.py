@@ -10,7 +10,7 @@ from tests.cases import CASES, Case, compress, gaussian
 
 __all__ = ["CASES", "digest", "of_a_wide_table"]
 
-WIDE = (700, 300)
+WIDE = (500, 160)
 """Rows and columns of a table on whose sums BLAS does use two threads."""
 
 

@@ -105,6 +105,7 @@ def server(tmp_path: Path) -> Iterator[str]:
             process.wait(30)
 
 
+@pytest.mark.slow
 def test_on_a_tracking_server(server, table, tmp_path):
     settings = [
         f"table.path='{table}'",
@@ -151,6 +152,7 @@ def test_on_a_tracking_server(server, table, tmp_path):
     assert np.array_equal(np.array(json.loads(loaded.stdout), np.float32), rows)
 
 
+@pytest.mark.slow
 def test_evidence_of_ones_own_scores(table, tmp_path):
     store = f"sqlite:///{tmp_path}/mlflow.db"
     scores = "".join(f"uniform-b{bits},{bits / 10}\n" for bits in (1, 2, 4))

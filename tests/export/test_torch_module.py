@@ -247,6 +247,7 @@ def test_compiled_as_one_graph(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # of torch, about itself
+@pytest.mark.slow
 def test_compiled_by_the_default_backend() -> None:
     if not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
         pytest.skip("inductor needs a C++ compiler")

@@ -34,7 +34,11 @@ from tests.running import command
 
 N, D = 500, 12
 TOKENS = [f"token{i}" for i in range(N)]
-POOL = ["candidates.bits=[1,2,4]", "candidates.rates=[3]"]
+LEFT_OUT = ("stochastic", "spectral", "spectral_trellis", "blockwise")
+POOL = [
+    *("candidates.bits=[1,2,4]", "candidates.rates=[3]", "candidates.pool.pca_then_bits.rate=[2]"),
+    *(f"~candidates.pool.{entry}" for entry in LEFT_OUT),
+]
 
 ASKED_FOR = {"words.onnx", "host.onnx", "host.onnx.data"}
 """Files of a hand-over that are only there on request."""
@@ -305,7 +309,7 @@ def test_too_many_failures_hand_nothing_over(client, table, name, tmp_path, monk
 
 def test_nothing_measured(client, table, monkeypatch, capsys):
     _break_kmeans(monkeypatch)
-    only = ["~candidates.pool." + entry for entry in ("uniform", "stochastic", "pca", "pca_then_bits", "identity")]
+    only = ["~candidates.pool." + entry for entry in ("uniform", "pca", "pca_then_bits", "identity")]
     assert command(*table, "budget=2kB", "out=o", *POOL, *only, "allowed_failures=1") == 4
     assert "no candidate that fits" in capsys.readouterr().err
 
