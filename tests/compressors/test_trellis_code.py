@@ -56,7 +56,7 @@ def test_windows_overlap_around_the_row(bits: int, window: int) -> None:
     np.testing.assert_array_equal(windows >> bits, np.roll(lower, 1, axis=1))
 
 
-# bits, window, digests of the windows of one table and of one whose sums are often equal, as the first encoder made them
+# bits, window, digests of the windows of a table and of one whose sums are often equal, as the first encoder made them
 WINDOWS = [
     (1, 8, "b726321efce3ba47", "0bc30ac7a1ce4a95"),
     (1, 14, "75db08a4ded82100", "1960fee11c65764a"),
