@@ -48,7 +48,7 @@ class TrellisCode(Compressor):
 
     Attributes:
         bits: 1 to 7 per entry. 3, 5, 6 and 7 are codes of 4, 2 and 1, each for what those before it leave.
-        window: bits that pick a value, from 8 to 14: each one more doubles the time and the levels.
+        window: bits that pick a value, from 8 to 16: each one more doubles the time and the levels.
 
     Example:
         >>> import numpy as np
@@ -64,7 +64,7 @@ class TrellisCode(Compressor):
 
     def __post_init__(self) -> None:
         check_count(self, "bits", most=7, hint="at 8 use KMeans")
-        check_count(self, "window", 8, 14)
+        check_count(self, "window", 8, 16)
 
     @property
     def name(self) -> str:  # noqa: D102
@@ -74,6 +74,9 @@ class TrellisCode(Compressor):
         return n * row_bytes(d, self.bits) + len(plane_widths(self.bits)) * 4 * (1 << self.window)
 
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
+        # Compiled here: in a thread of a pool there is nobody to report to.
+        from eigenselect.compressors.methods.trellis_code import viterbi  # noqa: F401
+
         parts: list[Payload] = []
         for width in plane_widths(self.bits):
             part = self._coded(table, width, rng)
