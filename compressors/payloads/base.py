@@ -112,11 +112,6 @@ class Payload(ABC):
         """Values of a row in the widest step of the decode."""
         return max([self.k, *(part.width for _, part in self._items() if isinstance(part, Payload))])
 
-    @property
-    def lookup_bytes(self) -> int:
-        """Bytes of the tables that a decode makes of what is stored, whatever the rows."""
-        return sum(part.lookup_bytes for _, part in self._items() if isinstance(part, Payload))
-
     def read(self, rows: slice | npt.NDArray[np.integer]) -> Float32s:
         """Decoded rows in numpy, as numpy picks rows of the decoded table: what is scored.
 

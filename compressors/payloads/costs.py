@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.ops import Array
-from eigenselect.compressors.payloads.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -119,9 +117,9 @@ class CostOps:
     def lookup(self, levels: Shape, codes: Shape) -> Shape:  # noqa: D102
         return self._picked(levels, codes)
 
-    def windows(self, numbers: Shape, levels: npt.NDArray[np.float32], windows: Windows) -> Shape:  # noqa: D102
-        self.bytes += windows.columns * levels.itemsize
-        return self._made((*numbers.shape[:-1], windows.columns))
+    def trellis_gather(self, packed: Shape, levels: Shape, rows: Shape, bits: int, dim: int) -> Shape:  # noqa: D102
+        self.bytes += math.prod((*rows.shape, *packed.shape[1:])) * packed.itemsize + dim * levels.itemsize
+        return self._made((*rows.shape, dim))
 
     def add(self, a: Shape, b: Shape) -> Shape:  # noqa: D102
         return self._elementwise(a, b)
@@ -131,9 +129,6 @@ class CostOps:
 
     def repeat(self, a: Shape, columns: int, count: int, dim: int) -> Shape:  # noqa: D102
         return self._made((*a.shape[:-1], dim))
-
-    def roll(self, a: Shape, count: int, columns: int) -> Shape:  # noqa: D102
-        return self._made(a.shape)
 
     def reshape(self, a: Shape, last: int, shape: tuple[int, ...]) -> Shape:  # noqa: D102
         return self._made((*a.shape[:-last], *shape))

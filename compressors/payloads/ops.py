@@ -56,10 +56,12 @@ class Ops(Protocol[V]):
     def lookup(self, levels: V, codes: V) -> V:
         """Levels (m,) or codewords (m, v) picked by whole numbers, of any type and shape."""
 
-    def windows(self, numbers: V, levels: npt.NDArray[np.float32], windows: Windows) -> V:
-        """Levels picked by windows over the bits of a row: (batch, w) floats that are whole to (batch, columns).
+    def trellis_gather(self, packed: V, levels: V, rows: V, bits: int, dim: int) -> V:
+        """Levels picked by windows over the bits of packed rows, (batch, dim).
 
-        `levels` is (2**size,) float32, stored as `levels`: an array, since some executions store the table made of it.
+        `packed` is (n, w) uint8 with w*8 >= bits*dim and `levels` is (2**window,) float32, both of them stored. The
+        bits of a byte count from the most significant one, before the first byte comes the last one, and column j is
+        picked by the `window` bits that end with bit bits*(j+1) - 1.
         """
 
     def add(self, a: V, b: V) -> V:
@@ -70,9 +72,6 @@ class Ops(Protocol[V]):
 
     def repeat(self, a: V, columns: int, count: int, dim: int) -> V:
         """Each of the `columns` columns `count` times in a row, cut to `dim` columns."""
-
-    def roll(self, a: V, count: int, columns: int) -> V:
-        """The `columns` columns moved to the right by `count`, the last ones to the front."""
 
     def reshape(self, a: V, last: int, shape: tuple[int, ...]) -> V:
         """The last `last` axes in another shape."""
@@ -132,12 +131,15 @@ class NumpyOps:
     def lookup(self, levels: Array, codes: Array) -> Array:  # noqa: D102
         return levels[codes.astype(np.intp)]
 
-    def windows(self, numbers: Array, levels: npt.NDArray[np.float32], windows: Windows) -> Array:  # noqa: D102
-        taken = numbers.astype(np.intp)
-        if not windows.whole:
-            taken = taken[..., None] >> np.array(windows.starts)
-            taken &= (1 << windows.taken) - 1
-        return windows.table(levels)[taken].reshape(*numbers.shape[:-1], windows.columns)
+    def trellis_gather(self, packed: Array, levels: Array, rows: Array | slice, bits: int, dim: int) -> Array:  # noqa: D102
+        picked, windows = packed[rows], Windows(bits, len(levels).bit_length() - 1)
+        numbers = picked.astype(np.int32)
+        for back in range(1, windows.before + 1):
+            numbers |= np.roll(picked, back, axis=-1).astype(np.int32) << 8 * back
+        columns = np.empty((*numbers.shape, len(windows.starts)), np.float32)
+        for j, start in enumerate(windows.starts):  # a byte's columns one by one: long loops
+            columns[..., j] = levels[numbers >> start & len(levels) - 1]
+        return columns.reshape(*picked.shape[:-1], picked.shape[-1] * len(windows.starts))[..., :dim]
 
     def add(self, a: Array, b: Array) -> Array:  # noqa: D102
         return a + b
@@ -147,9 +149,6 @@ class NumpyOps:
 
     def repeat(self, a: Array, columns: int, count: int, dim: int) -> Array:  # noqa: D102
         return np.repeat(a, count, axis=-1)[..., :dim]
-
-    def roll(self, a: Array, count: int, columns: int) -> Array:  # noqa: D102
-        return np.roll(a, count, axis=-1)
 
     def reshape(self, a: Array, last: int, shape: tuple[int, ...]) -> Array:  # noqa: D102
         return a.reshape(*a.shape[:-last], *shape)

@@ -51,16 +51,13 @@ class TorchOps:
     def lookup(self, levels: Tensor, codes: Tensor) -> Tensor:  # noqa: D102
         return levels[codes.long()]
 
-    def windows(self, numbers: Tensor, levels: npt.NDArray[np.float32], windows: Windows) -> Tensor:  # noqa: D102
-        return self.windows_of_table(numbers, self.param("levels", windows.table(levels)), windows)
-
-    def windows_of_table(self, numbers: Tensor, table: Tensor, windows: Windows) -> Tensor:
-        """`windows`, of the table that `Windows.table` makes of the levels: what is kept from lookup to lookup."""
-        taken = numbers
-        if not windows.whole:
-            scales = torch.tensor([2.0**-start for start in windows.starts], device=numbers.device)
-            taken = torch.floor(numbers[..., None] * scales) % float(1 << windows.taken)
-        return table[taken.long()].reshape(*numbers.shape[:-1], windows.columns)
+    def trellis_gather(self, packed: Tensor, levels: Tensor, rows: Tensor, bits: int, dim: int) -> Tensor:  # noqa: D102
+        picked, windows = packed[rows], Windows(bits, len(levels).bit_length() - 1)
+        numbers = picked.int()
+        for back in range(1, windows.before + 1):
+            numbers = numbers | picked.roll(back, -1).int() << 8 * back
+        columns = [levels[numbers >> start & len(levels) - 1] for start in windows.starts]
+        return torch.stack(columns, -1).flatten(-2)[..., :dim]
 
     def add(self, a: Tensor, b: Tensor) -> Tensor:  # noqa: D102
         return a + b
@@ -70,9 +67,6 @@ class TorchOps:
 
     def repeat(self, a: Tensor, columns: int, count: int, dim: int) -> Tensor:  # noqa: D102
         return a.repeat_interleave(count, dim=-1)[..., :dim]
-
-    def roll(self, a: Tensor, count: int, columns: int) -> Tensor:  # noqa: D102
-        return a.roll(count, -1)
 
     def reshape(self, a: Tensor, last: int, shape: tuple[int, ...]) -> Tensor:  # noqa: D102
         return a.reshape(*a.shape[:-last], *shape)

@@ -9,10 +9,6 @@ import numpy.typing as npt
 
 from eigenselect.compressors.payloads.base import Float32s, Payload, check_array
 from eigenselect.compressors.payloads.ops import Ops, V
-from eigenselect.compressors.payloads.windows import Windows
-
-LOOKUP = 1 << 20
-"""Values that a table may have which is made of stored levels to look several values up at once: 4 MiB."""
 
 
 @dataclass(frozen=True)
@@ -67,30 +63,8 @@ class Trellis(Payload):
 
     @property
     def width(self) -> int:  # noqa: D102
-        return 2 * int(self.packed.shape[1]) * 8 // self.bits  # a window is an int64: it takes two values' room
-
-    @property
-    def at_once(self) -> int:
-        """Values of a byte that one lookup gives: as many as `LOOKUP` has room for."""
-        counts = [8 // self.bits >> halvings for halvings in range(4) if 8 // self.bits >> halvings]
-        return next((count for count in counts if count << (self.window + self.bits * (count - 1)) <= LOOKUP), 1)
-
-    @property
-    def lookup_bytes(self) -> int:  # noqa: D102
-        return 4 * self.at_once * len(self.levels) << (self.bits * (self.at_once - 1))
+        return 2 * int(self.packed.shape[1]) * 8 // self.bits  # an index is an int64: it takes two values' room
 
     def decode(self, rows: V, ops: Ops[V]) -> V:  # noqa: D102
-        w = int(self.packed.shape[1])
-        every = np.arange(256, dtype=np.float32)[:, None]
-        number = byte = ops.dequantize_gather(ops.param("packed", self.packed), ops.param("byte", every), rows, w)
-        # At most three bytes, the last one lowest: exact in float32.
-        before = -(-(self.window - self.bits) // 8)
-        if before:
-            shift = ops.param("shift", np.array([256], np.float32))
-            higher = ops.roll(byte, 1, w)
-            if before > 1:
-                higher = ops.add(higher, ops.mul(ops.roll(byte, 2, w), shift))
-            number = ops.add(byte, ops.mul(higher, shift))
-        windows = Windows(w, 8 * (1 + before), self.window, self.bits, self.at_once)
-        flat = ops.windows(number, self.levels, windows)
-        return flat if windows.columns == self.dim else ops.cut(flat, self.dim)
+        packed, levels = ops.param("packed", self.packed), ops.param("levels", self.levels)
+        return ops.trellis_gather(packed, levels, rows, self.bits, self.dim)

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
 from eigenselect.compressors.payloads.ops import NO_ROW, Array
-from eigenselect.compressors.payloads.windows import Windows
 from eigenselect.export.operators.functions import DOMAIN
 from eigenselect.export.operators.graph import Node
+from eigenselect.export.operators.trellis import trellis_name
 
 ONE_HOT = 16
 """Codewords of a codebook up to which a product with ones adds them up faster than lookups."""
@@ -109,30 +108,10 @@ class OnnxOps:
     def lookup(self, levels: str, codes: str) -> str:  # noqa: D102
         return self._node("Gather", levels, self._node("Cast", codes, to=onnx.TensorProto.INT32), axis=0)
 
-    def windows(self, numbers: str, levels: npt.NDArray[np.float32], windows: Windows) -> str:  # noqa: D102
-        taken = numbers if windows.whole else self._taken(numbers, windows)
-        flat = self.lookup(self._table(self.param("levels", levels), windows), taken)
-        axes = 1 + (not windows.whole) + (windows.at_once > 1)
-        return flat if axes == 1 else self.reshape(flat, axes, (windows.columns,))
-
-    def _taken(self, numbers: str, windows: Windows) -> str:
-        """The bits of each lookup, in floats: shifts and masks have no CUDA kernels."""
-        a = self.reshape(numbers, 1, (windows.numbers, 1))
-        if any(windows.starts):
-            a = self._node("Floor", self._node("Mul", a, self._floats([2.0**-start for start in windows.starts])))
-        above = self._node("Floor", self._node("Mul", a, self._floats([2.0**-windows.taken])))
-        return self._node("Sub", a, self._node("Mul", above, self._floats([2.0**windows.taken])))
-
-    def _table(self, levels: str, windows: Windows) -> str:
-        """`Windows.table`: of nothing but constants, so that it is made when the model is loaded, and not stored."""
-        if windows.at_once == 1:
-            return levels
-        size, columns = 1 << windows.size, []
-        middle = self._node("Reshape", levels, self._constants([1, size, 1]))
-        for before, after in windows.spreads:
-            spread = self._node("Expand", middle, self._constants([before, size, after]))
-            columns.append(self._node("Reshape", spread, self._constants([-1, 1])))
-        return self._node("Concat", *columns, axis=1)
+    def trellis_gather(self, packed: str, levels: str, rows: str, bits: int, dim: int) -> str:  # noqa: D102
+        self._stored(packed)
+        name = trellis_name(bits, len(self._stored(levels)).bit_length() - 1)
+        return self._node(name, packed, levels, rows, domain=DOMAIN, dim=dim)
 
     def add(self, a: str, b: str) -> str:  # noqa: D102
         return self._node("Add", a, b)
@@ -144,13 +123,6 @@ class OnnxOps:
         blocks = self._node("Expand", self._node("Unsqueeze", a, self._constants([-1])), self._constants([count]))
         flat = self.reshape(blocks, 2, (columns * count,))
         return flat if columns * count == dim else self.cut(flat, dim)
-
-    def roll(self, a: str, count: int, columns: int) -> str:  # noqa: D102
-        count %= columns
-        axis = self._constants([-1])
-        front, back = self._constants([columns - count]), self._constants([columns])
-        last = self._node("Slice", a, front, back, axis)
-        return self._node("Concat", last, self._node("Slice", a, self._constants([0]), front, axis), axis=-1)
 
     def reshape(self, a: str, last: int, shape: tuple[int, ...]) -> str:  # noqa: D102
         whole = self._node("Shape", a)  # not with an end, which comes with opset 15

@@ -8,6 +8,8 @@ from __future__ import annotations
 import onnx
 
 from eigenselect.compressors.payloads.bitpack import plane_widths
+from eigenselect.compressors.payloads.windows import Windows
+from eigenselect.export.operators.trellis import trellis_body, trellis_name, trellis_windows
 
 DOMAIN = "eigenselect"
 """Domain of the operators."""
@@ -35,10 +37,11 @@ def _function(name: str, inputs: list[str], body: str, opset: int) -> onnx.Funct
 
 def operator(name: str, opset: int, *, padded: bool) -> onnx.FunctionProto:
     """The operator of that name."""
-    bits = linear_bits(name)
-    if bits is None:
-        return dequantize_gather(opset, padded=padded)
-    return dequantize_gather_linear(bits, opset, padded=padded)
+    if (bits := linear_bits(name)) is not None:
+        return dequantize_gather_linear(bits, opset, padded=padded)
+    if (windows := trellis_windows(name)) is not None:
+        return trellis_gather(windows, opset, padded=padded)
+    return dequantize_gather(opset, padded=padded)
 
 
 def dequantize_gather(opset: int, *, padded: bool) -> onnx.FunctionProto:
@@ -136,6 +139,24 @@ def dequantize_gather_linear(bits: int, opset: int, *, padded: bool) -> onnx.Fun
     body = (CUT if padded else "") + "\n".join([*constants, *lines])
     function = _function(linear_name(bits), [*planes, "scale", "zero_point", "ids"], body, opset)
     function.doc_string = f"Rows of an embedding table of {bits}-bit codes in planar bytes, dequantized by arithmetic."
+    return function
+
+
+def trellis_gather(windows: Windows, opset: int, *, padded: bool) -> onnx.FunctionProto:
+    """`TrellisGather{bits}W{window}(packed, levels, ids; dim)`: values picked by windows over the bits of a row.
+
+    packed: (n, w) uint8; levels: (2**window,) float; ids: int32 or int64 of any shape, -n..n-1; dim <= w*8/bits.
+    Gives column j of a row by the window that ends with bit bits*(j+1) - 1 of the ring of its bits: (..., dim).
+
+    Args:
+        windows: bits of a code and of a window.
+        opset: of the model.
+        padded: dim may be less than the columns of a row's bytes.
+    """
+    cut = f"{CUT} vectors = Slice (flat, zero, dim_end, last)" if padded else ""
+    body = trellis_body(windows, "flat" if padded else "vectors", opset) + cut
+    function = _function(trellis_name(*windows), ["packed", "levels", "ids"], body, opset)
+    function.doc_string = "Rows of a table of trellis codes, each value picked by a window over the bits of its row."
     return function
 
 

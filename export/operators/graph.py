@@ -15,6 +15,7 @@ from eigenselect.compressors.payloads.bitpack import plane_widths
 from eigenselect.compressors.payloads.ops import Array
 from eigenselect.export.choices import OPSET, Target
 from eigenselect.export.operators.functions import DOMAIN, linear_bits, operator
+from eigenselect.export.operators.trellis import trellis_windows
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ class Graph:
     def _padded(self, node: Node) -> bool:
         """Whether the bytes of a row hold more columns than are wanted of them."""
         dim = node.attributes["dim"]
+        if (windows := trellis_windows(node.op)) is not None:
+            return bool(dim < self.arrays[node.inputs[0]].shape[1] * len(windows.starts))
         bits = linear_bits(node.op)
         if bits is None:
             packed, lut = (self.arrays[name] for name in node.inputs[:2])

@@ -17,8 +17,8 @@ from torch.nn.functional import embedding
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.ops import NO_ROW, VERBS, Ops
 from eigenselect.compressors.payloads.torch_ops import TorchOps
-from eigenselect.compressors.payloads.windows import Windows
 from eigenselect.export.operators.functions import DOMAIN
+from eigenselect.export.operators.trellis import trellis_name
 
 IDS = "ids"
 
@@ -46,10 +46,6 @@ class _Recorder:
         self.params[name] = array
         return name
 
-    def windows(self, numbers: str, levels: npt.NDArray[np.float32], windows: Windows) -> str:
-        # The table of levels is made here, and not at every lookup.
-        return self._note("windows_of_table", (numbers, self.param("levels", windows.table(levels)), windows))
-
     def __getattr__(self, verb: str) -> Callable[..., str]:
         if verb not in VERBS:
             raise AttributeError(f"{verb!r} is not a verb of a decode: there are {', '.join(sorted(VERBS))}")
@@ -68,6 +64,10 @@ class _Recorder:
 
 class _ModuleOps(TorchOps):
     """Rows by embedding's own lookup, which is faster than indexing: ids below 0 do not count from the end."""
+
+    def trellis_gather(self, packed: Any, levels: Any, rows: Any, bits: int, dim: int) -> Any:
+        picked = embedding(rows, packed)
+        return super().trellis_gather(picked, levels, slice(None), bits, dim)
 
     def gather(self, table: Any, rows: Any) -> Any:
         return embedding(rows, table).float()
@@ -88,7 +88,7 @@ class _TritonOps(_ModuleOps):
 
 
 class _OnnxOps(_ModuleOps):
-    """Packed rows by our operator, which `torch.onnx.export` leaves as it is."""
+    """Packed rows by our operators, which `torch.onnx.export` leaves as it is."""
 
     def dequantize_gather(self, packed: Any, lut: Any, rows: Any, dim: int) -> Any:
         return torch.onnx.ops.symbolic(
@@ -100,6 +100,16 @@ class _OnnxOps(_ModuleOps):
             version=1,
         )
 
+    def trellis_gather(self, packed: Any, levels: Any, rows: Any, bits: int, dim: int) -> Any:
+        return torch.onnx.ops.symbolic(
+            f"{DOMAIN}::{trellis_name(bits, len(levels).bit_length() - 1)}",
+            (packed, levels, rows),
+            {"dim": dim},
+            dtype=levels.dtype,
+            shape=(*rows.shape, dim),
+            version=1,
+        )
+
 
 TORCH, TRITON, ONNX = _ModuleOps(), _TritonOps(), _OnnxOps()
 
@@ -107,10 +117,9 @@ TORCH, TRITON, ONNX = _ModuleOps(), _TritonOps(), _OnnxOps()
 class CompressedEmbedding(nn.Module):  # type: ignore[misc]  # torch has types that are not followed
     """Looks ids up in a compressed table as `nn.Embedding` does in a weight; nothing in it is trained.
 
-    The stored arrays are buffers with the payload's names (`_` for `.`): a `lut` in place of a `codebook`, the `levels`
-    of a trellis in a table of at most 4 MiB. A change of the dtype, by `.half()` or `.to()` of this or of any module
-    around it, is a change of the output's: codes and codebooks keep their own, and values are decoded in float32
-    whatever is asked for, under autocast too.
+    The stored arrays are buffers with the payload's names (`_` for `.`): a `lut` in place of a `codebook`. A change of
+    the dtype, by `.half()` or `.to()` of this or of any module around it, is a change of the output's: codes and
+    codebooks keep their own, and values are decoded in float32 whatever is asked for, under autocast too.
 
     Attributes:
         num_embeddings: rows n.
@@ -197,7 +206,10 @@ class CompressedEmbedding(nn.Module):  # type: ignore[misc]  # torch has types t
     @property
     def padded(self) -> bool:
         """Whether some packed rows hold more columns than are wanted of them."""
-        return any(dim < packed.shape[1] * lut.shape[1] for packed, lut, dim in self._lookups())
+        codes = [operands for _, verb, operands in self._steps if verb == "trellis_gather"]
+        columns = [(self.get_buffer(packed).shape[1] * 8 // bits, dim) for packed, _, _, bits, dim in codes]
+        columns += [(packed.shape[1] * lut.shape[1], dim) for packed, lut, dim in self._lookups()]
+        return any(dim < stored for stored, dim in columns)
 
     def _lookups(self) -> list[tuple[torch.Tensor, torch.Tensor, int]]:
         """Packed rows, lookup table and columns of each lookup."""

@@ -13,7 +13,7 @@ import onnx
 import torch
 
 from eigenselect.export.choices import OPSET
-from eigenselect.export.operators.functions import DOMAIN, dequantize_gather
+from eigenselect.export.operators.functions import DOMAIN, operator
 from eigenselect.export.torch.module import CompressedEmbedding
 
 
@@ -28,7 +28,7 @@ def torch_to_onnx(
     output_names: Sequence[str] | None = None,
     opset: int = OPSET,
 ) -> None:
-    """Write `model` to `path`; each lookup of packed rows in it is one `DequantizeGather`, whose function is added.
+    """Write `model` to `path`; each lookup of packed rows in it is one operator of ours, whose function is added.
 
     `model` is exported as it is: in training mode unless it was put into `eval()`. Weights of more than 1.5 GB lie
     beside the file, in `<name>.data`. Whatever is there already is overwritten, once the new model has been checked.
@@ -79,16 +79,16 @@ def torch_to_onnx(
         written = Path(folder) / path.name
         program.save(written)
         held = (module for module in model.modules() if isinstance(module, CompressedEmbedding))
-        _add_function(written, padded=any(module.padded for module in held))
+        _add_functions(written, padded=any(module.padded for module in held))
         onnx.checker.check_model(written, full_check=True)
         for file in sorted(Path(folder).iterdir(), key=lambda file: file == written):  # the weights before the model
             file.replace(path.parent / file.name)
 
 
-def _add_function(path: Path, *, padded: bool) -> None:
-    """Add the body of our operator to the file, which may keep its weights beside it."""
+def _add_functions(path: Path, *, padded: bool) -> None:
+    """Add the bodies of our operators to the file, which may keep its weights beside it."""
     model = onnx.load_model(path, load_external_data=False)
     versions = {entry.domain: entry.version for entry in model.opset_import}
-    if DOMAIN in versions:
-        model.functions.append(dequantize_gather(versions[""], padded=padded))
+    if names := sorted({node.op_type for node in model.graph.node if node.domain == DOMAIN}):
+        model.functions.extend(operator(name, versions[""], padded=padded) for name in names)
         onnx.save_model(model, path)

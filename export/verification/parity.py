@@ -19,6 +19,8 @@ from onnx import numpy_helper
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.export.choices import Output
+from eigenselect.export.operators.builder import OnnxOps
+from eigenselect.export.operators.trellis import trellis_table, trellis_windows
 
 OVERHEAD_BYTES = 16 << 10
 """What a file, and the constants of a loaded session, may exceed the payload by for each band of rows."""
@@ -188,12 +190,17 @@ def _beyond_rounding(
 
 
 def added_bytes(payload: Payload) -> int:
-    """What a session may add to a payload: the tables of its decode, and what widens a float16 matrix.
+    """What a session may add to a payload: the tables of trellis codes, and what widens a float16 matrix.
 
     A matrix meets float32 activations. Rows in float16 may not be widened.
     """
+    ops = OnnxOps()
+    payload.decode("ids", ops)
+    tables = (trellis_table(windows) for node in ops.nodes if (windows := trellis_windows(node.op)) is not None)
     matrices = (array for name, array in payload.arrays().items() if name.rpartition(".")[2] == "matrix")
-    return payload.lookup_bytes + sum(array.nbytes for array in matrices if array.dtype == np.float16)
+    return sum(4 * rows * columns for rows, columns in tables) + sum(
+        array.nbytes for array in matrices if array.dtype == np.float16
+    )
 
 
 def session_bytes(path: Path, ids: int | None = None) -> int:

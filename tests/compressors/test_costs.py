@@ -44,8 +44,7 @@ def examples(n: int) -> dict[str, tuple[Payload, Cost]]:
         "product codes": (Coded(whole, floats(2, 5, 3), False, 5), Cost(10 + 2 * 4 + 2 * 12, 2, 1 + 4)),
         "one codebook": (Coded(whole, floats(1, 5, 1), False, 2), Cost(10 + 2 * 4, 0, 2)),
         "summed codes": (Coded(whole, floats(2, 5, 3), True, 3), Cost(10 + 2 * 12, 3, 2)),
-        # Bytes through a table of floats (1 + 4), times 256 and added to the next; 4 windows a byte, two at once.
-        "trellis": (Trellis(codes(3), floats(1 << 10), 2, 12), Cost(3 * 5 + 4 + 12 * 4, 3 + 3, 1 + 3 + 1)),
+        "trellis": (Trellis(codes(3), floats(1 << 10), 2, 11), Cost(3 + 11 * 4, 0, 1)),
         "sum": (Sum((dense, dense, dense)), Cost(72, 12, 5)),
         "projected": (Projected(dense, np.ones((6, 7), np.float16)), Cost(24 + 84, 42, 2)),
         "repeated": (Repeated(dense, 3, 17), Cost(24, 0, 2)),

@@ -236,7 +236,7 @@ def odd(what: str) -> Odd:
 
 
 def test_the_verbs_are_those_of_every_execution() -> None:
-    assert {"scope", "param", "gather", "windows", "matmul"} < VERBS
+    assert {"scope", "param", "gather", "trellis_gather", "matmul"} < VERBS
     assert all(callable(getattr(NumpyOps, verb)) for verb in VERBS)
 
 

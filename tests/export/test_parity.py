@@ -60,7 +60,8 @@ def test_a_real_export_passes(case: Case, tmp_path: Path, monkeypatch: pytest.Mo
     assert report.file_bytes == (tmp_path / "model.onnx").stat().st_size
     codebooks = sum(array.nbytes for name, array in payload.arrays().items() if name.endswith(("codebook", "levels")))
     least, most = payload.nbytes - codebooks, payload.nbytes + parity.OVERHEAD_BYTES * payload.bands
-    assert least + payload.lookup_bytes <= report.constant_bytes <= most + payload.lookup_bytes
+    added = parity.added_bytes(payload)
+    assert least + added <= report.constant_bytes <= most + added
     assert least < report.file_bytes <= most
     assert report.providers == ["CPUExecutionProvider"]
     if case.parity == "bit":

@@ -18,8 +18,8 @@ every_form = pytest.mark.parametrize("case", forms(), ids=lambda case: case.id)
 
 ON_CUDA = {
     *("Add", "ArgMax", "Cast", "Concat", "Constant", "DequantizeLinear", "Div", "Equal", "Expand", "Floor", "Gather"),
-    "Less",
-    *("MatMul", "Max", "Min", "Mul", "Reshape", "Shape", "Slice", "Sub", "Unsqueeze", "Where"),
+    *("GatherElements", "Less"),
+    *("MatMul", "Max", "Min", "Mul", "Reshape", "Shape", "Slice", "Sub", "Transpose", "Unsqueeze", "Where"),
 }
 """Operators that ONNX Runtime's docs/OperatorKernels.md lists kernels of for the CUDAExecutionProvider."""
 
