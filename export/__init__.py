@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from eigenselect.export.onnx_export import OnnxExport
     from eigenselect.export.operators.model import load, save, to_onnx
     from eigenselect.export.tokens.string_input import verify_words
+    from eigenselect.export.torch.bag import CompressedEmbeddingBag
     from eigenselect.export.torch.module import CompressedEmbedding
     from eigenselect.export.torch.onnx import torch_to_onnx
     from eigenselect.export.torch.replace import replace_embeddings
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompressedEmbedding",
+    "CompressedEmbeddingBag",
     "Encoder",
     "Host",
     "HostReport",
@@ -48,6 +50,7 @@ __all__ = [
 
 _HOMES = {
     "CompressedEmbedding": "torch.module",
+    "CompressedEmbeddingBag": "torch.bag",
     "Encoder": "host.encoder",
     "Host": "host.host",
     "HostReport": "host.rewrite",

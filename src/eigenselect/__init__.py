@@ -38,7 +38,15 @@ if TYPE_CHECKING:
         Uniform,
         load,
     )
-    from eigenselect.export import CompressedEmbedding, replace_embeddings, rewrite_host, save, to_onnx, torch_to_onnx
+    from eigenselect.export import (
+        CompressedEmbedding,
+        CompressedEmbeddingBag,
+        replace_embeddings,
+        rewrite_host,
+        save,
+        to_onnx,
+        torch_to_onnx,
+    )
     from eigenselect.export.verification.parity import verify
     from eigenselect.selector.measures import score
     from eigenselect.selector.run.selecting import select_table
@@ -54,6 +62,7 @@ __all__ = [
     "Blockwise",
     "ByteCodebook",
     "CompressedEmbedding",
+    "CompressedEmbeddingBag",
     "Compressor",
     "EmbeddingTable",
     "ExactRows",
@@ -86,7 +95,15 @@ _HOMES = {
     "select_table": "eigenselect.selector.run.selecting",
     "verify": "eigenselect.export.verification.parity",
     **dict.fromkeys(
-        ("CompressedEmbedding", "replace_embeddings", "rewrite_host", "save", "to_onnx", "torch_to_onnx"),
+        (
+            "CompressedEmbedding",
+            "CompressedEmbeddingBag",
+            "replace_embeddings",
+            "rewrite_host",
+            "save",
+            "to_onnx",
+            "torch_to_onnx",
+        ),
         "eigenselect.export",
     ),
 }
