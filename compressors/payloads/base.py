@@ -165,9 +165,18 @@ class Payload(ABC):
                    [0., 0.],
                    [5., 6.]], dtype=float32)
         """
-        ops = NumpyOps()
-        sums: Array = self.pooled(np.asarray(ids), ops, lambda rows: ops.sum_bags(rows, np.asarray(bags)))
+        ids, bags = np.asarray(ids), np.asarray(bags)
+        sums = np.empty((len(bags), self.k), dtype=np.float32)
+        step = max(1, READ_BYTES // (4 * self.width))
+        firsts = np.flatnonzero(np.diff(bags // step, prepend=-1))  # bags that begin so many rows apart go together
+        for first, after in zip(firsts, [*firsts[1:], len(bags)], strict=True):
+            ends = bags[after] if after < len(bags) else len(ids)
+            sums[first:after] = self._summed(ids[bags[first] : ends], bags[first:after] - bags[first])
         return sums
+
+    def _summed(self, ids: npt.NDArray[np.integer], bags: npt.NDArray[np.integer]) -> Array:
+        ops = NumpyOps()
+        return self.pooled(ids, ops, lambda rows: ops.sum_bags(rows, bags))
 
     def _read(self, ids: range | npt.NDArray[np.integer]) -> Float32s:
         step = max(1, READ_BYTES // (4 * self.width))

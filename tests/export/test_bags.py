@@ -22,7 +22,7 @@ from eigenselect.compressors.payloads.mapped import Mapped
 from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.compressors.payloads.torch_ops import TorchOps
 from eigenselect.export import CompressedEmbeddingBag, replace_embeddings, torch_to_onnx
-from eigenselect.export.operators.sentences import sentences_to_onnx
+from eigenselect.export.tokens.sentences import sentences_to_onnx
 from tests.cases import Case, decode, forms, payload_of
 
 N = 300

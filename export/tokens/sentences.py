@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
 
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.export.choices import OPSET, Target
+from eigenselect.export.choices import OPSET, SHORTEST, Target
 from eigenselect.export.operators.decode import decode_graph
 from eigenselect.export.operators.graph import Graph, Node
 from eigenselect.export.operators.model import model_of
+from eigenselect.export.tokens.static_model import Ids, mean_rows
+from eigenselect.export.verification.parity import OVERHEAD_BYTES, OnnxDecoder, VerificationError
 
-SHORTEST = 1e-30
-"""Length below which a sum is taken for zero: that of a sentence without tokens stays so."""
+MADE = 1_000
+"""Texts that are made up where none are given."""
+
+LONGEST = 32
+"""Tokens of a text that is made up."""
+
+LARGEST_ERROR = 1e-6
+"""Largest difference of an entry of a vector of length 1 from that of numpy."""
 
 
 def sentences_to_onnx(payload: Payload, *, opset: int = OPSET, target: Target = "portable") -> onnx.ModelProto:
@@ -40,6 +50,38 @@ def sentences_to_onnx(payload: Payload, *, opset: int = OPSET, target: Target = 
     """
     summed = decode_graph(payload, "ids", bags="offsets", opset=opset, target=target)
     return model_of(_unit(summed), {"ids": "tokens", "offsets": "sentences"}, "sentences", payload.k, "float32")
+
+
+def made_texts(n: int, rng: np.random.Generator) -> tuple[Ids, Ids]:
+    """Ids of 1 to `LONGEST` tokens each of `MADE` texts, of a vocabulary of n, and where each text begins."""
+    lengths = rng.integers(1, LONGEST + 1, MADE)
+    return rng.integers(0, n, lengths.sum()), np.cumsum(lengths) - lengths
+
+
+def verify_sentences(payload: Payload, path: Path, rng: np.random.Generator, providers: Sequence[str]) -> float:
+    """Check that the model `path` gives the vectors of numpy; the largest difference of an entry.
+
+    Of texts that are made up, the last one without a token. The file is at most as much larger than the payload as that
+    of a model of rows.
+
+    Raises:
+        VerificationError: it does not.
+    """
+    ids, offsets = made_texts(payload.n, rng)
+    offsets = np.append(offsets, len(ids))
+    found = OnnxDecoder(path, providers).run({"ids": ids, "offsets": offsets})
+    expected = mean_rows(payload, ids, offsets, normalize=True)
+    if (found.shape, found.dtype) != (expected.shape, expected.dtype):
+        raise VerificationError(f"{path.name} gives {found.dtype} of shape {found.shape}, not {expected.shape}")
+    error = float(np.abs(found - expected).max())
+    if not error <= LARGEST_ERROR:
+        raise VerificationError(
+            f"{path.name}: a vector differs by {error:.1e} from numpy's, allowed is {LARGEST_ERROR}"
+        )
+    limit = payload.nbytes + OVERHEAD_BYTES * payload.bands
+    if path.stat().st_size > limit:
+        raise VerificationError(f"{path.name} takes {path.stat().st_size} bytes, allowed are {limit}")
+    return error
 
 
 def _unit(graph: Graph) -> Graph:
