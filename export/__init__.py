@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from eigenselect.export.models.reader import embedding_table
     from eigenselect.export.onnx_export import OnnxExport
     from eigenselect.export.operators.model import load, save, to_onnx
+    from eigenselect.export.tokens.sentences import sentences_to_onnx, verify_sentences
+    from eigenselect.export.tokens.static_model import StaticModel
     from eigenselect.export.tokens.string_input import verify_words
+    from eigenselect.export.torch.bag import CompressedEmbeddingBag
     from eigenselect.export.torch.module import CompressedEmbedding
     from eigenselect.export.torch.onnx import torch_to_onnx
     from eigenselect.export.torch.replace import replace_embeddings
@@ -27,11 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompressedEmbedding",
+    "CompressedEmbeddingBag",
     "Encoder",
     "Host",
     "HostReport",
     "OnnxDecoder",
     "OnnxExport",
+    "StaticModel",
     "Verification",
     "VerificationError",
     "available_providers",
@@ -40,23 +45,28 @@ __all__ = [
     "replace_embeddings",
     "rewrite_host",
     "save",
+    "sentences_to_onnx",
     "to_onnx",
     "torch_to_onnx",
     "verify",
+    "verify_sentences",
     "verify_words",
 ]
 
 _HOMES = {
     "CompressedEmbedding": "torch.module",
+    "CompressedEmbeddingBag": "torch.bag",
     "Encoder": "host.encoder",
     "Host": "host.host",
     "HostReport": "host.rewrite",
     "OnnxExport": "onnx_export",
+    "StaticModel": "tokens.static_model",
     "embedding_table": "models.reader",
     "replace_embeddings": "torch.replace",
     "rewrite_host": "host.rewrite",
     "torch_to_onnx": "torch.onnx",
     "verify_words": "tokens.string_input",
+    **dict.fromkeys(("sentences_to_onnx", "verify_sentences"), "tokens.sentences"),
     **dict.fromkeys(("load", "save", "to_onnx"), "operators.model"),
     **dict.fromkeys(
         ("OnnxDecoder", "Verification", "VerificationError", "available_providers", "verify"), "verification.parity"

@@ -23,3 +23,6 @@ Tied = Literal["refuse", "keep"]
 """What to do with a table that is used otherwise too."""
 
 TIED: tuple[str, ...] = get_args(Tied)
+
+SHORTEST = 1e-15
+"""Length that a vector is divided by at least: one of a text without tokens stays zero."""

@@ -17,6 +17,7 @@ from eigenselect.export.host.host import Host
 from eigenselect.export.host.rewrite import HostReport, rewrite_host
 from eigenselect.export.host.splice import opset_of
 from eigenselect.export.operators.model import check_runtime, runs, save, to_onnx
+from eigenselect.export.tokens.sentences import sentences_to_onnx, verify_sentences
 from eigenselect.export.tokens.string_input import Words, check_vocabulary, write_words
 from eigenselect.export.verification.parity import Verification, available_providers, verify
 
@@ -38,7 +39,8 @@ class OnnxExport:
         oov: of that one, for a token that is not in the vocabulary: `error`, `zeros`, or the token whose row it gets.
         host: an ONNX model that the payload is put into as well; None takes the one that the table was read out of.
         tied: what to do if the host uses its table otherwise too; see `export.rewrite_host`.
-        inputs: a .npz file of inputs to compare the host on; None makes some.
+        inputs: a .npz file of inputs to compare the host on, or a .txt file of texts, one a line, to compare a static
+            model on; None makes some.
     """
 
     target: Target = "portable"
@@ -125,3 +127,12 @@ class OnnxExport:
             VerificationError: it does not give the rows of `model`.
         """
         return write_words(model, path, tokens, self.oov, rng, CPU)  # where strings are looked up
+
+    def write_sentences(self, payload: Payload, path: Path, rng: np.random.Generator) -> float:
+        """Write the model of sentences of `payload` to `path` and verify it; the largest difference from numpy.
+
+        Raises:
+            VerificationError: the file does not give the vectors of the payload.
+        """
+        save(sentences_to_onnx(payload, opset=self.opset, target=self.target), path)
+        return [verify_sentences(payload, path, rng, providers) for providers in self.verified_on][-1]

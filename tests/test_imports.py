@@ -24,7 +24,15 @@ ORDER = (
     *("export.choices", "export.native", "export.operators", "export.verification", "export.models", "export.host"),
     *("export.tokens", "export.torch", "export.onnx_export", "export"),
     *("selector.sources", "selector.measures", "selector.pool", "selector.decision", "selector.store"),
-    *("selector.progress", "selector.run", "selector.checking", "selector.evidence", "selector.commands", "selector"),
+    *(
+        "selector.forms",
+        "selector.progress",
+        "selector.run",
+        "selector.checking",
+        "selector.evidence",
+        "selector.commands",
+        "selector",
+    ),
     *("", "__main__"),
 )
 """The rooms and the files beside them, inside `eigenselect`: each may import itself and those before it.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from inspect import isabstract
 from pathlib import Path
@@ -97,6 +97,13 @@ class Payload(ABC):
     def decode(self, rows: V, ops: Ops[V]) -> V:
         """The rows `rows`, (batch, k) float32, in the verbs of `ops`; the last verb gives what is returned."""
 
+    def pooled(self, rows: V, ops: Ops[V], pool: Callable[[V], V]) -> V:
+        """`pool` of the decoded rows, where it is linear: `ops.sum_bags`, of rows with weights or without.
+
+        A kind whose decode ends in a linear map pools before it, so that a matrix is applied once a bag.
+        """
+        return pool(self.decode(rows, ops))
+
     @property
     def aligned(self) -> bool:
         """Whether column j stands for the table's column j, so that the two can be compared entry by entry."""
@@ -131,6 +138,40 @@ class Payload(ABC):
         if not np.issubdtype(ids.dtype, np.integer):
             raise ValueError(f"rows are {ids.dtype}: they must be integers or a slice")
         return self._read(ids.ravel()).reshape(*ids.shape, self.k)
+
+    def read_sums(self, ids: npt.NDArray[np.integer], bags: npt.NDArray[np.integer]) -> Float32s:
+        """Sums of the decoded rows of consecutive bags, in numpy.
+
+        Args:
+            ids: (t,) of all bags, one after the other, from -n to n-1.
+            bags: (b,) where in `ids` each begins, not decreasing, from 0 to t; of an empty one the sum is 0.
+
+        Returns:
+            (b, k) float32; sums are float64 before a matrix is applied.
+
+        Raises:
+            IndexError: an id outside of the table.
+
+        Example:
+            >>> from eigenselect.compressors.payloads.dense import Dense
+            >>> rows = Dense(np.array([[1, 2], [3, 4], [5, 6]], np.float32))
+            >>> rows.read_sums(np.array([0, 1, 2]), np.array([0, 2, 2]))
+            array([[4., 6.],
+                   [0., 0.],
+                   [5., 6.]], dtype=float32)
+        """
+        ids, bags = np.asarray(ids), np.asarray(bags)
+        sums = np.empty((len(bags), self.k), dtype=np.float32)
+        step = max(1, READ_BYTES // (4 * self.width))
+        firsts = np.flatnonzero(np.diff(bags // step, prepend=-1))  # bags that begin so many rows apart go together
+        for first, after in zip(firsts, [*firsts[1:], len(bags)], strict=True):
+            ends = bags[after] if after < len(bags) else len(ids)
+            sums[first:after] = self._summed(ids[bags[first] : ends], bags[first:after] - bags[first])
+        return sums
+
+    def _summed(self, ids: npt.NDArray[np.integer], bags: npt.NDArray[np.integer]) -> Array:
+        ops = NumpyOps()
+        return self.pooled(ids, ops, lambda rows: ops.sum_bags(rows, bags))
 
     def _read(self, ids: range | npt.NDArray[np.integer]) -> Float32s:
         step = max(1, READ_BYTES // (4 * self.width))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +43,12 @@ class Sum(Payload):
             total = ops.add(total, part.decode(rows, ops.scope(f"parts.{i}")))
         return total
 
+    def pooled(self, rows: V, ops: Ops[V], pool: Callable[[V], V]) -> V:  # noqa: D102
+        total = self.parts[0].pooled(rows, ops.scope("parts.0"), pool)
+        for i, part in enumerate(self.parts[1:], 1):
+            total = ops.add(total, part.pooled(rows, ops.scope(f"parts.{i}"), pool))
+        return total
+
 
 @dataclass(frozen=True)
 class OfPart(Payload):
@@ -62,7 +70,22 @@ class OfPart(Payload):
 
 
 @dataclass(frozen=True)
-class Projected(OfPart):
+class ImageOfPart(OfPart):
+    """What is a linear map of each row of one payload: rows may be pooled before it or after it."""
+
+    @abstractmethod
+    def image(self, a: V, ops: Ops[V]) -> V:
+        """The map of the rows `a`."""
+
+    def decode(self, rows: V, ops: Ops[V]) -> V:  # noqa: D102
+        return self.image(self.part.decode(rows, ops.scope("part")), ops)
+
+    def pooled(self, rows: V, ops: Ops[V], pool: Callable[[V], V]) -> V:  # noqa: D102
+        return self.image(self.part.pooled(rows, ops.scope("part"), pool), ops)
+
+
+@dataclass(frozen=True)
+class Projected(ImageOfPart):
     """A part times a matrix.
 
     Arrays:
@@ -84,12 +107,12 @@ class Projected(OfPart):
     def k(self) -> int:  # noqa: D102
         return int(self.matrix.shape[1])
 
-    def decode(self, rows: V, ops: Ops[V]) -> V:  # noqa: D102
-        return ops.matmul(self.part.decode(rows, ops.scope("part")), ops.param("matrix", self.matrix))
+    def image(self, a: V, ops: Ops[V]) -> V:  # noqa: D102
+        return ops.matmul(a, ops.param("matrix", self.matrix))
 
 
 @dataclass(frozen=True)
-class Repeated(OfPart):
+class Repeated(ImageOfPart):
     """A part whose every column stands for several: one number for a block of a row.
 
     Attributes:
@@ -116,9 +139,8 @@ class Repeated(OfPart):
     def k(self) -> int:  # noqa: D102
         return self.dim
 
-    def decode(self, rows: V, ops: Ops[V]) -> V:  # noqa: D102
-        decoded = self.part.decode(rows, ops.scope("part"))
-        return ops.repeat(decoded, self.part.k, self.count, self.dim)
+    def image(self, a: V, ops: Ops[V]) -> V:  # noqa: D102
+        return ops.repeat(a, self.part.k, self.count, self.dim)
 
 
 @dataclass(frozen=True)
@@ -143,9 +165,15 @@ class Scaled(OfPart):
     def decode(self, rows: V, ops: Ops[V]) -> V:  # noqa: D102
         return ops.mul(self.part.decode(rows, ops.scope("part")), self.scale.decode(rows, ops.scope("scale")))
 
+    def pooled(self, rows: V, ops: Ops[V], pool: Callable[[V], V]) -> V:  # noqa: D102
+        if self.scale.k > 1:  # another scale in each column: no map of the part's columns goes before it
+            return super().pooled(rows, ops, pool)
+        scale = self.scale.decode(rows, ops.scope("scale"))
+        return self.part.pooled(rows, ops.scope("part"), lambda a: pool(ops.mul(a, scale)))
+
 
 @dataclass(frozen=True)
-class Unaligned(OfPart):
+class Unaligned(ImageOfPart):
     """A part in coordinates of its own: not the table, but a linear map of it.
 
     Attributes:
@@ -159,8 +187,8 @@ class Unaligned(OfPart):
     def aligned(self) -> bool:  # noqa: D102
         return False
 
-    def decode(self, rows: V, ops: Ops[V]) -> V:  # noqa: D102
-        return self.part.decode(rows, ops.scope("part"))
+    def image(self, a: V, ops: Ops[V]) -> V:  # noqa: D102
+        return a
 
 
 @dataclass(frozen=True)
@@ -195,6 +223,14 @@ class Replaced(OfPart):
         ids = ops.wrap(rows, self.n)
         decoded = self.part.decode(ids, ops.scope("part"))
         return ops.replace(decoded, ids, ops.param("rows", self.rows), ops.param("table", self.table))
+
+    def pooled(self, rows: V, ops: Ops[V], pool: Callable[[V], V]) -> V:  # noqa: D102
+        ids, replaced = ops.wrap(rows, self.n), ops.param("rows", self.rows)
+        zero, one = (ops.param(name, np.full(1, value, np.float32)) for name, value in (("zero", 0), ("one", 1)))
+        gone = ops.param("gone", np.zeros((len(self.rows), 1), np.float16))
+        kept = ops.replace(one, ids, replaced, gone)
+        others = self.part.pooled(ids, ops.scope("part"), lambda a: pool(ops.mul(a, kept)))
+        return ops.add(others, pool(ops.replace(zero, ids, replaced, ops.param("table", self.table))))
 
 
 @dataclass(frozen=True)

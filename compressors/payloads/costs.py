@@ -154,3 +154,6 @@ class CostOps:
         self._whole(a, b)
         shape = (*a.shape[:-1], b.shape[-1])
         return self._made(shape, multiply_adds=math.prod(a.shape) * b.shape[-1])
+
+    def sum_bags(self, a: Shape, bags: Shape) -> Shape:  # noqa: D102
+        return self._made(a.shape, multiply_adds=math.prod(a.shape))

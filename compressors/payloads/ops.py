@@ -91,6 +91,9 @@ class Ops(Protocol[V]):
     def matmul(self, a: V, b: V) -> V:
         """(..., i, j) times (..., j, k); b may be float16 and is widened."""
 
+    def sum_bags(self, a: V, bags: V) -> V:
+        """Sums of the rows (batch, k) of consecutive bags, (len, k): `bags` are the rows that each begins with."""
+
 
 VERBS = frozenset(name for name in vars(Ops) if not name.startswith("_"))
 """The names of all verbs."""
@@ -172,3 +175,11 @@ class NumpyOps:
     def matmul(self, a: Array, b: Array) -> Array:  # noqa: D102
         product: Array = a @ b.astype(np.float32, copy=False)
         return product
+
+    def sum_bags(self, a: Array, bags: Array) -> Array:  # noqa: D102
+        ends = np.append(bags[1:], len(a))
+        full = ends > bags  # an empty bag would be the row that it begins with
+        sums = np.zeros((len(bags), a.shape[-1]), np.float32)
+        if full.any():
+            sums[full] = np.add.reduceat(a[: ends[-1]], bags[full], axis=0, dtype=np.float64)
+        return sums

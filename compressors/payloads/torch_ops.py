@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from eigenselect.compressors.payloads.ops import NO_ROW
 from eigenselect.compressors.payloads.windows import Windows
@@ -87,3 +88,6 @@ class TorchOps:
 
     def matmul(self, a: Tensor, b: Tensor) -> Tensor:  # noqa: D102
         return a @ b.float()
+
+    def sum_bags(self, a: Tensor, bags: Tensor) -> Tensor:  # noqa: D102
+        return embedding_bag(torch.arange(len(a), device=a.device), a, bags.long(), mode="sum")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from eigenselect.compressors.payloads.base import Payload
 from eigenselect.export.choices import OPSET, Output, Target
 from eigenselect.export.operators.decode import decode_graph
 from eigenselect.export.operators.functions import DOMAIN
+from eigenselect.export.operators.graph import Graph
 from eigenselect.export.operators.passes import half_rows
 from eigenselect.version import __version__
 
@@ -56,17 +58,27 @@ def to_onnx(
     decoded = decode_graph(payload, "ids", opset=opset, target=target)
     if output == "float16":
         decoded = half_rows(decoded)
+    return model_of(decoded, {"ids": "batch"}, "batch", payload.k, output)
+
+
+def model_of(decoded: Graph, inputs: Mapping[str, str], batch: str, k: int, output: Output) -> onnx.ModelProto:
+    """The model of a graph whose last node gives its vectors.
+
+    Args:
+        decoded: the graph.
+        inputs: name -> name of the length of each int64 input.
+        batch: name of the length of the vectors.
+        k: their columns.
+        output: their type.
+    """
     nodes = decoded.named()
     nodes[-1].output[0] = "vectors"
+    float_type = helper.np_dtype_to_tensor_dtype(np.dtype(output))
     graph = helper.make_graph(
         nodes,
         "embedding",
-        [helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ["batch"])],
-        [
-            helper.make_tensor_value_info(
-                "vectors", helper.np_dtype_to_tensor_dtype(np.dtype(output)), ["batch", payload.k]
-            )
-        ],
+        [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, [length]) for name, length in inputs.items()],
+        [helper.make_tensor_value_info("vectors", float_type, [batch, k])],
         decoded.initializers(),
     )
     functions = decoded.functions()
@@ -74,7 +86,7 @@ def to_onnx(
         graph,
         ir_version=IR_VERSION,
         opset_imports=[
-            helper.make_opsetid("", opset),
+            helper.make_opsetid("", decoded.opset),
             *([helper.make_opsetid(DOMAIN, 1)] if functions else []),
         ],
         functions=functions,

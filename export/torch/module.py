@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from importlib.util import find_spec
 from inspect import signature
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, embedding_bag, pad
 
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.ops import NO_ROW, VERBS, Ops
@@ -23,6 +23,18 @@ from eigenselect.export.operators.trellis import trellis_name
 IDS = "ids"
 
 HAS_TRITON = find_spec("triton") is not None
+
+
+class Bags(NamedTuple):
+    """What a module sums by.
+
+    Attributes:
+        offsets: (b,) int64, where each bag begins.
+        weights: (t,) of the rows, or None.
+    """
+
+    offsets: torch.Tensor
+    weights: torch.Tensor | None
 
 
 class _Recorder:
@@ -75,6 +87,11 @@ class _ModuleOps(TorchOps):
     def dequantize_gather(self, packed: Any, lut: Any, rows: Any, dim: int) -> Any:
         return embedding(embedding(rows, packed).int(), lut).flatten(-2)[..., :dim]
 
+    def sum_bags(self, a: Any, bags: Any) -> Any:
+        order = torch.arange(len(a), device=a.device)
+        weights = None if bags.weights is None else bags.weights.float()
+        return embedding_bag(order, a, bags.offsets, mode="sum", per_sample_weights=weights)
+
 
 class _TritonOps(_ModuleOps):
     """Packed rows by one kernel."""
@@ -88,7 +105,13 @@ class _TritonOps(_ModuleOps):
 
 
 class _OnnxOps(_ModuleOps):
-    """Packed rows by our operators, which `torch.onnx.export` leaves as it is."""
+    """Packed rows by our operators, which `torch.onnx.export` leaves as it is; bags as in our own models."""
+
+    def sum_bags(self, a: Any, bags: Any) -> Any:
+        rows = a if bags.weights is None else a * bags.weights[:, None]
+        totals = pad(rows.double(), (0, 0, 1, 0)).cumsum(0)
+        ends = torch.cat([bags.offsets[1:], torch.full((1,), a.shape[0])])
+        return (totals[ends] - totals[bags.offsets]).float()
 
     def dequantize_gather(self, packed: Any, lut: Any, rows: Any, dim: int) -> Any:
         return torch.onnx.ops.symbolic(
@@ -157,11 +180,15 @@ class CompressedEmbedding(nn.Module):  # type: ignore[misc]  # torch has types t
         self.padding_idx = padding_idx if padding_idx is None else padding_idx % n
         self.dtype = dtype
         recorder = _Recorder()
-        self._rows = payload.decode(IDS, cast(Ops[str], recorder))  # which has the verbs by their names
+        self._rows = self._vectors(payload, cast(Ops[str], recorder))  # which has the verbs by their names
         self._steps = tuple(recorder.steps)
         for name, array in recorder.params.items():
             # A copy: what is loaded into the buffer must not change the payload.
             self.register_buffer(name, torch.from_numpy(np.array(array, order="C")).to(device))
+
+    def _vectors(self, payload: Payload, ops: Ops[str]) -> str:
+        """What the module gives of `IDS`, in the verbs that it executes."""
+        return payload.decode(IDS, ops)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """The rows `ids`, int32 or int64 of any shape, as (*ids.shape, k).
@@ -172,24 +199,28 @@ class CompressedEmbedding(nn.Module):  # type: ignore[misc]  # torch has types t
                 from the end.
             ValueError: ids of another type.
         """
+        return self._looked_up(ids)
+
+    def _looked_up(self, ids: torch.Tensor, **given: Any) -> torch.Tensor:
+        """What the verbs give of `ids`, and of what else is `given` to them by name."""
         if ids.dtype not in (torch.int32, torch.int64):
             raise ValueError(f"ids are {ids.dtype}: they must be torch.int32 or torch.int64")
         if torch.onnx.is_in_onnx_export():
-            return self._decode(ids, ONNX)
+            return self._decode(ids, ONNX, given)
         # Too large an id is an error in every kind of payload; one below 0 would count from the end.
         checked = torch.where(ids < 0, NO_ROW, ids.long())
         # A compiler fuses the verbs into a kernel of its own.
         ops = TRITON if not torch.compiler.is_compiling() and self.kernel == "triton" else TORCH
         try:
-            return self._decode(checked, ops)
+            return self._decode(checked, ops, given)
         except IndexError as error:
             raise IndexError(
                 f"ids are from {ids.min().item()} to {ids.max().item()}: they must be from 0 to "
                 f"{self.num_embeddings - 1}"
             ) from error
 
-    def _decode(self, ids: torch.Tensor, ops: TorchOps) -> torch.Tensor:
-        values: dict[str, Any] = {IDS: ids, **self._buffers}
+    def _decode(self, ids: torch.Tensor, ops: TorchOps, given: Mapping[str, Any]) -> torch.Tensor:
+        values: dict[str, Any] = {IDS: ids, **given, **self._buffers}
         device = ids.device.type
         rounding = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         with torch.autocast(device, enabled=False) if rounding else nullcontext():
@@ -235,7 +266,7 @@ class CompressedEmbedding(nn.Module):  # type: ignore[misc]  # torch has types t
     def __getattr__(self, name: str) -> Any:
         if name == "weight":
             raise AttributeError(
-                "CompressedEmbedding has no weight, the table is never there as a whole: decode rows with "
+                f"{type(self).__name__} has no weight, the table is never there as a whole: decode rows with "
                 "module(ids), and give a head that was tied to it a weight of its own"
             )
         return super().__getattr__(name)

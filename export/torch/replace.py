@@ -1,4 +1,4 @@
-"""Compressed embeddings in the place of a model's `nn.Embedding`s."""
+"""Compressed embeddings in the place of a model's `nn.Embedding`s and `nn.EmbeddingBag`s."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.composed import Replaced
 from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.export.host.match import NEARER_SHARE, nearer_share
+from eigenselect.export.torch.bag import MODES, CompressedEmbeddingBag
 from eigenselect.export.torch.module import CompressedEmbedding
 
 
@@ -44,6 +45,8 @@ def replace_embeddings(
 ) -> list[Replacement]:
     """Put `CompressedEmbedding`s in the place of `nn.Embedding`s, in `model` itself, all or none.
 
+    A `CompressedEmbeddingBag` takes the place of an `nn.EmbeddingBag`, whose mode it keeps.
+
     Device, dtype, training mode and padding_idx are kept, and the row at padding_idx stays what it was, in float32.
     A module that the model holds in several places is replaced by one. What was trained is trained no longer.
 
@@ -59,7 +62,7 @@ def replace_embeddings(
     Raises:
         ValueError: not one of payload and bits, an unknown name, no embedding or not exactly one that the payload
             fits, or one that cannot be replaced: its weight is tied or computed, it has hooks, renormalizes
-            (max_norm), sums bags, or is of a class with a forward of its own.
+            (max_norm), takes the largest of a bag, or is of a class with a forward of its own.
 
     Example:
         >>> model = nn.Sequential(nn.Embedding(1000, 64), nn.Linear(64, 2))
@@ -138,9 +141,9 @@ def _obstacle(module: nn.Module, names: list[str], model: nn.Module) -> str | No
     """Why the module cannot be replaced."""
     if "" in names:
         return "is itself the embedding: make a CompressedEmbedding"
-    if isinstance(module, nn.EmbeddingBag):
-        return "is an nn.EmbeddingBag: bags are not supported"
-    if type(module).forward is not nn.Embedding.forward:
+    if isinstance(module, nn.EmbeddingBag) and module.mode not in MODES:
+        return f"takes the {module.mode} of a bag: {' and '.join(MODES)} are supported"
+    if type(module).forward not in (nn.Embedding.forward, nn.EmbeddingBag.forward):
         return f"is a {type(module).__name__}, which has a forward of its own"
     if module.max_norm is not None:
         return f"has max_norm = {module.max_norm}: its rows change as they are looked up"
@@ -163,14 +166,25 @@ def _obstacle(module: nn.Module, names: list[str], model: nn.Module) -> str | No
     return f"shares its weight with {', '.join(tied)}: give each a parameter of its own first" if tied else None
 
 
-def _compressed(module: nn.Embedding, name: str, method: Compressor) -> Payload:
+def _compressed(module: nn.Embedding | nn.EmbeddingBag, name: str, method: Compressor) -> Payload:
     try:
         return method.compress(EmbeddingTable(_rows(module.weight, slice(None))), np.random.default_rng(0))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 
 
-def _in_place_of(module: nn.Embedding, payload: Payload) -> CompressedEmbedding:
+def _in_place_of(module: nn.Embedding | nn.EmbeddingBag, payload: Payload) -> CompressedEmbedding:
+    if isinstance(module, nn.EmbeddingBag):
+        made: CompressedEmbedding = CompressedEmbeddingBag(
+            payload,
+            module.mode,
+            module.padding_idx,
+            module.include_last_offset,
+            module.weight.device,
+            module.weight.dtype,
+        )
+        made.train(module.training)
+        return made
     if module.padding_idx is not None:
         row = np.array([module.padding_idx], dtype=np.int32)
         exact = _rows(module.weight, row)

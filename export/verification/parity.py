@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,8 +102,16 @@ class OnnxDecoder:
         Raises:
             VerificationError: the model does not take them.
         """
+        return self.run({name: ids})
+
+    def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.floating[Any]]:
+        """What the model gives of its inputs by name.
+
+        Raises:
+            VerificationError: the model does not take them.
+        """
         try:
-            vectors: npt.NDArray[np.floating[Any]] = self._session.run(None, {name: ids})[0]
+            vectors: npt.NDArray[np.floating[Any]] = self._session.run(None, dict(inputs))[0]
         except Exception as error:  # as above
             raise VerificationError(f"{self._name} gives no rows: {error}") from error
         return vectors

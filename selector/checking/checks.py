@@ -25,6 +25,7 @@ from eigenselect.selector.checking.hand_over import (
 )
 from eigenselect.selector.decision.entries import TableEntry
 from eigenselect.selector.decision.record import FILE, Decision
+from eigenselect.selector.forms import FORMS
 from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.measures.overlap import eos, eos_tolerance
 from eigenselect.selector.measures.reconstruction import reconstruction_error_relative
@@ -163,6 +164,17 @@ def check_words(given: HandOver) -> str:
     rng, oov = np.random.default_rng(decision.seed), decision.words.oov
     found = verify_words(given.model, given.folder / WORDS, given.tokens, oov, rng, providers(given))
     return f"{found.rows:,} tokens give the rows of model.onnx; an unknown one: {found.oov}"
+
+
+@check("model form", *NEEDED)
+def check_form(given: HandOver) -> str:
+    """The model whose table was compressed holds the payload, and gives what it gave."""
+    decision, payload = _content(given)
+    form = None if decision.model is None else FORMS.get(decision.model.form)
+    if form is None:
+        raise ValueError(f"its files are handed over, and the record has no model of the forms {', '.join(FORMS)}")
+    check_unchanged(given.differences, form.files)
+    return form.verify(given.folder, payload, providers(given), np.random.default_rng(decision.seed))
 
 
 @check("eos", *NEEDED)

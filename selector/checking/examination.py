@@ -10,6 +10,7 @@ from eigenselect.selector.checking import checks
 from eigenselect.selector.checking.checks import Check
 from eigenselect.selector.checking.drift import TOLERANCE, Drift, drift, pair
 from eigenselect.selector.checking.hand_over import TOKENS, WORDS, HandOver, NotTaken, read, taken
+from eigenselect.selector.forms import FORMS
 from eigenselect.selector.pool.digest import table_digest
 
 
@@ -47,6 +48,7 @@ def examine(folder: Path, newer: EmbeddingTable | None = None, tolerance: float 
     given = read(folder)
     own = newer if newer is not None and _compressed(given, newer) else None
     listed = given.manifest["files"]
+    of_forms = {file for form in FORMS.values() for file in form.files}
     found = [
         checks.check_manifest(given),
         checks.check_files(given),
@@ -56,6 +58,7 @@ def examine(folder: Path, newer: EmbeddingTable | None = None, tolerance: float 
         checks.check_providers(given),
         checks.check_model(given),
         *([checks.check_words(given)] if WORDS in listed else []),
+        *([checks.check_form(given)] if of_forms & {*listed} else []),
         checks.check_eos(given, own),
     ]
     if newer is None or newer is own or any(check.status == "failed" for check in found):

@@ -108,6 +108,27 @@ class CriterionEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """The model whose table was compressed, handed over in the form that it came in.
+
+    Attributes:
+        form: which, `static` for example.
+        files: of the hand-over.
+        nbytes: that they take.
+        nbytes_before: that the model took.
+        measures: metric key -> what became of what the model gives.
+        says: the same, in a sentence.
+    """
+
+    form: str
+    files: list[str]
+    nbytes: int
+    nbytes_before: int
+    measures: dict[str, float]
+    says: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class LookupEntry:
     """What the times of lookups rest on, and what their limit cost.
 

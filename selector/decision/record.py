@@ -19,6 +19,7 @@ from eigenselect.selector.decision.entries import (
     CriterionEntry,
     LeftToConsumer,
     LookupEntry,
+    ModelEntry,
     RejectedEntry,
     RunnerUpEntry,
     TableEntry,
@@ -60,6 +61,7 @@ class Decision:
         words: the model that takes tokens, where there is one.
         host: the model that the payload was put into, where there is one.
         lookup: what the times of lookups rest on, where they were measured.
+        model: the model whose table it was, where that is handed over too.
     """
 
     version: int = VERSION
@@ -79,6 +81,7 @@ class Decision:
     words: WordsEntry | None = None
     host: HostReport | None = None
     lookup: LookupEntry | None = None
+    model: ModelEntry | None = None
 
     def __post_init__(self) -> None:
         for entry, keys in ((self.chosen, ("eos", self.criterion)), (self.runner_up, (self.criterion,))):
@@ -96,6 +99,7 @@ class Decision:
         left_to_consumer: LeftToConsumer | None = None,
         words: WordsEntry | None = None,
         host: HostReport | None = None,
+        model: ModelEntry | None = None,
     ) -> Decision:
         """The record of a selection, with what was made and verified of its choice."""
         chosen, runner_up, criterion = selection.chosen, selection.runner_up, selection.criterion
@@ -124,6 +128,7 @@ class Decision:
             words=words,
             host=host,
             lookup=_lookup(selection),
+            model=model,
         )
 
     def text(self) -> str:
@@ -133,7 +138,9 @@ class Decision:
     def metrics(self) -> dict[str, float]:
         """Those of the run of the selection."""
         nbytes = self.chosen.nbytes
-        return {"bytes": nbytes, "megabytes": nbytes / 1e6, **self.chosen.measures, **(self.chosen.costs or {})}
+        of_model = {} if self.model is None else {"model_bytes": self.model.nbytes, **self.model.measures}
+        sizes = {"bytes": nbytes, "megabytes": nbytes / 1e6}
+        return {**sizes, **self.chosen.measures, **(self.chosen.costs or {}), **of_model}
 
     def tags(self) -> dict[str, str]:
         """Those of a logged model, and of the version that a registry makes of it."""

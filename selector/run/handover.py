@@ -14,7 +14,7 @@ from rich.console import Console
 
 from eigenselect.export import HostReport, OnnxDecoder, Verification, VerificationError, load
 from eigenselect.selector.decision import report
-from eigenselect.selector.decision.entries import LeftToConsumer, TableEntry, Verified, WordsEntry
+from eigenselect.selector.decision.entries import LeftToConsumer, ModelEntry, TableEntry, Verified, WordsEntry
 from eigenselect.selector.decision.page import write_page
 from eigenselect.selector.decision.record import FILE, Decision
 from eigenselect.selector.measures.moments import moments
@@ -39,12 +39,14 @@ class Written:
         left_to_consumer: the decode matrix, where there is one.
         words: the model that takes tokens, where it is asked for.
         host: the rewritten host, where there is one.
+        model: the model that the table is of, where it is handed over too.
     """
 
     verification: Verification
     left_to_consumer: LeftToConsumer | None
     words: WordsEntry | None
     host: HostReport | None
+    model: ModelEntry | None
 
 
 def hand_over(job: Job, parent: ParentRun, found: Chosen, console: Console) -> None:
@@ -70,6 +72,7 @@ def hand_over(job: Job, parent: ParentRun, found: Chosen, console: Console) -> N
             left_to_consumer=written.left_to_consumer,
             words=written.words,
             host=written.host,
+            model=written.model,
         )
         describe(decision, job, found, folder)
         model_id = publish(decision, parent, folder)
@@ -93,7 +96,8 @@ def write(job: Job, found: Chosen, folder: Path) -> Written:
     if job.host is not None:
         recorded = found.selection.chosen.measures.get("reconstruction_error_relative")
         host = job.export.rewrite(job.host, found.payload, folder / "host.onnx", recorded)
-    return Written(verification, _write_matrix(job, found, folder / "decode_matrix.npy"), words, host)
+    whole = None if job.form is None else job.form.write(job.table, found.payload, job.export, folder, _rng(job))
+    return Written(verification, _write_matrix(job, found, folder / "decode_matrix.npy"), words, host, whole)
 
 
 def _write_matrix(job: Job, found: Chosen, path: Path) -> LeftToConsumer | None:
@@ -161,6 +165,8 @@ def announce(decision: Decision, job: Job, parent: ParentRun, found: Chosen, con
         console.print(sentence)
     if decision.host is not None:
         console.print(f"host.onnx: {decision.host}", soft_wrap=True)
+    if decision.model is not None:
+        console.print(decision.model.says)
     over = sum(candidate.status == "over_budget" for candidate in found.candidates)
     console.print(f"{over} of {len(found.trials)} candidates are over the budget and were not computed.")
     console.print(f"\nFiles: {job.out}", soft_wrap=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eigenselect.compressors import EmbeddingTable
 from eigenselect.export import OnnxExport
+from eigenselect.selector.forms import Form, form_of
 from eigenselect.selector.progress import progress
 from eigenselect.selector.run.lookups import Lookups
 from eigenselect.selector.run.search import Search, candidates
@@ -27,6 +28,7 @@ class Job(Search):
         settings: as they were given.
         export: the target.
         host: an ONNX model that is handed over with the chosen payload in it, or None.
+        form: the model that the table is of, where it is handed over too.
         out: folder of the hand-over.
         tracker: the tracking store.
     """
@@ -34,6 +36,7 @@ class Job(Search):
     settings: Settings
     export: OnnxExport
     host: Path | None
+    form: Form | None
     out: Path
     tracker: Tracker
 
@@ -46,15 +49,22 @@ def prepare(settings: Settings) -> Job:
     """
     check_writable(settings.out)
     export = OnnxExport(**vars(settings.export))
+    form = form_of(Path(settings.table.path))
+    if form is not None:
+        file, tensor = form.table
+        settings = replace(settings, table=replace(settings.table, path=str(file), tensor=tensor))
     with progress("reading the table", counted=False) as update:
         try:
             table = read_table(**vars(settings.table), progress=update)
         except ValueError as error:
             raise ValueError(f"table: {error}") from error
     export.check_tokens(table.tokens)
+    if form is not None:
+        form.check(table, export)
     host = _host(settings, export, table)
     budget = settings.budget.nbytes(table.n, table.d)
-    compressors, left_out = candidates(table, budget, settings.candidates, settings.exact_rows, host=host is not None)
+    bound = host is not None or form is not None  # to the table's own coordinates
+    compressors, left_out = candidates(table, budget, settings.candidates, settings.exact_rows, host=bound)
     from eigenselect.selector.store.tracker import connect  # it takes seconds: after whatever else can be refused
 
     return Job(
@@ -71,6 +81,7 @@ def prepare(settings: Settings) -> Job:
         settings=settings,
         export=export,
         host=host,
+        form=form,
         out=settings.out,
         tracker=connect(settings.tracking.experiment, settings.tracking.register),
     )

@@ -29,7 +29,11 @@ def write_manifest(folder: Path, decision: Decision) -> None:
         "table_digest": decision.table.digest,
         "run_id": decision.run_id,
         "versions": decision.versions,
-        "files": {path.name: fingerprint(path) for path in sorted(folder.iterdir())},
+        "files": {
+            path.relative_to(folder).as_posix(): fingerprint(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        },
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
@@ -55,6 +59,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     files = manifest.get("files")
     if not isinstance(files, dict) or not all(isinstance(entry, dict) for entry in files.values()):
         raise ValueError(f"{path} lists no files: it was changed after it was written")
-    if outside := [name for name in files if Path(name).name != name]:
-        raise ValueError(f"{path} lists {outside[0]!r}: a hand-over holds files, without folders")
+    if outside := [name for name in files if Path(name).is_absolute() or ".." in Path(name).parts]:
+        raise ValueError(f"{path} lists {outside[0]!r}: a hand-over holds files of its own folder alone")
     return manifest

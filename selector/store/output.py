@@ -17,6 +17,10 @@ FILES = (
     "words.onnx",
     "host.onnx",
     "host.onnx.data",
+    "sentences.onnx",
+    "static_model/config.json",
+    "static_model/tokenizer.json",
+    "static_model/model.safetensors",
     "payload.safetensors",
     "tokens.txt",
     "id_map.csv",
@@ -68,6 +72,10 @@ def staged(out: Path, files: Sequence[str] = FILES) -> Iterator[Path]:
         out.mkdir(exist_ok=True)
         for name in files:
             if (folder / name).exists():
+                (out / name).parent.mkdir(exist_ok=True)
                 (folder / name).replace(out / name)
             else:
                 (out / name).unlink(missing_ok=True)  # of an earlier hand-over
+        for inner in {(out / name).parent for name in files} - {out}:
+            with suppress(OSError):  # not empty, or not there
+                inner.rmdir()

@@ -38,7 +38,17 @@ if TYPE_CHECKING:
         Uniform,
         load,
     )
-    from eigenselect.export import CompressedEmbedding, replace_embeddings, rewrite_host, save, to_onnx, torch_to_onnx
+    from eigenselect.export import (
+        CompressedEmbedding,
+        CompressedEmbeddingBag,
+        StaticModel,
+        replace_embeddings,
+        rewrite_host,
+        save,
+        sentences_to_onnx,
+        to_onnx,
+        torch_to_onnx,
+    )
     from eigenselect.export.verification.parity import verify
     from eigenselect.selector.measures import score
     from eigenselect.selector.run.selecting import select_table
@@ -54,6 +64,7 @@ __all__ = [
     "Blockwise",
     "ByteCodebook",
     "CompressedEmbedding",
+    "CompressedEmbeddingBag",
     "Compressor",
     "EmbeddingTable",
     "ExactRows",
@@ -65,6 +76,7 @@ __all__ = [
     "ProductQuantization",
     "ResidualQuantization",
     "Spectral",
+    "StaticModel",
     "TrellisCode",
     "Uniform",
     "__version__",
@@ -75,6 +87,7 @@ __all__ = [
     "save",
     "score",
     "select_table",
+    "sentences_to_onnx",
     "to_onnx",
     "torch_to_onnx",
     "verify",
@@ -86,7 +99,17 @@ _HOMES = {
     "select_table": "eigenselect.selector.run.selecting",
     "verify": "eigenselect.export.verification.parity",
     **dict.fromkeys(
-        ("CompressedEmbedding", "replace_embeddings", "rewrite_host", "save", "to_onnx", "torch_to_onnx"),
+        (
+            "CompressedEmbedding",
+            "CompressedEmbeddingBag",
+            "StaticModel",
+            "replace_embeddings",
+            "rewrite_host",
+            "save",
+            "sentences_to_onnx",
+            "to_onnx",
+            "torch_to_onnx",
+        ),
         "eigenselect.export",
     ),
 }

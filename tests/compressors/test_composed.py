@@ -15,6 +15,7 @@ from eigenselect.compressors import Payload
 from eigenselect.compressors.payloads.bitpack import pack
 from eigenselect.compressors.payloads.composed import Projected, Repeated, Replaced, Scaled, Stacked, Sum, Unaligned
 from eigenselect.compressors.payloads.dense import Dense
+from eigenselect.compressors.payloads.mapped import Mapped
 from eigenselect.compressors.payloads.packed import Packed
 from eigenselect.compressors.payloads.tensor_train import TensorTrain
 from tests.decoding import Example, check_chunks, check_everywhere, check_stored
@@ -60,6 +61,10 @@ def stacked(*parts: Example, places: np.ndarray | None = None) -> Example:
     return Example(payload, expected, all(part.exact for part in parts))
 
 
+def mapped(part: Example, rows: list[int]) -> Example:
+    return Example(Mapped(part.payload, np.array(rows, np.int32)), part.expected[rows], part.exact)
+
+
 def shuffled(n: int, seed: int = 3) -> np.ndarray:
     return np.random.default_rng(seed).permutation(n)
 
@@ -89,6 +94,9 @@ EXAMPLES: dict[str, Callable[[], Example]] = {
         places=shuffled(23),
     ),
     "stacked-replaced": lambda: stacked(replaced(dense(9, 7), [0, 8]), replaced(packed(14, 7), [0, 13])),
+    "mapped": lambda: mapped(packed(9, 7), [8, 0, 0, 3, *range(9), 8]),
+    "mapped-stacked": lambda: mapped(stacked(dense(9, 7), packed(14, 7), places=shuffled(23)), [22, 0, 7, 7]),
+    "replaced-mapped": lambda: replaced(mapped(packed(9, 7), [8, 0, 0, 3]), [1, 3]),
     "unaligned": lambda: Example(Unaligned(dense(23, 7).payload), dense(23, 7).expected),
     "unaligned-stacked": lambda: Example(
         Unaligned(stacked(dense(9, 7), packed(14, 7)).payload), stacked(dense(9, 7), packed(14, 7)).expected

@@ -18,6 +18,7 @@ from eigenselect.compressors.payloads.composed import (
 )
 from eigenselect.compressors.payloads.costs import Cost, CostOps, cost_of
 from eigenselect.compressors.payloads.dense import Dense
+from eigenselect.compressors.payloads.mapped import Mapped
 from eigenselect.compressors.payloads.ops import VERBS
 from eigenselect.compressors.payloads.packed import Packed
 from eigenselect.compressors.payloads.tensor_train import TensorTrain
@@ -50,6 +51,7 @@ def examples(n: int) -> dict[str, tuple[Payload, Cost]]:
         "repeated": (Repeated(dense, 3, 17), Cost(24, 0, 2)),
         "scaled": (Scaled(dense, Dense(np.ones((n, 1), np.float16))), Cost(26, 6, 3)),
         "unaligned": (Unaligned(dense), Cost(24, 0, 1)),
+        "mapped": (Mapped(dense, np.zeros(n, np.int32)), Cost(4 + 24, 0, 3)),
         "replaced": (Replaced(dense, np.array([0, 2], np.int32), np.ones((2, 6), np.float16)), Cost(24 + 8 + 12, 0, 3)),
         # Both parts are decoded for every row.
         "stacked": (Stacked((dense, dense)), Cost(48, 0, 1 + 2 + 2 + 1)),

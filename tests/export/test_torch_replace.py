@@ -161,7 +161,7 @@ def scale(model: Transformer) -> None:
 
 
 def bag(model: Transformer) -> None:
-    model.words = nn.EmbeddingBag(WORDS, WIDTH, _weight=model.words.weight.detach())
+    model.words = nn.EmbeddingBag(WORDS, WIDTH, mode="max", _weight=model.words.weight.detach())
 
 
 def hook(model: Transformer) -> None:
@@ -182,7 +182,7 @@ def compute(model: Transformer) -> None:
         (tie, r"words shares its weight with head\.weight: give each a parameter of its own first"),
         (renormalize, r"words has max_norm = 1\.0: its rows change as they are looked up"),
         (scale, r"words is a Scaled, which has a forward of its own"),
-        (bag, r"words is an nn\.EmbeddingBag: bags are not supported"),
+        (bag, r"words takes the max of a bag: sum and mean are supported"),
         (hook, r"words has hooks, which would be lost: remove them, and register them again"),
         (hook_before, r"words has hooks, which would be lost: remove them, and register them again"),
         (compute, r"words computes its weight: make it a parameter first, as remove_parametrizations does"),

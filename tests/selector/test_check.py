@@ -372,7 +372,7 @@ UNUSABLE = {
     "outside": (
         lambda out: edit(out / MANIFEST, lambda manifest: manifest["files"].update({"../x": {}})),
         [],
-        "lists '../x': a hand-over holds files, without folders",
+        "lists '../x': a hand-over holds files of its own folder alone",
     ),
     "unknown key": (lambda out: None, ["tables=x"], "there is no setting tables: did you mean table?"),
     "no table": (lambda out: None, ["table=nowhere.npy"], "nowhere.npy: no such file"),

@@ -23,14 +23,20 @@ def tree(root):
 def hand_over(out, names=FILES, text="new"):
     with staged(out) as folder:
         for name in names:
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(text)
+
+
+def written(names=FILES, text="new"):
+    """The tree of a hand-over."""
+    return {**dict.fromkeys(names, text), **{name.partition("/")[0]: None for name in names if "/" in name}}
 
 
 def test_files_move_into_a_new_folder(tmp_path):
     out = tmp_path / "a" / "b" / "out"
     hand_over(out)
-    assert tree(out) == dict.fromkeys(sorted(FILES), "new")
-    assert set(tree(tmp_path)) == {"a", "a/b", "a/b/out", *(f"a/b/out/{name}" for name in FILES)}
+    assert tree(out) == written()
+    assert set(tree(tmp_path)) == {"a", "a/b", "a/b/out", *(f"a/b/out/{name}" for name in written())}
 
 
 def test_nothing_is_in_the_folder_before_the_end(tmp_path):
@@ -51,10 +57,14 @@ def test_files_of_others_stay_and_those_of_an_earlier_hand_over_go(tmp_path):
     (out / "notes.md").write_text("mine")
     (out / "more").mkdir()
     (out / "more" / "tokens.txt").write_text("mine")
-    now = [name for name in FILES if name not in ("tokens.txt", "id_map.csv")]
-    assert len(now) == len(FILES) - 2
+    now = [name for name in FILES if name not in ("tokens.txt", "id_map.csv", "static_model/config.json")]
+    assert len(now) == len(FILES) - 3
     hand_over(out, now)
-    assert tree(out) == {**dict.fromkeys(now, "new"), "notes.md": "mine", "more": None, "more/tokens.txt": "mine"}
+    others = {"notes.md": "mine", "more": None, "more/tokens.txt": "mine"}
+    assert tree(out) == written(now) | others
+    now = [name for name in now if "/" not in name]
+    hand_over(out, now)
+    assert tree(out) == written(now) | others
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -120,7 +130,8 @@ def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
 
 
 def test_the_manifest_lists_every_file_of_the_folder_but_itself(tmp_path):
-    contents = {"model.onnx": b"\0" * 70_000, "words.onnx": b"", "a name.bin": bytes(range(256))}
+    contents = {"model.onnx": b"\0" * 70_000, "words.onnx": b"", "a name.bin": bytes(range(256)), "in/a": b"inside"}
+    (tmp_path / "in").mkdir()
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     for _ in range(2):
@@ -144,6 +155,8 @@ def test_a_move_that_is_cut_short_is_not_described_by_the_new_manifest(tmp_path,
     out, moved = tmp_path / "out", []
     hand_over(out, text="old")
     real = Path.replace
-    monkeypatch.setattr(Path, "replace", lambda self, to: (moved.append(Path(to).name), real(self, to))[1])
+    monkeypatch.setattr(
+        Path, "replace", lambda self, to: (moved.append(Path(to).relative_to(out).as_posix()), real(self, to))[1]
+    )
     hand_over(out)
     assert moved[-1] == MANIFEST and {*moved} == {*FILES}
