@@ -15,9 +15,10 @@ from onnx import TensorProto, helper
 from eigenselect.export.host.host import Host, one_line, start
 from eigenselect.export.host.splice import free_prefix, replace_lookups
 from eigenselect.export.models.external import write
+from eigenselect.export.models.ids import graph_input
 from eigenselect.export.models.reader import chosen, entries
 from eigenselect.export.models.sessions import needed_inputs, signature
-from eigenselect.export.models.tables import HostTable, graph_input
+from eigenselect.export.models.tables import HostTable
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]

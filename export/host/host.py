@@ -13,6 +13,7 @@ from eigenselect.export.choices import OLDEST_OPSET, Tied
 from eigenselect.export.host import match
 from eigenselect.export.host.splice import opset_of
 from eigenselect.export.models.external import data_files
+from eigenselect.export.models.functions import with_lookups_inlined
 from eigenselect.export.models.scopes import Model
 from eigenselect.export.models.sessions import Feeds, Outputs, give, load, made_inputs, read_inputs, run
 from eigenselect.export.models.stored import read_model
@@ -50,6 +51,7 @@ class Host:
             raise ValueError(
                 f"{path} has opset {opset_of(model)}: must be at least {OLDEST_OPSET}; onnx.version_converter raises it"
             )
+        model = with_lookups_inlined(model)
         found = Model(model)
         return cls(path, model, found, find_tables(found, path.parent))
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.export.models.lookups import CODES
+from eigenselect.export.models.constants.constant import CODES
 from eigenselect.export.models.tables import HostTable
 
 Read = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
@@ -127,9 +127,9 @@ def check_error(host: Path, table: HostTable, found: float, recorded: float) -> 
 
 def _storage_error(table: HostTable) -> float:
     """Bound on ‖H − X‖_F / ‖H‖_F where H stores X in the host's type."""
-    if table.value.stored_type == TensorProto.BFLOAT16:
+    if table.stored_type == TensorProto.BFLOAT16:
         return 2.0**-8
-    if table.value.stored_type not in CODES:
+    if table.stored_type not in CODES:
         return HALF_ROUNDING
     ids = np.random.default_rng(0).permutation(table.n)[:SAMPLED_ROWS]
     rows = table.read(ids).astype(np.float64)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import helper
 
+from eigenselect.export.models.lookups.places import Place
 from eigenselect.export.models.scopes import STANDARD, Model, Name, Scope
 from eigenselect.export.models.tables import HostTable
 from eigenselect.export.operators.functions import operator
@@ -42,12 +43,12 @@ def opset_of(model: onnx.ModelProto) -> int:
     return max((int(entry.version) for entry in model.opset_import if entry.domain in STANDARD), default=0)
 
 
-def free_prefix(names: set[str]) -> str:
+def free_prefix(names: set[str], first: str = "es") -> str:
     """A prefix that no name has. It is short: what names take is no part of a payload's bytes."""
     number = 0
-    while any(name.startswith(f"es{number}.") for name in names):
+    while any(name.startswith(f"{first}{number}.") for name in names):
         number += 1
-    return f"es{number}."
+    return f"{first}{number}."
 
 
 def replace_lookups(found: Model, table: HostTable, prefix: str, lookup: Lookup) -> Splice:
@@ -68,13 +69,20 @@ def replace_lookups(found: Model, table: HostTable, prefix: str, lookup: Lookup)
                 uses[owner, name] = kept
         del scope.graph.node[at]
 
-    for place in table.places:
+    beside, lookups = free_prefix(found.names(), "host"), []
+    for number, place in enumerate(table.places):
+        rows, after = _around(place, f"{beside}{number}.")
         nodes = lookup(place.ids)
-        nodes[-1].output[0] = place.rows
-        at = next(i for i, node in enumerate(place.scope.graph.node) if place.rows in node.output)
-        for node in reversed(nodes):
+        nodes[-1].output[0] = rows
+        at = next(i for i, node in enumerate(place.scope.graph.node) if place.given in node.output)
+        for node in reversed([*nodes, *after]):
             place.scope.graph.node.insert(at + 1, node)
-        remove(place.scope, place.rows)
+        remove(place.scope, place.given)
+        for node in after:
+            for name in node.input:
+                if name and (owner := place.scope.owner(name)) is not None:
+                    uses[owner, name].append((place.scope, node))
+        lookups.append((place.ids, rows))
     unused: list[Name] = [*(name for place in table.places for name in place.steps), *reversed(table.parts)]
     for scope, name in reversed(dict.fromkeys(reversed(unused))):  # what is made of another comes before it
         if uses[scope, name]:
@@ -82,7 +90,15 @@ def replace_lookups(found: Model, table: HostTable, prefix: str, lookup: Lookup)
         if name in scope.made:
             remove(scope, name)
         _remove_named(scope.graph, name)
-    return Splice(prefix, table.type, [(place.ids, place.rows) for place in table.places])
+    return Splice(prefix, table.type, lookups)
+
+
+def _around(place: Place, prefix: str) -> tuple[str, list[onnx.NodeProto]]:
+    """Name for the rows, and the nodes that give of them what the node gave that is replaced."""
+    if place.around is None:
+        return place.given, []
+    rows = f"{prefix}rows"
+    return rows, place.around(prefix, place.ids, rows)
 
 
 def _remove_named(graph: onnx.GraphProto, name: str) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
+from eigenselect.export.models.functions import with_lookups_inlined
+from eigenselect.export.models.ids import graph_input
 from eigenselect.export.models.scopes import Model
 from eigenselect.export.models.stored import read_model
-from eigenselect.export.models.tables import HostTable, find_tables, graph_input
+from eigenselect.export.models.tables import HostTable, find_tables
 from eigenselect.export.models.unread import not_followed
 
 BLOCK_BYTES = 1 << 24
@@ -22,8 +24,8 @@ def embedding_table(path: Path, tensor: str | None = None) -> npt.NDArray[np.flo
 
     Args:
         path: the model.
-        tensor: name of the stored tensor that holds the entries. None takes the only table that may be meant: looked
-            up by ids that are an input of the model, with at least as many rows as columns.
+        tensor: name of the stored tensor that holds the entries, or of one of its shards. None takes the only table
+            that may be meant: looked up by ids that are an input of the model, with at least as many rows as columns.
 
     Returns:
         (n, d) float32, or float16 where the model looks float16 rows up. What is stored as such is not copied, and
@@ -35,7 +37,7 @@ def embedding_table(path: Path, tensor: str | None = None) -> npt.NDArray[np.flo
     """
     model = read_model(path)
     try:
-        found = Model(model)
+        found = Model(with_lookups_inlined(model))
         table = chosen(found, find_tables(found, path.parent), tensor)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -44,7 +46,7 @@ def embedding_table(path: Path, tensor: str | None = None) -> npt.NDArray[np.flo
 
 def entries(table: HostTable) -> npt.NDArray[np.floating[Any]]:
     """The whole table as `embedding_table` gives it."""
-    stored = table.value.stored_type == table.value.type and len(table.parts) == len(table.big)
+    stored = table.stored_type == table.type and len(table.parts) == len(table.big)
     if stored and table.type in (TensorProto.FLOAT, TensorProto.FLOAT16):
         whole: npt.NDArray[np.floating[Any]] = table.read(slice(0, table.n))
         return whole
@@ -63,7 +65,7 @@ def chosen(model: Model, tables: list[HostTable], tensor: str | None) -> HostTab
     """
     listed = f"looked up are {'; '.join(table.description for table in tables) or 'none'}"
     if tensor is not None:
-        named = [table for table in tables if tensor in (table.name, *table.copies)]
+        named = [table for table in tables if tensor in table.names]
         if not named:
             raise ValueError(f"no embedding tables are named {tensor!r}; {listed}{not_followed(model, tables)}")
         if len(named) > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import onnx
 
@@ -23,6 +24,7 @@ class Scope:
         made: node by the name of each of its outputs.
         stored: initializer by name.
         inputs: names of the graph's inputs, in order.
+        memory: what walks over the model have found so far, by walk; all its scopes share it.
     """
 
     graph: onnx.GraphProto
@@ -31,8 +33,10 @@ class Scope:
     made: dict[str, onnx.NodeProto] = field(init=False)
     stored: dict[str, onnx.TensorProto] = field(init=False)
     inputs: list[str] = field(init=False)
+    memory: dict[str, dict[Any, Any]] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.memory = defaultdict(dict) if self.outer is None else self.outer.memory
         self.made = {name: node for node in self.graph.node for name in node.output if name}
         self.stored = {tensor.name: tensor for tensor in self.graph.initializer}
         self.inputs = [value.name for value in self.graph.input]
@@ -43,6 +47,18 @@ class Scope:
         while scope is not None and not (name in scope.made or name in scope.stored or name in scope.inputs):
             scope = scope.outer
         return scope
+
+    def sources(self, name: str, *ops: str) -> list[Name]:
+        """What the inputs are of the node of this graph that gives `name`, if it is one of these standard operators."""
+        node = None if name in self.stored else self.made.get(name)
+        if node is None or not is_standard(node, *ops):
+            return []
+        return [(owner, of) for of in node.input if of and (owner := self.owner(of)) is not None]
+
+    def maker(self, name: str) -> onnx.NodeProto | None:
+        """The node that gives `name`; None if none does."""
+        owner = self.owner(name)
+        return None if owner is None or name in owner.stored else owner.made.get(name)
 
 
 Name = tuple[Scope, str]

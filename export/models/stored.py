@@ -6,10 +6,20 @@ import math
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
+
+PAIRED = (TensorProto.INT4, TensorProto.UINT4)
+
+FLOAT8 = {
+    TensorProto.FLOAT8E4M3FN: np.dtype(ml_dtypes.float8_e4m3fn),
+    TensorProto.FLOAT8E4M3FNUZ: np.dtype(ml_dtypes.float8_e4m3fnuz),
+    TensorProto.FLOAT8E5M2: np.dtype(ml_dtypes.float8_e5m2),
+    TensorProto.FLOAT8E5M2FNUZ: np.dtype(ml_dtypes.float8_e5m2fnuz),
+}
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -27,6 +37,11 @@ def read_model(path: Path) -> onnx.ModelProto:
     return model
 
 
+def type_name(type_: int) -> str:
+    """What numpy calls an element type."""
+    return str(helper.tensor_dtype_to_np_dtype(type_).name)
+
+
 def is_external(tensor: onnx.TensorProto) -> bool:
     """Whether the values lie in a data file beside the model."""
     return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
@@ -35,9 +50,19 @@ def is_external(tensor: onnx.TensorProto) -> bool:
 def nbytes(tensor: onnx.TensorProto) -> int:
     """Bytes of the values in the file."""
     if is_external(tensor):
-        whole = math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        return int(_entries(tensor).get("length", whole))
+        return int(_entries(tensor).get("length", _size(tensor)))
     return int(len(tensor.raw_data) if tensor.HasField("raw_data") else tensor.ByteSize())
+
+
+def _size(tensor: onnx.TensorProto) -> int:
+    """Bytes of that many values: two of four bits are in one."""
+    count = int(math.prod(tensor.dims))
+    return -(-count // 2) if tensor.data_type in PAIRED else count * int(_dtype(tensor).itemsize)
+
+
+def _dtype(tensor: onnx.TensorProto) -> np.dtype[Any]:
+    """Type of the values in the file, of whole bytes."""
+    return np.dtype(FLOAT8.get(tensor.data_type) or helper.tensor_dtype_to_np_dtype(tensor.data_type))
 
 
 def _entries(tensor: onnx.TensorProto) -> dict[str, str]:
@@ -66,17 +91,40 @@ def place(tensor: onnx.TensorProto, folder: Path) -> tuple[Path, int, int]:
 
 
 def array(tensor: onnx.TensorProto, folder: Path) -> npt.NDArray[Any]:
-    """The values of a tensor of a model in `folder`, memory-mapped where they are external.
+    """The values of a tensor of a model in `folder`, memory-mapped where they are external and of whole bytes.
+
+    Those of four bits come as int8 or uint8.
 
     Raises:
-        ValueError: the data file cannot be used (see `place`).
+        ValueError: the data file cannot be used (see `place`), or the values are not as many as the shape says.
     """
-    if not is_external(tensor):
-        found: npt.NDArray[Any] = numpy_helper.to_array(tensor)
-        return found
-    path, offset, length = place(tensor, folder)
-    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
     shape = tuple(tensor.dims)
-    if not length or length != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"tensor {tensor.name!r} of shape {list(shape)} has {length} bytes in {path}: fetch it again")
-    return np.memmap(path, dtype, "r", offset, shape)
+    if not is_external(tensor) and tensor.data_type not in (*PAIRED, *FLOAT8):
+        try:
+            found: npt.NDArray[Any] = numpy_helper.to_array(tensor)
+        except Exception as error:  # it raises what its own code happens to
+            raise ValueError(f"tensor {tensor.name!r} does not hold {list(shape)} values: fetch it again") from error
+        return found
+    data, size = _bytes(tensor, folder), _size(tensor)
+    if not size or len(data) != size:
+        raise ValueError(f"tensor {tensor.name!r} of shape {list(shape)} has {len(data)} bytes: fetch it again")
+    if tensor.data_type in PAIRED:
+        values = _pairs(data, signed=tensor.data_type == TensorProto.INT4)[: math.prod(shape)]
+    else:
+        values = data.view(_dtype(tensor))
+    return values.reshape(shape)
+
+
+def _bytes(tensor: onnx.TensorProto, folder: Path) -> npt.NDArray[np.uint8]:
+    """The values as they are stored."""
+    if not is_external(tensor):
+        raw = tensor.raw_data if tensor.HasField("raw_data") else bytes(value & 255 for value in tensor.int32_data)
+        return np.frombuffer(raw, np.uint8)
+    path, offset, length = place(tensor, folder)
+    return np.memmap(path, np.uint8, "r", offset, (length,)) if length else np.empty(0, np.uint8)
+
+
+def _pairs(data: npt.NDArray[np.uint8], signed: bool) -> npt.NDArray[Any]:
+    """Two numbers of each byte, that of the low bits first."""
+    pairs = np.stack([data & 15, data >> 4], axis=-1).ravel()
+    return ((pairs ^ 8).astype(np.int8) - 8) if signed else pairs

@@ -1,7 +1,6 @@
 """Embedding tables of a model: what is looked up in it, by whichever chain of nodes it is stored.
 
-Seen through Identity, Cast, Transpose, Mul with a scale and DequantizeLinear before the lookup, and what `lookups`
-follows after it. Tables inside of model-local functions are not seen.
+`constants` says what is followed before a lookup, and `lookups` which nodes are one and what is followed after it.
 """
 
 from __future__ import annotations
@@ -13,17 +12,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import helper
 
-from eigenselect.export.models.folding import Constant, Tracer
-from eigenselect.export.models.lookups import Place, ids_of, places
-from eigenselect.export.models.scopes import Model, Name, Scope, is_standard
+from eigenselect.export.models.constants.constant import Constant
+from eigenselect.export.models.constants.tracer import Tracer
+from eigenselect.export.models.ids import graph_input
+from eigenselect.export.models.lookups.places import Place, find_places, lookup_of
+from eigenselect.export.models.scopes import Model, Name
+from eigenselect.export.models.stored import type_name
 from eigenselect.export.operators.functions import DOMAIN
 
-SAME_IDS = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Slice", "Expand", "Clip")
-"""Operators whose values are those of their first input."""
-
 BLOCK_BYTES = 1 << 24
+
+MOST_NAMED = 3
+"""Shards that a description names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +49,13 @@ class HostTable:
 
     @property
     def name(self) -> str:
-        """Name of the stored tensor, or of the constant, that holds the entries."""
-        return self.big[0][1]
+        """Name of the stored tensor, or of the constant, that holds the entries; of shards the first."""
+        return self.value.stored[0][0]
+
+    @property
+    def names(self) -> list[str]:
+        """Every name of it: those of its shards, and of its copies."""
+        return [*(name for name, _ in self.value.stored), *self.copies]
 
     @property
     def n(self) -> int:
@@ -63,19 +69,25 @@ class HostTable:
 
     @property
     def type(self) -> int:
-        """Element type of the gathered rows, of `lookups.FLOATS`."""
+        """Element type of the gathered rows, of `constants.constant.FLOATS`."""
         return self.value.type
+
+    @property
+    def stored_type(self) -> int:
+        """Element type of the stored tensor."""
+        return self.value.stored[0][1]
 
     @cached_property
     def description(self) -> str:
         """Name, shape and stored type, in words."""
-        stored = helper.tensor_dtype_to_np_dtype(self.value.stored_type).name
-        names = " = ".join(map(repr, (self.name, *self.copies)))
-        return f"{names} {self.n} x {self.d} {stored}"
+        shards = " + ".join(repr(name) for name, _ in self.value.stored[:MOST_NAMED])
+        more = f" + {len(self.value.stored) - MOST_NAMED} more" if len(self.value.stored) > MOST_NAMED else ""
+        names = " = ".join((shards + more, *map(repr, self.copies)))
+        return f"{names} {self.n} x {self.d} {type_name(self.stored_type)}"
 
     def read(self, rows: slice | npt.NDArray[np.integer]) -> npt.NDArray[Any]:
         """Rows of the table, (len, d) float16 where the model's are, else float32."""
-        taken = self.value.take(rows, 0)
+        taken = self.value.take(rows, -2)
         return taken if taken.dtype == np.float16 else taken.astype(np.float32, copy=False)
 
 
@@ -85,15 +97,12 @@ def find_tables(model: Model, folder: Path) -> list[HostTable]:
     Raises:
         ValueError: a data file of the model cannot be used.
     """
-    tracer = Tracer(folder)
     tables: dict[Any, HostTable] = {}
-    for scope in model.scopes:
-        for node in scope.graph.node:
-            for place, looked_up in places(model, tracer, scope, node):
-                table = tables.setdefault(looked_up.key, HostTable(looked_up))
-                table.places.append(place)
-                table.big.extend(name for name in looked_up.big if name not in table.big)
-                table.parts.extend(name for name in looked_up.parts if name not in table.parts)
+    for place, looked_up in find_places(model, Tracer(folder)):
+        table = tables.setdefault(looked_up.key, HostTable(looked_up))
+        table.places.append(place)
+        table.big.extend(name for name in looked_up.big if name not in table.big)
+        table.parts.extend(name for name in looked_up.parts if name not in table.parts)
     found = _united(list(tables.values()))
     for table in found:
         table.others.extend(_others(model, table))
@@ -121,13 +130,13 @@ def _are_equal(a: HostTable, b: HostTable) -> bool:
         return False
     step = max(1, BLOCK_BYTES // (4 * a.d))
     blocks = (slice(start, start + step) for start in range(0, a.n, step))
-    return all(a.value.take(rows, 0).tobytes() == b.value.take(rows, 0).tobytes() for rows in blocks)
+    return all(a.value.take(rows, -2).tobytes() == b.value.take(rows, -2).tobytes() for rows in blocks)
 
 
 def _others(model: Model, table: HostTable) -> list[str]:
     """What uses a table apart from its own lookups."""
-    own = {(id(place.scope), place.gather.output[0]) for place in table.places}
-    own |= {(id(scope), name) for scope, name in table.big}
+    inside = [*table.big, *(name for place in table.places for name in (*place.steps, (place.scope, place.given)))]
+    own = {(id(scope), name) for scope, name in inside}
     found = []
     for owner, name in table.big:
         for scope, node in model.uses[owner, name]:
@@ -144,34 +153,12 @@ def rows_by_input(model: Model, folder: Path) -> dict[str, int]:
     rows: dict[str, int] = {}
     for scope in model.scopes:
         for node in scope.graph.node:
-            if not (node.domain == DOMAIN or ids_of(tracer, scope, node) is not None):
-                continue
-            table = tracer.trace(scope, node.input[0])
-            ids = graph_input(scope, node.input[-1])  # the last input of our operators too
-            if table is not None and table.shape and ids is not None:
-                rows[ids] = min(table.shape[0], rows.get(ids, table.shape[0]))
+            if node.domain == DOMAIN:
+                ids, table = node.input[-1], tracer.trace(scope, node.input[0])
+            else:
+                lookup = lookup_of(tracer, scope, node)
+                ids, table = ("", None) if lookup is None else (lookup.ids, lookup.table)
+            source = graph_input(scope, ids)
+            if table is not None and table.shape and source is not None:
+                rows[source] = min(table.shape[0], rows.get(source, table.shape[0]))
     return rows
-
-
-def graph_input(scope: Scope, name: str) -> str | None:
-    """The input of the model that the values of `name` are taken from, unchanged; None where they are computed."""
-    owner = scope.owner(name)
-    if owner is None or name in owner.stored:
-        return None
-    node = owner.made.get(name)
-    if node is None:
-        return name if owner.outer is None else _outside(owner, name)
-    if is_standard(node, *SAME_IDS):
-        return graph_input(owner, node.input[0])
-    if is_standard(node, "Concat", "Where"):
-        sources = [graph_input(owner, source) for source in node.input[int(node.op_type == "Where") :]]
-        return next((source for source in sources if source is not None), None)
-    return None
-
-
-def _outside(scope: Scope, name: str) -> str | None:
-    """What the input `name` of a body of Loop or Scan is given by the node around it."""
-    holder, at = scope.holder, scope.inputs.index(name)
-    if holder is None or scope.outer is None or at >= len(holder.input) or not is_standard(holder, "Loop", "Scan"):
-        return None
-    return graph_input(scope.outer, holder.input[at]) if holder.input[at] else None

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper
+
+from tests.export import forms
+from tests.export.forms import stored
 
 WIDTH = 5
 """Columns of the output."""
@@ -16,11 +19,11 @@ FORMS = (
     *("plain", "identity", "transposed", "constant", "mirrored", "old", "external", "twice", "if", "inner", "loop"),
     *("half", "widened", "int8", "int8 last", "rows", "whole", "quantizer"),
     *("negative axis", "gathernd", "cast after", "scales apart", "scales first"),
+    *forms.FORMS,
 )
 
-
-def stored(array: np.ndarray, name: str) -> TensorProto:
-    return numpy_helper.from_array(np.ascontiguousarray(array), name)
+NARROW_OPSET = 21
+"""First one with DequantizeLinear of four bits and of blocks."""
 
 
 def per_row(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -38,6 +41,8 @@ def whole(table: np.ndarray) -> tuple[np.ndarray, np.float32, np.uint8]:
 
 def entries(form: str, table: np.ndarray) -> np.ndarray:
     """What a model of that form holds of `table`, by the formulas."""
+    if form in forms.FORMS:
+        return forms.FORMS[form](table)[-1]
     if form in ("half", "widened"):
         return table.astype(np.float16).astype(np.float32)
     if form in ("int8", "int8 last", "rows", "scales apart", "scales first"):
@@ -54,6 +59,8 @@ def entries(form: str, table: np.ndarray) -> np.ndarray:
 
 def lookup(form: str, table: np.ndarray) -> tuple[list[NodeProto], list[TensorProto], str]:
     """Nodes that look `ids` up, what they store, and the name of the float32 rows."""
+    if form in forms.FORMS:
+        return forms.FORMS[form](table)[:3]
     node = helper.make_node
     gather = node("Gather", ["table", "ids"], ["rows"], name="lookup")
     if form in ("plain", "mirrored", "old", "external"):
@@ -150,13 +157,14 @@ def make_host(
     table: np.ndarray,
     form: str = "plain",
     *,
-    opset: int = 17,
+    opset: int | None = None,
     ids: int = TensorProto.INT64,
     extra: Sequence[NodeProto] = (),
     outputs: Sequence[str] = (),
 ) -> onnx.ModelProto:
     """`ids (batch, sequence), types (batch, sequence) -> y`: a table in that form, two other tables, two layers."""
     rng = np.random.default_rng(7)
+    opset = opset or (NARROW_OPSET if form.split()[0] in ("int4", "uint4", "float8") or "blocks" in form else 17)
     d = table.shape[1]
     if form in ("if", "inner", "loop"):
         (nodes, tensors), rows = in_body(form, table), "rows"
@@ -191,7 +199,7 @@ def make_host(
     )
     model = helper.make_model(
         graph,
-        ir_version=3 if form == "old" else 8,
+        ir_version=3 if form == "old" else 10 if opset >= NARROW_OPSET else 8,
         opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)],
         producer_name="someone",
     )

@@ -10,9 +10,10 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from eigenselect.export import embedding_table
+from eigenselect.export.models.ids import graph_input
 from eigenselect.export.models.scopes import Model
 from eigenselect.export.models.stored import array
-from eigenselect.export.models.tables import HostTable, find_tables, graph_input
+from eigenselect.export.models.tables import HostTable, find_tables
 from tests.cases import gaussian
 from tests.export.hosts import FORMS, entries, make_host, save_host, stored
 
@@ -94,12 +95,12 @@ def test_chains_of_their_own_lead_to_one_table() -> None:
     model.graph.node.insert(0, NODE("Cast", ["stored"], ["again"], to=TensorProto.FLOAT))
     model.graph.node.append(NODE("Gather", ["again", "types"], ["w"]))
     table = the_table(model)
-    assert [place.rows for place in table.places] == ["rows", "w"]
+    assert [place.given for place in table.places] == ["rows", "w"]
     assert {name for _, name in table.parts} == {"stored", "table", "again"} and table.others == []
 
 
 NO_TABLES: dict[str, list[NodeProto]] = {
-    "computed": [NODE("Add", ["table", "table"], ["c"]), NODE("Gather", ["c", "ids"], ["h"])],
+    "computed": [NODE("Exp", ["table"], ["c"]), NODE("Gather", ["c", "ids"], ["h"])],
     "of integers": [NODE("Cast", ["table"], ["c"], to=TensorProto.INT64), NODE("Gather", ["c", "ids"], ["h"])],
     "a shape": [NODE("Shape", ["ids"], ["c"]), NODE("Gather", ["c", "one"], ["h"])],
     "of another domain": [NODE("Gather", ["table", "ids"], ["h"], domain="com.microsoft")],
