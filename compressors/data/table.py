@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from eigenselect.compressors.data.histogram import Histogram
+from eigenselect.compressors.data.stored import Floats as Floats
+from eigenselect.compressors.data.stored import Rows as Rows
+from eigenselect.compressors.data.stored import StoredRows
 from eigenselect.compressors.threads import one_blas_thread
 
 T = TypeVar("T")
-
-Floats = npt.NDArray[np.floating]
-Rows = slice | npt.NDArray[np.integer]
 
 BLOCK_BYTES = 1 << 24
 """Size of one float32 block. Fixed, so that streamed sums and random draws depend on nothing else."""
@@ -140,12 +140,14 @@ class EmbeddingTable(Table):
     """An (n, d) float table with finite entries and, when known, the token of each row.
 
     Attributes:
-        vectors: (n, d) float32 or float16, n >= d >= 1. May be a memmap larger than memory; it is never copied.
+        vectors: (n, d) float32 or float16, n >= d >= 1. May be a memmap larger than memory, or rows that are made of
+            stored numbers when they are read; it is never copied.
         tokens: the n tokens in row order, or None.
         counts: (n,) float64, finite and at least 0: how often each token occurs, or None.
         source_rows: (n,) int64, the row of the file that each row was taken from, or None for a table that is the
             file's own, in its order.
         source_n: number of rows of the file, where `source_rows` is given.
+        remarks: sentences that whoever uses the table should read.
 
     Raises:
         ValueError: wrong rank, dtype or shape, a NaN or an infinity (row and column named), a count that is
@@ -162,11 +164,12 @@ class EmbeddingTable(Table):
                [ 5., -6.]], dtype=float32)
     """
 
-    vectors: Floats
+    vectors: Floats | StoredRows
     tokens: Sequence[str] | None = None
     counts: npt.NDArray[np.float64] | None = None
     source_rows: npt.NDArray[np.int64] | None = None
     source_n: int | None = None
+    remarks: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         v = self.vectors
@@ -201,14 +204,14 @@ class EmbeddingTable(Table):
             )
 
     def _check_finite(self) -> None:
-        v = self.vectors
         for span in self.spans():
-            finite = np.isfinite(v[span])
+            block = self.vectors[span]
+            finite = np.isfinite(block)
             if not finite.all():
                 i, column = (int(at) for at in np.argwhere(~finite)[0])
                 row = span.start + i
                 raise ValueError(
-                    f"{v[row, column]} at row {row}, column {column}{self._token(row)}: "
+                    f"{block[i, column]} at row {row}, column {column}{self._token(row)}: "
                     "every entry must be finite; drop or repair that row"
                 )
 
@@ -223,6 +226,16 @@ class EmbeddingTable(Table):
     @property
     def d(self) -> int:  # noqa: D102
         return int(self.vectors.shape[1])
+
+    @property
+    def stored(self) -> str:
+        """What its numbers are stored as: `float32`, `bfloat16`, `int8`."""
+        return self.vectors.stored if isinstance(self.vectors, StoredRows) else self.vectors.dtype.name
+
+    @property
+    def stored_nbytes(self) -> int:
+        """Bytes that it takes so."""
+        return self.vectors.nbytes
 
     def read(self, rows: Rows) -> Floats:  # noqa: D102
         return self.vectors[rows]

@@ -81,8 +81,16 @@ def _newer(given: dict[str, str]) -> EmbeddingTable | None:
         if reader:
             raise ValueError(f"table.{next(iter(reader))} is given without table=PATH: name the table")
         return None
+    numbers = {key: _count(key, reader[key]) for key in ("dimension", "rows") if key in reader}
     with progress("reading the newer table", counted=False) as update:
-        return read_table(given["table"], **reader, progress=update)  # type: ignore[arg-type]  # checked by the reader
+        # What the other values may be, the reader checks.
+        return read_table(given["table"], **reader | numbers, progress=update)  # type: ignore[arg-type]
+
+
+def _count(key: str, value: str) -> int:
+    if not value.isdecimal():
+        raise ValueError(f"table.{key} = {value!r}: must be an integer of at least 1")
+    return int(value)
 
 
 def _write(given: dict[str, str], report: dict[str, Any]) -> int:

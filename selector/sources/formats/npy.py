@@ -6,22 +6,24 @@ Format: NEP 1, https://numpy.org/neps/nep-0001-npy-format.html
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from eigenselect.compressors.data.table import Floats
+from eigenselect.selector.sources.format import Format, Found
 
 MAGIC = b"\x93NUMPY"
 
 
-def read(path: Path) -> Floats:
+def read(path: Path) -> npt.NDArray[Any]:
     """Map a `.npy` file; nothing is loaded and the order of the file, C or Fortran, is kept.
 
     Returns:
-        A read-only (n, d) memmap, float32 or float16.
+        A read-only memmap of whatever numbers the file holds.
 
     Raises:
-        ValueError: not a whole `.npy` file, or an array of neither float32 nor float16.
+        ValueError: not a whole `.npy` file.
     """
     try:
         array = np.lib.format.open_memmap(path, mode="r")
@@ -35,9 +37,12 @@ def read(path: Path) -> Floats:
     surplus = path.stat().st_size - array.offset - array.nbytes
     if surplus:
         raise ValueError(f"{path}: {surplus} bytes after the array: a table is one .npy array; save it alone")
-    if array.dtype not in (np.float32, np.float16):
-        raise ValueError(
-            f"{path}: holds {array.dtype}, float32 or float16 is needed: "
-            'numpy.save(new, numpy.load(old).astype("float32"))'
-        )
     return array
+
+
+FORMAT = Format(
+    name="npy",
+    starts=lambda path, head: head.startswith(MAGIC),
+    read=lambda request: Found(read(request.path)),
+    files="*.npy",
+)

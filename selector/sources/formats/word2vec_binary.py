@@ -1,6 +1,6 @@
 r"""word2vec binary (`.bin`): a header `n d\n`, then in each row the token, a space, d little-endian float32.
 
-Format: Mikolov et al., word2vec (2013), `-binary 1`, a newline after each row; gensim writes none. Plain or gzipped.
+Format: Mikolov et al., word2vec (2013), `-binary 1`, a newline after each row; gensim writes none. Plain or packed.
 
 A token may hold spaces, and no byte says which of them ends it. It is the first one of which both holds, or else the
 only one of which the first does:
@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from eigenselect.selector.sources.fields import decode, shown
-from eigenselect.selector.sources.stream import Progress, open_stream
-from eigenselect.selector.sources.word2vec_text import header
+from eigenselect.selector.sources.fields import CONTROL, decode, shown
+from eigenselect.selector.sources.format import Format, Found, Request
+from eigenselect.selector.sources.formats.word2vec_text import header, is_followed_by_text, is_header
+from eigenselect.selector.sources.stream import open_stream
 
 MAX_TOKEN_BYTES = 1 << 16
 """Longest token tried; where no space comes so soon, the rows are not where the header says."""
@@ -44,31 +45,30 @@ WORD = re.compile(rb"(?:[\t-\r!-~]++|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xb
 BYTES = re.compile(rb"[^\0-\x08\x0e- \x7f]*+ ")
 """The same in whatever encoding."""
 
-CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f\x7f]")
 
-
-def read(path: Path, progress: Progress | None = None) -> tuple[npt.NDArray[np.float32], list[str]]:
+def read(request: Request) -> Found:
     r"""Read a word2vec binary table.
 
     Bytes that are not UTF-8 appear as `\xNN` in the token.
-
-    Returns:
-        (n, d) float32 values and the n tokens.
 
     Raises:
         ValueError: the header is not `n d`; the file ends inside a row (row and missing bytes are named) or
             goes on after the last one; a token is longer than `MAX_TOKEN_BYTES`; or where a token ends is not clear
             (the row is named).
     """
-    with open_stream(path, progress) as stream:
-        n, d = header(stream.line(), path)
+    with open_stream(request.path, request.progress) as stream:
+        n, d = header(stream.line(), request.path)
         # No more rows than the file can hold: a wrong header must end in a message, not in an allocation.
-        rows = _Rows(path, n, d, min(n, stream.limit // (4 * d + 1)))
+        wanted = min(request.rows or n, n)
+        rows = _Rows(request.path, n, d, min(wanted, stream.limit // (4 * d + 1)))
         for block in stream.blocks():
             rows.take(block, ended=False)
-        rows.take(b"", ended=True)
-    rows.check_end()
-    return rows.values.astype(np.float32, copy=False), rows.tokens
+            if len(rows.tokens) == wanted < n:
+                break
+        else:
+            rows.take(b"", ended=True)
+            rows.check_end()
+    return Found(rows.values[:wanted].astype(np.float32, copy=False), rows.tokens[:wanted])
 
 
 class _Rows:
@@ -100,7 +100,7 @@ class _Rows:
         limit = size if ended else size - width - 2 * MAX_TOKEN_BYTES - 2
         find, more, at, names = buffer.find, WORD.match, 0, []
         source, values = memoryview(buffer), self.values.reshape(-1).view(np.uint8).data
-        while row < n and at < limit:
+        while row < len(self.values) and at < limit:
             end = find(b" ", at, at + MAX_TOKEN_BYTES + 1)
             after = end + 1 + width
             clear = 0 <= end and after < size and (not newlines or buffer[after] == NEWLINE)
@@ -244,3 +244,12 @@ def _is_text(token: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+FORMAT = Format(
+    name="word2vec-binary",
+    starts=lambda path, head: is_header(head) and not is_followed_by_text(head),
+    read=read,
+    own_tokens=True,
+    packed=True,
+)

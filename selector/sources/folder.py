@@ -1,0 +1,157 @@
+"""Model folders as Hugging Face tools leave them: the input embedding in its shard, and the tokenizer's tokens.
+
+    config.json, model-00001-of-00002.safetensors, model.safetensors.index.json, tokenizer.json, ...
+
+The table is found by its name (`selector.sources.tensors`), and only the shard that holds it is needed. A folder of the
+cache (`models--OWNER--NAME`) is its snapshot, one with `modules.json` (sentence-transformers) the first module that has
+weights.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from eigenselect.selector.sources.foreign import HEAD_BYTES, not_fetched
+from eigenselect.selector.sources.format import Found, Request, Tensor
+from eigenselect.selector.sources.formats import FORMATS
+from eigenselect.selector.sources.tensors import LIKELY, place, table_of
+from eigenselect.selector.sources.vocabulary import tokens_of, vocabulary
+
+INDEXES = ("*.safetensors.index.json", "*.bin.index.json")
+"""Files that say which shard holds which tensor, by preference."""
+
+HEADED = re.compile(r"LM|ConditionalGeneration")
+"""Of classes of models with an output head, unless their configuration says that it is not tied."""
+
+LISTED = 8
+"""Files that a message names."""
+
+
+def holds(path: Path) -> bool:
+    """Whether a path is a model folder, or the index of its shards."""
+    return path.is_dir() or path.name.endswith(".index.json")
+
+
+def read(request: Request) -> Found:
+    """The input embedding of a model folder, and its tokens.
+
+    Rows without a token, as tables of language models have them at the end, are named `<padding 0>`, ...
+
+    Raises:
+        ValueError: no weights; the shard that is needed is not there, or not fetched; no table, or several.
+    """
+    folder = weights_folder(request.path)
+    config = _config(folder)
+    tensors = _tensors(folder, request.tensor)
+    found = table_of(folder, tensors, request.tensor, config.get("vocab_size"))
+    remarks = [*found.remarks] or _tied(config)
+    ids = vocabulary(folder) or vocabulary(request.path)
+    n = len(found.numbers)
+    if not ids or (request.tensor is not None and n < len(ids)):  # a table of something else than these tokens
+        return Found(found.numbers, None, remarks)
+    if bare := sum(row not in ids for row in range(n)):
+        remarks.append(f"{bare:,} rows have no token in the tokenizer: they are padding, <padding 0> and on.")
+    if more := sum(id >= n for id in ids):
+        remarks.append(f"{more:,} tokens of the tokenizer have no row.")
+    return Found(found.numbers, tokens_of(ids, n), remarks)
+
+
+def weights_folder(path: Path) -> Path:
+    """The folder of the weights: of the file that is their index, of a cache's snapshot, of the first module.
+
+    Raises:
+        ValueError: no folder with weights.
+    """
+    folder = path if path.is_dir() else path.parent
+    if (snapshots := folder / "snapshots").is_dir():
+        main, revisions = folder / "refs" / "main", sorted(snapshots.iterdir())
+        folder = snapshots / main.read_text().strip() if main.is_file() else revisions[0] if revisions else folder
+    modules = folder / "modules.json"
+    inside = [folder / str(module["path"]) for module in _json(modules)] if modules.is_file() else []
+    for each in (folder, *inside):
+        if _shards(each):
+            return each
+    models = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.onnx"))
+    cure = f"; of an ONNX model, give the file: {models[0]}" if models else ""
+    listed = ", ".join(sorted(file.name for file in folder.iterdir())[:LISTED]) or "nothing"
+    raise ValueError(f"{folder}: no weights in this folder ({listed}): give the file of the table{cure}")
+
+
+def _shards(folder: Path) -> dict[Path, list[str]]:
+    """The files of weights and, where there is an index, the tensors of each: those of the first format found."""
+    for index in (index for pattern in INDEXES for index in sorted(folder.glob(pattern))):
+        shards: dict[Path, list[str]] = {}
+        for name, file in _json(index)["weight_map"].items():
+            shards.setdefault(folder / file, []).append(name)
+        return shards
+    for format in FORMATS.values():
+        if format.tensors is not None and (files := sorted(folder.glob(format.files))):
+            return {file: [] for file in files}
+    return {}
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}): fetch it again") from error
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """What the model says of itself; of one that takes more than text, what it says of its text."""
+    path = folder / "config.json"
+    found: dict[str, Any] = _json(path) if path.is_file() else {}
+    return found | (found.get("text_config") or {})
+
+
+def _tensors(folder: Path, wanted: str | None) -> dict[str, Tensor]:
+    """The tensors of the shards that are there.
+
+    Raises:
+        ValueError: the table is in one that is not.
+    """
+    tensors: dict[str, Tensor] = {}
+    absent: dict[str, str] = {}
+    for file, names in _shards(folder).items():
+        if (why := _absence(file)) is None:
+            tensors = {**_format(file)(file), **tensors}
+        elif names:
+            absent |= dict.fromkeys(names, f"{file.name}, which {why}")
+        else:
+            raise ValueError(f"{file}: it {why}")
+    needed = min(absent, key=place, default=None)
+    if wanted is not None:
+        needed = next((name for name in absent if fnmatchcase(name, wanted)), None)
+    if needed is not None and (wanted or place(needed) < min(map(place, tensors), default=LIKELY)):
+        raise ValueError(f"{folder}: {needed!r} is in {absent[needed]}")
+    return tensors
+
+
+def _absence(file: Path) -> str | None:
+    """What is wrong with a shard, and the cure; None for one that is there."""
+    if not file.is_file():
+        return "is not in the folder: fetch it too"
+    with file.open("rb") as opened:
+        refusal = not_fetched(opened.read(HEAD_BYTES))
+    return None if refusal is None else f"is {refusal}"
+
+
+def _format(file: Path) -> Callable[[Path], Mapping[str, Tensor]]:
+    """The reader of a shard's tensors."""
+    for format in FORMATS.values():
+        if format.tensors is not None and file.match(format.files):
+            return format.tensors
+    raise ValueError(f"{file}: a shard of a format that is not read: give a folder of .safetensors")
+
+
+def _tied(config: dict[str, Any]) -> list[str]:
+    """What is to be said of an output head that is not stored apart."""
+    heads = [name for name in config.get("architectures") or () if HEADED.search(name)]
+    if not config.get("tie_word_embeddings", bool(heads)):
+        return []
+    return ["The model's output head is tied to it, and takes the compressed table too."]

@@ -1,0 +1,23 @@
+"""ONNX models: the embedding table of one, read out of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eigenselect import export
+from eigenselect.selector.sources.format import Format, Found
+
+NEXT = (b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42")
+"""Tags that follow ir_version at the start of an ONNX file (protobuf fields 2 to 8)."""
+
+
+def _starts(path: Path, head: bytes) -> bool:
+    return path.suffix == ".onnx" or (head[:1] == b"\x08" and 1 <= head[1] <= 32 and head[2:3] in NEXT)
+
+
+FORMAT = Format(
+    name="onnx",
+    starts=_starts,
+    read=lambda request: Found(export.embedding_table(request.path, request.tensor)),
+    named=True,
+)
