@@ -23,6 +23,7 @@ from eigenselect.export.verification.timing import LookupTimer
 from eigenselect.selector.checking.examination import examine
 from eigenselect.selector.commands.select import overrides
 from eigenselect.selector.decision.record import read_decision
+from eigenselect.selector.forms import FORMS
 from eigenselect.selector.measures import Measures, higher_is_better, score
 from eigenselect.selector.pool.digest import table_digest
 from eigenselect.selector.run.selecting import select_table
@@ -40,8 +41,8 @@ POOL = [
     *(f"~candidates.pool.{entry}" for entry in LEFT_OUT),
 ]
 
-ASKED_FOR = {"words.onnx", "host.onnx", "host.onnx.data"}
-"""Files of a hand-over that are only there on request."""
+ASKED_FOR = {"words.onnx", "host.onnx", "host.onnx.data", *FORMS["static"].files}
+"""Files of a hand-over that are only there on request, or of a model of a form."""
 
 
 @pytest.fixture(scope="session")
