@@ -24,15 +24,8 @@ ORDER = (
     *("export.choices", "export.native", "export.operators", "export.verification", "export.models", "export.host"),
     *("export.tokens", "export.torch", "export.onnx_export", "export"),
     *("selector.sources", "selector.measures", "selector.pool", "selector.decision", "selector.store"),
-    *(
-        "selector.forms",
-        "selector.progress",
-        "selector.run",
-        "selector.checking",
-        "selector.evidence",
-        "selector.commands",
-        "selector",
-    ),
+    *("selector.forms", "selector.terminal", "selector.progress", "selector.run", "selector.checking"),
+    *("selector.evidence", "selector.commands", "selector"),
     *("", "__main__"),
 )
 """The rooms and the files beside them, inside `eigenselect`: each may import itself and those before it.

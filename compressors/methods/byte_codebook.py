@@ -45,6 +45,8 @@ class ByteCodebook(Compressor):
 
     bits: int
 
+    effort = 2.0
+
     def __post_init__(self) -> None:
         check_choice(self, "bits", (1, 2, 4), hint="at 8 use KMeans")
 

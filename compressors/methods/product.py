@@ -40,6 +40,8 @@ class ProductQuantization(Compressor):
     pieces: int
     codewords: int = 256
 
+    effort = 2.5
+
     def __post_init__(self) -> None:
         check_count(self, "pieces")
         check_choice(self, "codewords", CODEWORDS)

@@ -35,6 +35,8 @@ class ResidualQuantization(Compressor):
     books: int
     codewords: int = 256
 
+    effort = 4.0
+
     def __post_init__(self) -> None:
         check_count(self, "books")
         check_choice(self, "codewords", CODEWORDS)

@@ -13,8 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from eigenselect.compressors import EmbeddingTable
 from eigenselect.selector.checking.drift import TOLERANCE
 from eigenselect.selector.checking.examination import examine
@@ -24,12 +22,11 @@ from eigenselect.selector.commands.words import settings
 from eigenselect.selector.progress import progress
 from eigenselect.selector.sources import read_table
 from eigenselect.selector.store.manifest import read_manifest
+from eigenselect.selector.terminal import terminal, warn
 from eigenselect.version import __version__
 
 TABLE = [each for each in settings_of(MAIN_JOB) if each.key.startswith("table.") and each.default != REQUIRED]
 """Settings of a table beside its path."""
-
-LOG_WIDTH = 160
 
 USAGE = "eigenselect check DIR [table=NEW] [json=FILE]"
 
@@ -46,13 +43,9 @@ def main(words: Sequence[str]) -> int:
         examination = examine(Path(words[0]), _newer(given), tolerance)
     except ValueError as error:
         text = " ".join(str(error).split())
-        print(f"error: {text}", file=sys.stderr)
+        warn(f"error: {text}")
         return _write(given, {"folder": words[0] if words else None, "exit_code": 2, "error": text})
-    # Lines of a log are not wrapped to the 80 columns of a terminal that is not there.
-    console = Console(
-        stderr=given.get("json") == "-", width=None if sys.stdout.isatty() else LOG_WIDTH, highlight=False, markup=False
-    )
-    show(examination, console)
+    show(examination, terminal(stderr=given.get("json") == "-"))
     report = {
         "folder": words[0],
         "exit_code": examination.exit_code,
@@ -105,6 +98,6 @@ def _write(given: dict[str, str], report: dict[str, Any]) -> int:
     try:
         Path(given["json"]).write_text(text, encoding="utf-8")
     except OSError as error:
-        print(f"error: json = {given['json']} cannot be written: {error.strerror}; name another file", file=sys.stderr)
+        warn(f"error: json = {given['json']} cannot be written: {error.strerror}; name another file")
         return 2
     return code

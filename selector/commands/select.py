@@ -14,27 +14,24 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
 from eigenselect.selector.commands.words import as_changes, hydra_words, reason, say
 from eigenselect.selector.run.settings import EvidenceSettings, Settings
+from eigenselect.selector.terminal import terminal
 
 MLPROJECT = "--mlproject"
 """First argument of `mlflow run`'s command line: the next word holds all overrides, quoted as one."""
 
-LOG_WIDTH = 160
-
 exit_codes: list[int] = [0]
 """Of the jobs of this command so far."""
 
-
-def _console() -> Console:
-    """Where results are printed; lines of a log are not wrapped to the 80 columns of a terminal that is not there."""
-    return Console(width=None if sys.stdout.isatty() else LOG_WIDTH, highlight=False)
+selections: list[tuple[str, Any]] = []
+"""Of the jobs of this command so far that ended well: the settings of its own, and what it returned."""
 
 
 @hydra.main(version_base="1.3", config_path="pkg://eigenselect.conf", config_name="config")
@@ -67,17 +64,27 @@ def attempt(
     codes: Mapping[type[Exception], int],
 ) -> int:
     """The exit code of one job, with one line for an error: of `codes` for one of `run`; 2 for what the user gave."""
+    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if sweep:
+        terminal().rule(f"{HydraConfig.get().job.num}: {_overrides()}", align="left", characters="-")
     try:
         prepared = prepare(settings)
     except ValueError as error:
         say(error)
         return 2
     try:
-        run(prepared, _console(), sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
+        selections.append((_overrides(), run(prepared, terminal(), sweep=sweep)))
     except tuple(codes) as error:
         say(error)
         return next(code for kind, code in codes.items() if isinstance(error, kind))
     return 0
+
+
+def _overrides() -> str:
+    """The settings that this job of a sweep has of its own."""
+    words = OverridesParser.create().parse_overrides([word for word in sys.argv[1:] if not word.startswith("-")])
+    swept = {each.get_key_element() for each in words if each.is_sweep_override()}
+    return " ".join(word for word in HydraConfig.get().overrides.task if word.partition("=")[0] in swept)
 
 
 def overrides(arguments: Sequence[str]) -> list[str]:
@@ -102,7 +109,7 @@ def execute(job: Callable[[], None], words: Sequence[str]) -> int:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing several lines and exiting with 1
-    exit_codes[:] = [0]
+    exit_codes[:], selections[:] = [0], []
     try:
         sys.argv[1:] = hydra_words(overrides(words))
         try:
@@ -120,4 +127,11 @@ def execute(job: Callable[[], None], words: Sequence[str]) -> int:
 
 def main(words: Sequence[str]) -> int:
     """The exit code of the main job on `words`."""
-    return execute(job, words)
+    code = execute(job, words)
+    if len(selections) > 1:
+        from eigenselect.selector.decision.ranking import across
+
+        console = terminal()
+        console.rule("all jobs", align="left", characters="-")
+        console.print(across(selections))
+    return code

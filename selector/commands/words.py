@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -15,11 +14,12 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 
 from eigenselect.selector.commands.configuration import REQUIRED, Setting
 from eigenselect.selector.pool.build import suggestion
+from eigenselect.selector.terminal import warn
 
 
 def say(problem: BaseException | str) -> None:
     """One line on stderr."""
-    print(f"error: {' '.join(str(problem).split())}", file=sys.stderr)
+    warn(f"error: {problem}")
 
 
 def settings(words: Sequence[str], known: Sequence[Setting]) -> dict[str, str]:

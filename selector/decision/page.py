@@ -9,7 +9,8 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from eigenselect.selector.decision.lookup import NANOSECONDS, RATIO
-from eigenselect.selector.decision.report import by_method, megabytes, pareto_front, points_of, ratio
+from eigenselect.selector.decision.ranking import megabytes, ratio
+from eigenselect.selector.decision.report import by_method, pareto_front, points_of
 from eigenselect.selector.decision.selection import Candidate, Selection, why
 from eigenselect.selector.measures import is_overlap
 

@@ -26,8 +26,10 @@ from eigenselect.selector.decision.entries import (
     Verified,
     WordsEntry,
 )
+from eigenselect.selector.decision.escaping import in_markdown
 from eigenselect.selector.decision.plain import CHANGED, read, read_json, written
 from eigenselect.selector.decision.selection import Alternative, Candidate, Selection, margin, tied, why
+from eigenselect.selector.pool.budget import size
 from eigenselect.version import __version__
 
 FILE = "selection.json"
@@ -163,9 +165,22 @@ class Decision:
             tags["left_to_consumer"] = f"{matrix.file}: {matrix.use}"
         return {key: str(value) for key, value in tags.items()}
 
-    def description(self) -> str:
-        """The note of the run of the selection, in Markdown."""
-        return f"**{self.chosen.name}**\n\n{self.reason}"
+    def description(self, picture: str) -> str:
+        """The note of the run of the selection, a short report in Markdown.
+
+        Args:
+            picture: address of `pareto.png`.
+        """
+        table, chosen, float32 = self.table, self.chosen, 4 * self.table.n * self.table.d
+        rows = {
+            "chosen": chosen.name,
+            self.criterion: f"{chosen.measures[self.criterion]:.4f}",
+            "payload": f"{size(chosen.nbytes)} of {size(self.budget_bytes)}, {float32 / chosen.nbytes:.1f}x",
+            "table": f"{table.path}, {table.n:,} x {table.d}, {size(float32)} in float32",
+            "exported": f"{self.verification.file_bytes:,} bytes, EOS {self.verification.eos_from_onnx:.4f}",
+        }
+        lines = [f"| {key} | {in_markdown(value)} |" for key, value in rows.items()]
+        return "\n".join(["| | |", "|---|---|", *lines, "", in_markdown(self.reason), "", f"![pareto.png]({picture})"])
 
 
 def read_decision(path: Path) -> Decision:

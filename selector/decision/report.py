@@ -1,4 +1,4 @@
-"""What a person sees of a selection: the table on the terminal, the CSV, the picture. The page is in `page.py`."""
+"""What a person gets of a selection: the CSV and the picture. The page is in `page.py`, the ranking in `ranking.py`."""
 
 from __future__ import annotations
 
@@ -14,35 +14,17 @@ import matplotlib
 matplotlib.use("Agg")  # files only, whatever screen there is
 
 import matplotlib.pyplot as plt
-from rich.console import Console
-from rich.table import Table as Grid
 
+from eigenselect.selector.decision.escaping import in_csv
 from eigenselect.selector.decision.lookup import RATIO
 from eigenselect.selector.decision.selection import Candidate, Selection
-from eigenselect.selector.measures import WEIGHTED, higher_is_better
-
-SHOWN = {
-    "eos": ("EOS", "{:.4f}"),
-    "reconstruction_error_relative": ("rel. error", "{:.4f}"),
-    "pip_loss_relative": ("rel. PIP", "{:.4f}"),
-    "mean_cosine": ("cosine", "{:.4f}"),
-}
-"""Measures on the terminal: metric key -> heading and format."""
-
-
-def method(candidate: Candidate) -> str:
-    """The compressors of a candidate, from the outermost on: `Spectral, TrellisCode`."""
-    names, key = [candidate.compressor], "then"
-    while key in candidate.parameters:
-        names.append(candidate.parameters[key])
-        key += ".then"
-    return ", ".join(name for name in names if name != "Identity" or names == [name])
+from eigenselect.selector.measures import higher_is_better
 
 
 def by_method(candidates: Sequence[Candidate], criterion: str) -> list[tuple[str, list[Candidate]]]:
     """The candidates that have the criterion, under the names of their compressors."""
-    scored = sorted((c for c in candidates if criterion in c.measures), key=method)
-    return [(name, list(group)) for name, group in itertools.groupby(scored, key=method)]
+    scored = sorted((c for c in candidates if criterion in c.measures), key=lambda c: c.method)
+    return [(name, list(group)) for name, group in itertools.groupby(scored, key=lambda c: c.method)]
 
 
 def points_of(candidates: Sequence[Candidate], criterion: str) -> tuple[list[float], list[float]]:
@@ -72,43 +54,6 @@ def pareto_front(candidates: Sequence[Candidate], criterion: str, *, lookup: boo
     return front
 
 
-def print_ranking(console: Console, selection: Selection, float32_bytes: int) -> None:
-    """The ranked candidates that fit, best first."""
-    weighted = {key: (f"EOS {key.rpartition('_')[2]}", "{:.4f}") for key in selection.chosen.measures if _weighted(key)}
-    keys = {selection.criterion: (selection.criterion, "{:.4g}"), "eos": SHOWN["eos"], **weighted, **SHOWN}
-    grid = Grid(box=None, pad_edge=False)
-    grid.add_column("#", justify="right")
-    grid.add_column("candidate", no_wrap=True)
-    grid.add_column("MB", justify="right")
-    grid.add_column("rate", justify="right")
-    grid.add_column("lookup", justify="right")
-    for heading, _ in keys.values():
-        grid.add_column(heading, justify="right")
-    for place, candidate in enumerate(selection.ranking, start=1):
-        scores = (
-            form.format(candidate.measures[key]) if key in candidate.measures else "-"
-            for key, (_, form) in keys.items()
-        )
-        rate = f"{float32_bytes / candidate.nbytes:.1f}x"
-        grid.add_row(str(place), candidate.name, megabytes(candidate), rate, ratio(candidate), *scores)
-    console.print(grid)
-
-
-def ratio(candidate: Candidate) -> str:
-    """How many times as long as a float32 Gather its lookups take."""
-    return f"{candidate.costs[RATIO]:.3g}x" if RATIO in candidate.costs else "-"
-
-
-def _weighted(key: str) -> bool:
-    return key.startswith(WEIGHTED)
-
-
-def megabytes(candidate: Candidate) -> str:
-    """The size of its payload, in MB, in few characters."""
-    size = candidate.nbytes / 1e6
-    return f"{size:,.2f}" if size >= 1 else f"{size:.3g}"
-
-
 def write_csv(path: Path, candidates: Sequence[Candidate], keys: Sequence[str]) -> None:
     """One row a candidate: name, compressor, parameters (JSON), nbytes, status, figures, reason, run_id.
 
@@ -123,8 +68,9 @@ def write_csv(path: Path, candidates: Sequence[Candidate], keys: Sequence[str]) 
         for c in candidates:
             known = c.measures | c.standard_errors | c.costs
             scores = [repr(known[key]) if key in known else "" for key in keys]
+            method, reason = in_csv(c.compressor), None if c.reason is None else in_csv(c.reason)
             settings = json.dumps(c.parameters)
-            writer.writerow([c.name, c.compressor, settings, c.nbytes, c.status, *scores, c.reason, c.run_id])
+            writer.writerow([in_csv(c.name), method, settings, c.nbytes, c.status, *scores, reason, c.run_id])
 
 
 def write_picture(path: Path, selection: Selection, candidates: Sequence[Candidate]) -> None:

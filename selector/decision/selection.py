@@ -49,6 +49,15 @@ class Candidate:
     timed_on: TimedOn | None = None
 
     @property
+    def method(self) -> str:
+        """The compressors, from the outermost on: `Spectral, TrellisCode`."""
+        names, key = [self.compressor], "then"
+        while key in self.parameters:
+            names.append(self.parameters[key])
+            key += ".then"
+        return ", ".join(name for name in names if name != "Identity" or names == [name])
+
+    @property
     def standard_errors(self) -> dict[str, float]:
         """`eos_stderr` and the like: the standard error of each measure that has replicates."""
         return {f"{key}_stderr": standard_error(found) for key, found in self.replicates.items()}

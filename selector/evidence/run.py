@@ -13,6 +13,7 @@ from eigenselect.selector.evidence.analysis import report
 from eigenselect.selector.evidence.analysis.comparison import compare
 from eigenselect.selector.evidence.plan import Plan
 from eigenselect.selector.evidence.trials import Result, try_all
+from eigenselect.selector.pool.budget import size
 from eigenselect.selector.run.job import profile
 from eigenselect.selector.run.sweep import check_failures
 from eigenselect.selector.store.output import staged
@@ -35,9 +36,10 @@ def run(plan: Plan, console: Console, *, sweep: bool) -> dict[str, Any]:
     """
     job = plan.job
     path = job.settings.table.path
-    with job.tracker.parent(f"validate {Path(path).name}", sweep=sweep, role="evidence") as parent:
-        parent.log_settings({"table": path, "seeds": plan.seeds}, plan.settings.text)
-        parent.log_table(Path(path).name, path, job.digest, profile(job))
+    name = f"validate {Path(path).name}, {size(job.budget)}"
+    with job.tracker.parent(name, sweep=sweep, role="evidence") as parent:
+        parent.log_settings(name, {"table": path, "seeds": plan.seeds}, plan.settings.text)
+        parent = parent.log_table(Path(path).name, path, job.digest, profile(job))
         if plan.left_out:
             console.print(f"The table has no word of {', '.join(plan.left_out)}: left out.")
         own = ", ".join(task.name for task in plan.tasks if task.shape is not None)
@@ -54,7 +56,8 @@ def run(plan: Plan, console: Console, *, sweep: bool) -> dict[str, Any]:
     report.show(console, evidence)
     console.print(f"\nFiles: {job.out}", soft_wrap=True)
     own = f"tags.status = 'measured' and tags.table_digest LIKE '{job.digest[:8]}%'"  # wherever they were measured
-    console.print(f"UI:    {job.tracker.address(own)}", soft_wrap=True)
+    for line in parent.view(name, own).lines():
+        console.print(line, soft_wrap=True)
     return evidence
 
 

@@ -20,6 +20,18 @@ CONSTANTS_BYTES = 16 << 10
 _BUDGET = re.compile(r"(?P<number>-?\d+(?:\.\d*)?|\.\d+)\s*(?P<unit>[a-z]*|%)", re.IGNORECASE)
 
 
+def size(nbytes: int) -> str:
+    """Bytes in few characters.
+
+    >>> size(6_500_000), size(84_096), size(1_234_567_890), size(96)
+    ('6.5 MB', '84.1 kB', '1234.6 MB', '96 bytes')
+    """
+    if nbytes < 1_000:
+        return f"{nbytes} bytes"
+    number, unit = (nbytes / 1e6, "MB") if nbytes >= 1_000_000 else (nbytes / 1e3, "kB")
+    return f"{number:.1f}".removesuffix(".0") + f" {unit}"
+
+
 @dataclass(frozen=True)
 class Budget:
     """A budget: a number of bytes, a share of the float32 table, or a compression rate.

@@ -20,6 +20,7 @@ from eigenselect.selector.decision.record import FILE, Decision
 from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.measures.overlap import eos, eos_tolerance
 from eigenselect.selector.pool.zero_rows import fate
+from eigenselect.selector.run.announcement import announce
 from eigenselect.selector.run.job import Job, profile
 from eigenselect.selector.run.selecting import Chosen
 from eigenselect.selector.sources.tokens import write_id_map, write_tokens
@@ -153,49 +154,6 @@ def publish(decision: Decision, parent: ParentRun, folder: Path) -> str:
     """Log the choice, its files and its model; the id of the logged model."""
     parent.log_choice(decision, folder)
     return log_model(parent, load(folder / "model.onnx"), decision)
-
-
-def announce(decision: Decision, job: Job, parent: ParentRun, found: Chosen, console: Console) -> None:
-    """Print the ranking, the choice and what was verified of it."""
-    if job.rank < job.table.d:
-        console.print(f"The table's rank is {job.rank} of {job.table.d} columns.")
-    report.print_ranking(console, found.selection, 4 * job.table.n * job.table.d)
-    console.print(f"\n{decision.reason}")
-    for sentence in _sentences(decision, job.export.target):
-        console.print(sentence)
-    if decision.host is not None:
-        console.print(f"host.onnx: {decision.host}", soft_wrap=True)
-    if decision.model is not None:
-        console.print(decision.model.says)
-    over = sum(candidate.status == "over_budget" for candidate in found.candidates)
-    console.print(f"{over} of {len(found.trials)} candidates are over the budget and were not computed.")
-    console.print(f"\nFiles: {job.out}", soft_wrap=True)
-    console.print(f"UI:    {parent.address}", soft_wrap=True)
-
-
-def _sentences(decision: Decision, target: str) -> list[str]:
-    """What whoever takes the model must know of it."""
-    found, matrix, sentences = decision.verification, decision.chosen.left_to_consumer, []
-    if matrix is not None:
-        sentences.append(
-            f"It decodes to coordinates of its own: {matrix.file}, {' x '.join(map(str, matrix.shape))} and not "
-            "charged to its bytes, is for the layer that takes the vectors."
-        )
-    if (zeros := decision.table.zero_rows) is not None:
-        sentences.append(zeros.says)
-    if target == "cuda" and "CUDAExecutionProvider" not in found.providers:
-        sentences.append(
-            "The model is made for CUDA and was verified on the CPU alone: there is no CUDA provider here."
-        )
-    if (lookup := decision.lookup) is not None:
-        sentences.append(f"lookup is the time of 8,192 ids on one thread beside a float32 Gather. {lookup.says}")
-    kind, beyond = ("float16 ", " beyond their rounding") if found.output == "float16" else ("", "")
-    sentences.append(
-        f"Verified in ONNX Runtime: {found.rows:,} {kind}rows differ from numpy by at most {found.max_abs_error:.1e}"
-        f"{beyond}, EOS of the whole exported table {found.eos_from_onnx:.4f}, file {found.file_bytes:,} bytes, "
-        f"session {found.session_bytes / 1e6:.0f} MB."
-    )
-    return sentences
 
 
 def _register(decision: Decision, name: str, alias: str, parent: ParentRun, model_id: str, console: Console) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from eigenselect.compressors import EmbeddingTable
 from eigenselect.export import OnnxExport
 from eigenselect.selector.forms import Form, form_of
+from eigenselect.selector.pool.budget import size
 from eigenselect.selector.progress import progress
 from eigenselect.selector.run.lookups import Lookups
 from eigenselect.selector.run.search import Search, candidates
@@ -39,6 +40,11 @@ class Job(Search):
     form: Form | None
     out: Path
     tracker: Tracker
+
+    @property
+    def title(self) -> str:
+        """What its run is called: `select glove.6B.50d.txt, 6.5 MB`."""
+        return f"select {Path(self.settings.table.path).name}, {size(self.budget)}"
 
 
 def prepare(settings: Settings) -> Job:

@@ -8,13 +8,11 @@ from typing import Any
 from rich.console import Console
 
 from eigenselect.selector.decision.selection import Selection
+from eigenselect.selector.run.announcement import introduce
 from eigenselect.selector.run.handover import hand_over
 from eigenselect.selector.run.job import Job, profile
 from eigenselect.selector.run.selecting import choose
 from eigenselect.selector.run.sweep import Runs
-
-LEFT_OUT_SHOWN = 5
-"""Settings that were left out of which the reason is printed."""
 
 
 def run(job: Job, console: Console, *, sweep: bool) -> Selection:
@@ -32,10 +30,10 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
         VerificationError: the exported file is not what was chosen.
     """
     path = Path(job.settings.table.path)
-    with job.tracker.parent(f"select {path.name}", sweep=sweep) as parent:
-        parent.log_settings(_parent_params(job), job.settings.text)
-        parent.log_table(path.name, str(path), job.digest, profile(job))
-        _print_left_out(job.left_out, console)
+    with job.tracker.parent(job.title, sweep=sweep) as parent:
+        parent.log_settings(job.title, _parent_params(job), job.settings.text)
+        parent = parent.log_table(path.name, str(path), job.digest, profile(job))
+        introduce(job, path.name, console)
         runs = Runs.of(job, parent, resume=job.settings.tracking.resume)
         found = choose(job, runs)
         if reused := runs.reused(found.trials):
@@ -44,16 +42,6 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
             )
         hand_over(job, parent, found, console)
     return found.selection
-
-
-def _print_left_out(reasons: list[str], console: Console) -> None:
-    if not reasons:
-        return
-    console.print(f"{len(reasons)} settings cannot be used here and are left out:")
-    for reason in reasons[:LEFT_OUT_SHOWN]:
-        console.print(f"  {reason}")
-    if (more := len(reasons) - LEFT_OUT_SHOWN) > 0:
-        console.print(f"  ... and {more} more")
 
 
 def _parent_params(job: Job) -> dict[str, Any]:

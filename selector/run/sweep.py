@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +15,10 @@ from eigenselect.selector.decision.selection import Candidate, rank_key
 from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.pool.candidates import parameters
 from eigenselect.selector.pool.digest import candidate_key, method_name, source_digest
-from eigenselect.selector.progress import progress
+from eigenselect.selector.progress import progress, time_left
+from eigenselect.selector.run.forecast import Forecast
 from eigenselect.selector.run.search import Search
+from eigenselect.selector.terminal import warn
 
 if TYPE_CHECKING:  # it imports mlflow, which takes seconds and which a sweep can do without
     from eigenselect.selector.store.experiment import Finished
@@ -59,6 +60,10 @@ class Runs:
         earlier = parent.experiment.finished(search.digest) if resume else {}
         return Runs(search, parent, earlier, parent.logged() if resume else frozenset())
 
+    def knows(self, trial: Trial, seed: int) -> bool:
+        """Whether an earlier run has measured the trial."""
+        return self._key(trial, seed) in self.earlier
+
     def recall(self, trial: Trial, seed: int) -> Trial | None:
         """The trial as an earlier run measured it; None where none did.
 
@@ -88,7 +93,7 @@ class Runs:
         key, fresh = self._key(trial, seed), trial.candidate.run_id is None
         if not fresh and trial.candidate.timed_on != self.earlier[key].timed_on:
             self.parent.log_costs(trial.candidate)
-        if key in self.logged and (not fresh or trial.candidate.status == "over_budget"):
+        if key in self.logged and not fresh:
             return trial
         kept = trial.payload if fresh and not trial.compressor.reproducible else None
         run_id = self.parent.log_candidate(
@@ -120,15 +125,36 @@ def try_all(search: Search, runs: Runs | None = None) -> list[Trial]:
         search: what is searched.
         runs: where candidates are logged and recalled from, if anywhere.
     """
-    trials: list[Trial] = []
+    trials = [untried(compressor, nbytes) for compressor, nbytes in search.compressors]
+    fitting = [place for place, trial in enumerate(trials) if trial.candidate.nbytes <= search.budget]
+    fresh = {place for place in fitting if runs is None or not runs.knows(trials[place], search.seed)}
+    forecast = Forecast([trials[place].compressor for place in fitting if place in fresh])
     best: Trial | None = None
-    with progress("measuring candidates") as update:
-        for done, (compressor, nbytes) in enumerate(search.compressors):
-            update(done, len(search.compressors))
-            trial = _try(search, untried(compressor, nbytes), runs)
+    now = ""
+
+    def lines() -> str:
+        return f"  now   {now}\n  best  {_standing(best, search)}"
+
+    with progress("measuring", left=lambda: time_left(forecast.left()), lines=lines) as update:
+        for done, place in enumerate(fitting):
+            update(done, len(fitting))
+            now = trials[place].candidate.name
+            forecast.begin()
+            trial = _try(search, trials[place], runs)
+            if place in fresh:
+                forecast.done()
             best = _better(best, trial, search)
-            trials.append(dataclasses.replace(trial, payload=None))
+            trials[place] = dataclasses.replace(trial, payload=None)
     return [best if best is not None and each.candidate is best.candidate else each for each in trials]
+
+
+def _standing(best: Trial | None, search: Search) -> str:
+    """The best so far in a few words."""
+    if best is None:
+        return "-"
+    candidate = best.candidate
+    score = f"{search.criterion} {candidate.measures[search.criterion]:.4f}"
+    return f"{candidate.name}, {score}, {candidate.nbytes / 1e6:.3g} MB"
 
 
 def _better(best: Trial | None, trial: Trial, search: Search) -> Trial | None:
@@ -147,11 +173,10 @@ def untried(compressor: Compressor, nbytes: int) -> Trial:
 
 
 def _try(search: Search, trial: Trial, runs: Runs | None) -> Trial:
-    """One candidate: never computed where it is over the budget, or where an earlier run has measured it."""
+    """One candidate that fits: measured, where no earlier run has done so."""
     started = time.time()
-    if trial.candidate.nbytes <= search.budget:
-        recalled = None if runs is None else runs.recall(trial, search.seed)
-        trial = timed(search, recalled or measure(search, trial, search.seed), search.seed)
+    recalled = None if runs is None else runs.recall(trial, search.seed)
+    trial = timed(search, recalled or measure(search, trial, search.seed), search.seed)
     return trial if runs is None else runs.log(trial, search.seed, started)
 
 
@@ -199,7 +224,7 @@ def check_failures(failed: Mapping[str, str | None], tried: int, allowed: float)
         TooManyFailedError: they are more than the share `allowed` of those that were tried.
     """
     for name, reason in failed.items():
-        print(f"{name} failed: {reason}", file=sys.stderr)
+        warn(f"{name} failed: {reason}")
     if len(failed) > allowed * tried:
         raise TooManyFailedError(
             f"{len(failed)} of {tried} candidates failed, allowed is a share of "

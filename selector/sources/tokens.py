@@ -30,7 +30,8 @@ MARK = '!json "'
 
 NOT_UTF8 = "\ud800-\udfff"
 NOT_IN_A_LINE = re.compile(f"[\0\n-\r\x1c-\x1e\x85\u2028\u2029\ufeff{NOT_UTF8}]")
-NOT_IN_A_CELL = re.compile(f"[{NOT_UTF8}]")
+NOT_IN_A_CELL = re.compile(f"^[=+\\-@\\t\\r]|[{NOT_UTF8}]")
+"""In a cell: what a spreadsheet takes for a formula as well."""
 
 
 def token_of(line: str) -> str:
@@ -75,7 +76,8 @@ def write_tokens(path: Path, tokens: Sequence[str]) -> None:
 def write_id_map(path: Path, source_rows: npt.NDArray[np.int64], tokens: Sequence[str]) -> None:
     """Where each row of a pruned table was in its file, as CSV: the new id, the (n,) old one, the token.
 
-    CSV quotes line breaks itself; a token that UTF-8 cannot hold is marked as in `tokens.txt`.
+    CSV quotes line breaks itself. A token that UTF-8 cannot hold is marked as in `tokens.txt`, and so is one that a
+    spreadsheet would take for a formula: those that begin with one of = + - @, a tab or a carriage return.
     """
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)

@@ -6,9 +6,8 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode
 
-from mlflow import MlflowClient, get_tracking_uri
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from eigenselect.compressors import Payload, load
@@ -105,22 +104,6 @@ class Experiment:
                 return load(self.client.download_artifacts(run_id, PAYLOAD, folder))
             except (MlflowException, OSError, ValueError):
                 return None
-
-    def address(self, wanted: str) -> str:
-        """Where the UI shows the candidates with the tags that are `wanted` as a chart, ordered by EOS."""
-        uri = get_tracking_uri()
-        base = uri if uri.startswith("http") else "http://127.0.0.1:5000"
-        query = {  # complete, or the UI ignores it
-            "compareRunsMode": "CHART",
-            "searchFilter": f"tags.role = 'candidate' and {wanted}",
-            "orderByKey": "metrics.`eos`",
-            "orderByAsc": "false",
-            "startTime": "ALL",
-            "lifecycleFilter": "Active",
-            "modelVersionFilter": "All Runs",
-            "datasetsFilter": "W10=",
-        }
-        return f"{base.rstrip('/')}/#/experiments/{self.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
 def _timed_on(tags: Mapping[str, str]) -> TimedOn | None:

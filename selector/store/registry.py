@@ -8,6 +8,7 @@ from mlflow import MlflowClient, get_registry_uri
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
+from eigenselect.selector.decision.escaping import in_markdown
 from eigenselect.selector.decision.record import Decision
 from eigenselect.selector.store.model import decision_tags
 from eigenselect.selector.store.runs import LONGEST_TEXT, ParentRun
@@ -48,7 +49,7 @@ def register(parent: ParentRun, model_id: str, name: str, alias: str, decision: 
         f"models:/{model_id}",
         run_id=parent.run_id,
         tags=decision_tags(decision),
-        description=decision.reason[:LONGEST_TEXT],
+        description=in_markdown(decision.reason)[:LONGEST_TEXT],
         model_id=model_id,
     )
     client.set_registered_model_alias(name, alias, created.version)

@@ -9,22 +9,29 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from eigenselect.compressors import Payload
+from eigenselect.selector.decision.escaping import in_markdown
 from eigenselect.selector.decision.plain import written
 from eigenselect.selector.decision.record import Decision
 from eigenselect.selector.decision.selection import Candidate
+from eigenselect.selector.pool.budget import size
 from eigenselect.selector.store.experiment import DOWNSTREAM, PAYLOAD, REPLICATES, TIMED_ON, Experiment
+from eigenselect.selector.store.origin import aligned, origin
+from eigenselect.selector.store.view import SAVED, View, saved
 
 MANY = 50_000
 """Runs that a store gives at most at once."""
+
+PICTURE = "get-artifact?path=pareto.png&run_uuid={}"
+"""Where MLflow's pages have the picture of a selection, from the id of its run."""
 
 LONGEST_TEXT = 5_000
 """Characters that the columns of a store take."""
@@ -37,29 +44,37 @@ class ParentRun:
     Attributes:
         experiment: where it is.
         run_id: its id.
+        tables: its input, that of the candidates too, once it is logged.
     """
 
     experiment: Experiment
     run_id: str
+    tables: tuple[DatasetInput, ...] = ()
 
-    @property
-    def address(self) -> str:
-        """Where the UI shows the candidates of this selection."""
-        return self.experiment.address(f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}'")
+    def view(self, name: str, wanted: str | None = None) -> View:
+        """Where MLflow's pages show the candidates of this selection, or those with the tags that are `wanted`.
+
+        Args:
+            name: of the view, in the experiment's list of views.
+            wanted: a condition of MLflow's search.
+        """
+        own = wanted or f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}'"
+        value = saved(name, f"tags.role = 'candidate' and {own}")
+        self.experiment.client.set_experiment_tag(self.experiment.experiment_id, f"{SAVED}{self.run_id}", value)
+        return View.of(self.experiment.experiment_id, self.run_id)
 
     def logged(self) -> frozenset[str]:
         """Keys of the candidates that are logged under this run already: an outer run may be gone on with."""
-        wanted = f"tags.role = 'candidate' and tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}'"
-        found = self.experiment.client.search_runs([self.experiment.experiment_id], wanted, max_results=MANY)
-        return frozenset(run.data.tags["candidate_key"] for run in found)
+        return frozenset(run.data.tags["candidate_key"] for run in self._candidates())
 
-    def log_settings(self, params: Mapping[str, Any], config: str) -> None:
-        """The settings as params, and the resolved configuration as `config.yaml`."""
+    def log_settings(self, name: str, params: Mapping[str, Any], config: str) -> None:
+        """The settings as params, the resolved configuration as `config.yaml`, and the name, of an outer run too."""
+        self.experiment.client.update_run(self.run_id, name=name)
         self._batch(self.run_id, params=params)
         self.experiment.client.log_text(self.run_id, config, "config.yaml")
 
-    def log_table(self, name: str, source: str, digest: str, profile: Mapping[str, Any]) -> None:
-        """The table as this run's input dataset."""
+    def log_table(self, name: str, source: str, digest: str, profile: Mapping[str, Any]) -> ParentRun:
+        """The table as this run's input dataset, and as that of its candidates: the run to log them under."""
         dataset = Dataset(
             name=name,
             digest=digest[:32],  # the store's column is short; the whole digest is in the record
@@ -67,7 +82,10 @@ class ParentRun:
             source=json.dumps({"uri": source}),
             profile=json.dumps(profile),
         )
-        self.experiment.client.log_inputs(self.run_id, [DatasetInput(dataset)])
+        tables = (DatasetInput(dataset),)
+        self.experiment.client.log_inputs(self.run_id, [*tables])
+        self._batch(self.run_id, tags={"table": name})
+        return replace(self, tables=tables)
 
     def log_candidate(
         self,
@@ -89,12 +107,11 @@ class ParentRun:
             self.experiment.experiment_id,
             run_name=candidate.name,
             start_time=_milliseconds(started),
-            tags={MLFLOW_PARENT_RUN_ID: self.run_id},
+            tags={**origin(), MLFLOW_PARENT_RUN_ID: self.run_id},
         )
         tags = {
             "role": "candidate",
             "status": candidate.status if candidate.run_id is None else "reused",
-            "within_budget": str(candidate.status != "over_budget").lower(),
             "candidate_key": key,
             "table_digest": table_digest,
             "seed": str(seed),
@@ -108,10 +125,12 @@ class ParentRun:
         sizes = {"bytes": candidate.nbytes, "megabytes": candidate.nbytes / 1e6}
         self._batch(
             run.info.run_id,
-            params={"compressor": candidate.compressor, **candidate.parameters},
+            params={"compressor": candidate.compressor, "method": candidate.method, **aligned(candidate.parameters)},
             metrics={**sizes, **candidate.measures, **candidate.standard_errors, **candidate.costs},
             tags=tags,
         )
+        if self.tables:
+            client.log_inputs(run.info.run_id, [*self.tables])
         if payload is not None:
             with tempfile.TemporaryDirectory() as folder:
                 payload.save(Path(folder) / PAYLOAD)
@@ -137,13 +156,30 @@ class ParentRun:
 
     def log_choice(self, decision: Decision, files: Path) -> None:
         """The choice on the parent, and every file of `files` as its artifact."""
-        tags = {"chosen": decision.chosen.name, "table_digest": decision.table.digest}
-        self._batch(
-            self.run_id,
-            metrics=decision.metrics(),
-            tags={**tags, "mlflow.note.content": decision.description()},
-        )
+        tags = {
+            "chosen": decision.chosen.name,
+            "budget": size(decision.budget_bytes),
+            "table_digest": decision.table.digest,
+            MLFLOW_RUN_NOTE: decision.description(PICTURE.format(self.run_id)),
+        }
+        self._batch(self.run_id, metrics=decision.metrics(), tags=tags)
         self.log_files(files)
+        self._mark(decision)
+
+    def _mark(self, decision: Decision) -> None:
+        """Say on the chosen candidate's run under this one that it is chosen."""
+        note = f"Chosen within {size(decision.budget_bytes)}. {in_markdown(decision.reason)}"[:LONGEST_TEXT]
+        for run in self._candidates():
+            if run.info.run_name == decision.chosen.name:
+                self._batch(run.info.run_id, tags={"chosen": "true", MLFLOW_RUN_NOTE: note})
+
+    def _candidates(self) -> Sequence[Run]:
+        """The runs of the candidates under this one."""
+        wanted = f"tags.role = 'candidate' and tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}'"
+        found: Sequence[Run] = self.experiment.client.search_runs(
+            [self.experiment.experiment_id], wanted, max_results=MANY
+        )
+        return found
 
     def _batch(
         self,

@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from eigenselect.selector.store.experiment import Experiment
+from eigenselect.selector.store.origin import origin
 from eigenselect.selector.store.registry import check_registry, reason_of
 from eigenselect.selector.store.runs import LONGEST_TEXT, ParentRun
 
@@ -49,7 +50,7 @@ class Tracker(Experiment):
         if self.outer_run and not sweep:
             run_id = self.outer_run
         else:
-            tags = {MLFLOW_PARENT_RUN_ID: self.outer_run} if self.outer_run else {}
+            tags = {**origin(), **({MLFLOW_PARENT_RUN_ID: self.outer_run} if self.outer_run else {})}
             run_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
         self.client.set_tag(run_id, "role", role)
         try:

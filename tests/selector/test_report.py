@@ -19,6 +19,7 @@ from rich.console import Console
 from eigenselect.selector.decision import report
 from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.decision.page import write_page
+from eigenselect.selector.decision.ranking import ranking
 from eigenselect.selector.decision.selection import Candidate, select, why
 from eigenselect.selector.measures import Measures
 from tests.decisions import with_times
@@ -165,7 +166,7 @@ def test_times_are_shown_beside_the_scores(tmp_path):
     candidates = [with_times(measured(name, size, eos=eos), time) for name, (size, eos, time) in scores.items()]
     selection = select(candidates, 2000, limit=Limit.parse("2x"))
     out = io.StringIO()
-    report.print_ranking(Console(file=out, width=200), selection, float32_bytes=8000)
+    Console(file=out, width=200).print(ranking(selection, 8000, 200))
     head, first, *_ = [re.split(r"\s{2,}", line.strip()) for line in out.getvalue().splitlines()]
     assert first[head.index("lookup")] == "1.25x" and first[1] == "fast"
     write_page(tmp_path / "report.html", selection, candidates, "{}")
@@ -220,10 +221,10 @@ def test_doubts_are_reported(tmp_path):
 def test_weighted_scores_are_shown_and_their_errors_written(tmp_path):
     out = io.StringIO()
     selection = select(doubtful(), 2000)
-    report.print_ranking(Console(file=out, width=200), selection, float32_bytes=8000)
+    Console(file=out, width=200).print(ranking(selection, 8000, 200))
     head, *lines = out.getvalue().splitlines()
-    assert re.split(r"\s{2,}", head.strip())[-5:] == ["EOS", "EOS p1", "rel. error", "rel. PIP", "cosine"]
-    assert lines[0].split()[-5:] == ["0.3000", "0.5000", "-", "-", "-"]
+    assert re.split(r"\s{2,}", head.strip())[-5:] == ["EOS", "rel. error", "EOS p1", "rel. PIP", "cosine"]
+    assert lines[0].split()[-5:] == ["0.3000", "-", "0.5000", "-", "-"]
     report.write_csv(tmp_path / "c.csv", doubtful(), ["eos", "weighted_eos_p1", "eos_stderr"])
     frame = pd.read_csv(tmp_path / "c.csv")
     assert frame["weighted_eos_p1"].tolist() == [0.5, 0.6]
@@ -234,7 +235,7 @@ def test_weighted_scores_are_shown_and_their_errors_written(tmp_path):
 def test_the_ranking_is_printed_best_first(criterion):
     out = io.StringIO()
     selection = select(pool(), 2_000_000, criterion)
-    report.print_ranking(Console(file=out, width=200), selection, float32_bytes=12_000_000)
+    Console(file=out, width=200).print(ranking(selection, 12_000_000, 200))
     head, *lines = [line.split() for line in out.getvalue().splitlines()]
     assert [line[:2] for line in lines] == [[str(i), c.name] for i, c in enumerate(selection.ranking, start=1)]
     rates = {line[1]: line[3] for line in lines}
@@ -252,5 +253,5 @@ def test_the_ranking_is_printed_best_first(criterion):
     ],
 )
 def test_methods_are_named_from_the_outermost_on(parameters: dict, expected: str) -> None:
-    assert report.method(Candidate("x", "PCA", parameters, 1, "measured")) == expected
-    assert report.method(Candidate("x", "Identity", {"dtype": "float16"}, 1, "measured")) == "Identity"
+    assert Candidate("x", "PCA", parameters, 1, "measured").method == expected
+    assert Candidate("x", "Identity", {"dtype": "float16"}, 1, "measured").method == "Identity"

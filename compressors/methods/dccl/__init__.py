@@ -67,6 +67,8 @@ class DCCL(Compressor):
     epochs: int = 200
     time_limit: float | None = 480
 
+    effort = 5.0
+
     def __post_init__(self) -> None:
         check_one_given(self, "bits", "books")
         if self.bits is not None:

@@ -75,6 +75,8 @@ class LightToken(Compressor):
     refinements: int = 5
     time_limit: float | None = 300.0
 
+    effort = 9.0
+
     def __post_init__(self) -> None:
         check_number(self, "rate", least=1)
         check_count(self, "dim", 0)

@@ -72,6 +72,8 @@ class TTSVD(Compressor):
     sweeps: int = 0
     time_limit: float | None = None
 
+    effort = 1.5
+
     def __post_init__(self) -> None:
         check_number(self, "rate", least=1)
         check_choice(self, "cores", (2, 3, 4))

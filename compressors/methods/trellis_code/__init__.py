@@ -62,6 +62,8 @@ class TrellisCode(Compressor):
     bits: int
     window: int = 10
 
+    effort = 3.0
+
     def __post_init__(self) -> None:
         check_count(self, "bits", most=7, hint="at 8 use KMeans")
         check_count(self, "window", 8, 16)

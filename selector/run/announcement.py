@@ -1,0 +1,87 @@
+"""What the terminal says of a selection: what is asked, the ranking, the choice, and what to do next."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from eigenselect.selector.decision.advice import advice
+from eigenselect.selector.decision.ranking import ranking, rest
+from eigenselect.selector.decision.record import Decision
+from eigenselect.selector.pool.budget import CONSTANTS_BYTES, size
+from eigenselect.selector.run.job import Job
+from eigenselect.selector.run.selecting import Chosen
+from eigenselect.selector.store.runs import ParentRun
+
+LEFT_OUT_SHOWN = 5
+"""Settings that were left out of which the reason is printed."""
+
+
+def introduce(job: Job, name: str, console: Console) -> None:
+    """Print what is asked, and which settings cannot be used for it."""
+    n, d = job.table.n, job.table.d
+    budget, whole = job.settings.budget, 4 * n * d
+    console.print(
+        f"{name}: {n:,} x {d}, {size(whole)} in float32; budget {job.budget:,} bytes, {whole / job.budget:.1f}x"
+    )
+    if budget.unit == "x" and CONSTANTS_BYTES * 10 > job.budget:
+        console.print(
+            f"Of the budget {CONSTANTS_BYTES:,} bytes are for constants, which a rate of {budget.text} adds: much for "
+            f"a table this small. budget={whole // budget.number} is {budget.text} with all that is stored."
+        )
+    if job.left_out:
+        console.print(f"{len(job.left_out)} settings cannot be used here and are left out:")
+        for reason in job.left_out[:LEFT_OUT_SHOWN]:
+            console.print(f"  {reason}")
+        if (more := len(job.left_out) - LEFT_OUT_SHOWN) > 0:
+            console.print(f"  ... and {more} more")
+
+
+def announce(decision: Decision, job: Job, parent: ParentRun, found: Chosen, console: Console) -> None:
+    """Print the ranking, the choice, what was verified of it, and what to do next."""
+    selection = found.selection
+    if job.rank < job.table.d:
+        console.print(f"The table's rank is {job.rank} of {job.table.d} columns.")
+    console.print()
+    console.print(ranking(selection, 4 * job.table.n * job.table.d, console.width))
+    over = sum(candidate.status == "over_budget" for candidate in found.candidates)
+    counts = [rest(selection), f"{over} of {len(found.trials)} candidates are over the budget and were not computed."]
+    console.print("\n".join(line for line in counts if line is not None))
+    console.print(f"\n{decision.reason}")
+    for sentence in _sentences(decision, job.export.target):
+        console.print(sentence)
+    if decision.host is not None:
+        console.print(f"host.onnx: {decision.host}", soft_wrap=True)
+    if decision.model is not None:
+        console.print(decision.model.says)
+    if next_steps := advice(selection, fitted=job.settings.candidates.largest is not None):
+        console.print("\nNext:")
+        for step in next_steps:
+            console.print(f"- {step}")
+    console.print(f"\nFiles: {job.out}", soft_wrap=True)
+    for line in parent.view(job.title).lines():
+        console.print(line, soft_wrap=True)
+
+
+def _sentences(decision: Decision, target: str) -> list[str]:
+    """What whoever takes the model must know of it."""
+    found, matrix, sentences = decision.verification, decision.chosen.left_to_consumer, []
+    if matrix is not None:
+        sentences.append(
+            f"It decodes to coordinates of its own: {matrix.file}, {' x '.join(map(str, matrix.shape))} and not "
+            "charged to its bytes, is for the layer that takes the vectors."
+        )
+    if (zeros := decision.table.zero_rows) is not None:
+        sentences.append(zeros.says)
+    if target == "cuda" and "CUDAExecutionProvider" not in found.providers:
+        sentences.append(
+            "The model is made for CUDA and was verified on the CPU alone: there is no CUDA provider here."
+        )
+    if (lookup := decision.lookup) is not None:
+        sentences.append(f"lookup is the time of 8,192 ids on one thread beside a float32 Gather. {lookup.says}")
+    kind, beyond = ("float16 ", " beyond their rounding") if found.output == "float16" else ("", "")
+    sentences.append(
+        f"Verified in ONNX Runtime: {found.rows:,} {kind}rows differ from numpy by at most {found.max_abs_error:.1e}"
+        f"{beyond}, EOS of the whole exported table {found.eos_from_onnx:.4f}, file {found.file_bytes:,} bytes, "
+        f"session {found.session_bytes / 1e6:.0f} MB."
+    )
+    return sentences
