@@ -98,7 +98,7 @@ def time_left(seconds: float | None) -> str:
     """The time that is left, in few characters; nothing where it is not known.
 
     >>> time_left(None), time_left(7), time_left(200), time_left(9000)
-    ('', '10 s left', '3 min left', '2.5 h left')
+    ('', '5 s left', '3 min left', '2.5 h left')
     """
     if seconds is None:
         return ""

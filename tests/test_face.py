@@ -60,7 +60,11 @@ def test_help_is_short_and_whole(words: list[str], capsys: pytest.CaptureFixture
         assert line in lines
     flat = " ".join(printed.split())
     for setting in settings_of(name):
-        assert setting.says and f"{setting.key} {setting.says}" in flat.replace("=...", "")
+        assert setting.says
+        if not setting.common:
+            assert f"{setting.key}, " in flat or f"{setting.key}: docs/command.md" in flat
+            continue
+        assert f"{setting.key} {setting.says}" in flat.replace("=...", "")
         assert setting.default in (REQUIRED, "null") or f"({setting.default})" in flat
 
 
@@ -187,3 +191,12 @@ def test_a_stopped_command_says_so_by_its_code(stop: str, code: int, reached: bo
     )
     run = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (code, "stopped: the same command goes on from here\n")
+
+
+def test_a_reader_that_has_read_enough_is_no_bug() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "eigenselect", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        assert run.stdout and run.stderr
+        run.stdout.close()
+        assert (run.stderr.read(), run.wait()) == (b"", 141)

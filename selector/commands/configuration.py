@@ -11,6 +11,9 @@ MAIN_JOB = "config"
 
 REQUIRED = "???"
 
+LESS_OFTEN = "# less often"
+"""Line of a file before the settings that `--help` only names."""
+
 _LINE = re.compile(r"(?P<indent> *)(?P<item>- )?(?P<key>\w+):(?P<default>[^#]*)(#(?P<says>.*))?")
 
 
@@ -22,11 +25,13 @@ class Setting:
         key: as it is written before the `=`.
         default: as its file has it: `???` where it is required, `null` for none.
         says: the comment beside it.
+        common: whether it stands before the line `# less often` of its file, if there is one.
     """
 
     key: str
     default: str
     says: str
+    common: bool = True
 
 
 def header(command: str) -> list[str]:
@@ -57,8 +62,9 @@ def settings_of(command: str) -> list[Setting]:
 
 def _read(path: str, prefix: str = "") -> list[Setting]:
     """The settings of a file, in its order; those of a section are named after it, those of one line are values."""
-    found, section = [], ""
+    found, section, common = [], "", True
     for line in _lines(path):
+        common = common and line != LESS_OFTEN
         match = _LINE.match(line)
         if match is None or match["key"].startswith("_"):
             continue
@@ -67,7 +73,8 @@ def _read(path: str, prefix: str = "") -> list[Setting]:
         if not default and not match["indent"]:
             section = f"{match['key']}."
         else:
-            found.append(Setting(f"{prefix}{section}{match['key']}", default, (match["says"] or "").strip()))
+            says = (match["says"] or "").strip()
+            found.append(Setting(f"{prefix}{section}{match['key']}", default, says, common))
     return found
 
 

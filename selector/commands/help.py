@@ -22,7 +22,11 @@ MORE = {
 def help_of(command: str | None) -> str:
     """The text for `command`; None is the main job."""
     name = command or MAIN_JOB
-    lines = [_line(setting) for setting in settings_of(name)] + MORE.get(name, [])
+    settings = settings_of(name)
+    lines = [_line(setting) for setting in settings if setting.common]
+    if names := ", ".join(setting.key for setting in settings if not setting.common):
+        lines.append(("less often", f"{names}: docs/command.md"))
+    lines += MORE.get(name, [])
     width = max(len(key) for key, _ in lines) + 2
     return "\n".join([*header(name), *(line for key, says in lines for line in _wrapped(key, says, width))])
 

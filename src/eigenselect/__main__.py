@@ -46,7 +46,12 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def run(words: Sequence[str]) -> int:
     """The exit code of `eigenselect words`."""
     try:
-        return _run([*words])
+        code = _run([*words])
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `| head` has read enough; what is left in the buffer must not be tried again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         number = _stopped_by[-1] if _stopped_by else signal.SIGINT
     except Exception:
