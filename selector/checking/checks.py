@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec
 
 import numpy as np
@@ -32,6 +33,7 @@ from eigenselect.selector.measures.reconstruction import reconstruction_error_re
 from eigenselect.selector.pool.digest import table_digest
 from eigenselect.selector.progress import progress
 from eigenselect.selector.sources import read_table
+from eigenselect.selector.sources.pipe import is_pipe
 from eigenselect.selector.store.manifest import MANIFEST_VERSION
 
 READER = [name for name in inspect.signature(read_table).parameters if name not in ("path", "progress")]
@@ -210,6 +212,8 @@ def _original(recorded: TableEntry) -> EmbeddingTable:
     path, used = recorded.path, recorded.settings
     if not {*used} <= {*READER}:
         raise SkippedError(f"how the table {path} was read is not something that this program knows: give table=PATH")
+    if is_pipe(Path(path)):
+        raise SkippedError(f"the table is not at hand (it came through a pipe, {path}): give table=PATH")
     try:
         with progress("reading the table", counted=False) as update:
             table = read_table(path, **used, progress=update)

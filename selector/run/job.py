@@ -96,7 +96,7 @@ def prepare(settings: Settings) -> Job:
 def _host(settings: Settings, export: OnnxExport, table: EmbeddingTable) -> Path | None:
     """The model that the payload is put into: the one that is named, or that the table was read out of."""
     read_from = Path(settings.table.path)
-    if export.host is None and format_of_file(read_from, settings.table.format) != "onnx":
+    if export.host is None and not (read_from.is_file() and format_of_file(read_from, settings.table.format) == "onnx"):
         if export.remap:
             raise ValueError("export.remap=true maps ids of a model, and there is none: add export.host=MODEL.onnx")
         return None

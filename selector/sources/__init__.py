@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +14,12 @@ from eigenselect.compressors.data.stored import Floats, StoredRows
 from eigenselect.compressors.data.table import EmbeddingTable
 from eigenselect.selector.sources import folder
 from eigenselect.selector.sources.counts import Counts, counts_of_rows, read_counts
-from eigenselect.selector.sources.detect import format_of, head_of, not_rows_of_text
+from eigenselect.selector.sources.detect import format_named, format_of, head_of, not_rows_of_text
 from eigenselect.selector.sources.foreign import check_list, table_refusal
 from eigenselect.selector.sources.format import Found, Request
 from eigenselect.selector.sources.formats import FORMATS
 from eigenselect.selector.sources.numbers import floats
+from eigenselect.selector.sources.pipe import as_file, is_pipe
 from eigenselect.selector.sources.rows import duplicates_message, padded, repeated, rows_of, without_rows
 from eigenselect.selector.sources.stream import Progress
 from eigenselect.selector.sources.tensors import table_of
@@ -93,7 +95,10 @@ def read_table(
     try:
         kept = None if keep is None else read_tokens(_checked_list(keep))
         frequencies = None if counts is None else read_counts(_checked_list(counts))
-        found = _found(Request(path, tensor, rows, dimension, progress), format, sha256, tokens is not None)
+        with as_file(path) as file:
+            found = _found(Request(file, tensor, rows, dimension, progress), format, sha256, tokens is not None)
+            if file != path:  # it is gone in a moment
+                found = replace(found, numbers=np.array(found.numbers))
         words = found.tokens if tokens is None else read_tokens(_checked_list(tokens))
     except OSError as error:
         raise ValueError(
@@ -123,7 +128,7 @@ def _found(request: Request, format: str | None, sha256: str | None, listed: boo
         _check_digest(path, sha256)
     reader = FORMATS[format_of_file(path, format)]
     if request.tensor is not None and not reader.named:
-        names = " and ".join(name for name, each in FORMATS.items() if each.named)
+        names = ", ".join(name for name, each in FORMATS.items() if each.named)
         raise ValueError(
             f"{path}: tensor {request.tensor!r} is given for format {reader.name}: only {names} name tensors"
         )
@@ -166,8 +171,8 @@ def _table(
 
 def _checked_list(given: str | Path) -> Path:
     path = _checked(given)
-    if path.is_dir():
-        raise ValueError(f"{path}: a directory: give the file of the list")
+    if path.is_dir() or is_pipe(path):
+        raise ValueError(f"{path}: a directory or a pipe: give the file of the list")
     check_list(path)
     return path
 
@@ -176,6 +181,8 @@ def _checked(given: str | Path) -> Path:
     path = Path(given)
     if not path.exists():
         raise ValueError(f"{path}: no such file: correct the path")
+    if not (path.is_file() or path.is_dir() or is_pipe(path)):
+        raise ValueError(f"{path}: not a file, folder or pipe: pipe the table in, or give its file")
     if path.stat().st_size == 0 and path.is_file():
         raise ValueError(f"{path}: empty, 0 bytes: fetch or write it again")
     return path
@@ -195,10 +202,11 @@ def format_of_file(path: Path, given: str | None = None) -> str:
         ValueError: no format that is read.
     """
     head, packing = head_of(path)
-    if reason := table_refusal(path, head):
+    found = format_of(path, head)
+    if found is None and (reason := table_refusal(head, packing)):
         raise ValueError(f"{path}: {reason}")
-    name = given or format_of(path, head)
-    if (name is None or FORMATS[name].packed) and (reason := not_rows_of_text(head, given)):
+    name = given or found or format_named(path)
+    if (name is None or FORMATS[name].spaced) and (reason := not_rows_of_text(head, given)):
         raise ValueError(f"{path}: {reason}")
     if name is None:
         raise ValueError(

@@ -48,9 +48,7 @@ def _wrong_separator(lines: list[bytes]) -> str | None:
         return None
     for separator, name in ((b",", "commas"), (b";", "semicolons")):
         if all(is_row(row, separator) for row in rows):
-            columns = "" if is_row(lines[0], separator) else ", and drop the line of column names"
-            cure = f"put one space in their place (sed 's/{separator.decode()} */ /g' OLD >NEW){columns}"
-            return f"{name} between the values, as in CSV: {cure}"
+            return f"{name} between the values, as in CSV: drop a line of rows and dimension, and give table.format=csv"
     if all(is_row(re.sub(b"  +", b" ", row)) for row in rows):
         return "several spaces between the values: leave one (tr -s ' ' <OLD >NEW)"
     return None
@@ -72,7 +70,10 @@ def _odd_header(lines: list[bytes]) -> str | None:
 
 
 def format_of(path: Path, head: bytes) -> str | None:
-    """Name of the format of a file that starts with `head`; None if no format fits."""
-    starting = (format.name for format in FORMATS.values() if format.starts(path, head))
-    expected = (format.name for format in FORMATS.values() if format.files and path.match(format.files))
-    return next(starting, None) or next(expected, None)
+    """Name of the format that a file starts with `head` in; None if it is none of them."""
+    return next((format.name for format in FORMATS.values() if format.starts(path, head)), None)
+
+
+def format_named(path: Path) -> str | None:
+    """Name of the format that the name of a file is one of, whatever it holds."""
+    return next((format.name for format in FORMATS.values() if format.files and path.match(format.files)), None)

@@ -20,7 +20,7 @@ from eigenselect.selector.sources.foreign import HEAD_BYTES, not_fetched
 from eigenselect.selector.sources.format import Found, Request, Tensor
 from eigenselect.selector.sources.formats import FORMATS
 from eigenselect.selector.sources.tensors import LIKELY, place, table_of
-from eigenselect.selector.sources.vocabulary import tokens_of, vocabulary
+from eigenselect.selector.sources.vocabulary import vocabulary, with_tokens
 
 INDEXES = ("*.safetensors.index.json", "*.bin.index.json")
 """Files that say which shard holds which tensor, by preference."""
@@ -51,14 +51,7 @@ def read(request: Request) -> Found:
     found = table_of(folder, tensors, request.tensor, config.get("vocab_size"))
     remarks = [*found.remarks] or _tied(config)
     ids = vocabulary(folder) or vocabulary(request.path)
-    n = len(found.numbers)
-    if not ids or (request.tensor is not None and n < len(ids)):  # a table of something else than these tokens
-        return Found(found.numbers, None, remarks)
-    if bare := sum(row not in ids for row in range(n)):
-        remarks.append(f"{bare:,} rows have no token in the tokenizer: they are padding, <padding 0> and on.")
-    if more := sum(id >= n for id in ids):
-        remarks.append(f"{more:,} tokens of the tokenizer have no row.")
-    return Found(found.numbers, tokens_of(ids, n), remarks)
+    return with_tokens(Found(found.numbers, remarks=remarks), ids, request.tensor)
 
 
 def weights_folder(path: Path) -> Path:
@@ -89,7 +82,7 @@ def _shards(folder: Path) -> dict[Path, list[str]]:
         for name, file in _json(index)["weight_map"].items():
             shards.setdefault(folder / file, []).append(name)
         return shards
-    for format in FORMATS.values():
+    for format in sorted(FORMATS.values(), key=lambda format: format.name != "safetensors"):
         if format.tensors is not None and (files := sorted(folder.glob(format.files))):
             return {file: [] for file in files}
     return {}
@@ -119,7 +112,11 @@ def _tensors(folder: Path, wanted: str | None) -> dict[str, Tensor]:
     absent: dict[str, str] = {}
     for file, names in _shards(folder).items():
         if (why := _absence(file)) is None:
-            tensors = {**_format(file)(file), **tensors}
+            found = _format(file)(file)
+            if twice := [name for name in found if name in tensors and place(name) < LIKELY]:
+                files = f"{tensors[twice[0]].file.name} and in {file.name}"
+                raise ValueError(f"{folder}: {twice[0]!r} is in {files}: give one of the files")
+            tensors |= found
         elif names:
             absent |= dict.fromkeys(names, f"{file.name}, which {why}")
         else:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eigenselect.selector.sources.fields import is_row
-from eigenselect.selector.sources.stream import BOM, packing_of
+from eigenselect.selector.sources.stream import BOM, ZIP, ZIP_START, Packing, packing_of
 
 HEAD_BYTES = 1 << 16
 """What is looked at."""
@@ -44,9 +44,8 @@ NOT_FETCHED = (
 
 ARCHIVES = (
     _kind(rb".{257}ustar(\0|  \0)", "a tar archive: unpack it with tar -xf and give the file inside"),
-    _kind(rb"PK\x03\x04", "a zip archive: unzip it and give the file inside"),
+    _kind(rb"PK\x03\x04", "a zip archive that is cut or holds several files: unzip it and give the file of the table"),
     _kind(rb"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it with 7z x and give the file inside"),
-    _kind(rb"\x28\xb5\x2f\xfd", "a file in zstd, which is not read: unpack it with unzstd"),
 )
 
 FASTTEXT = (
@@ -55,7 +54,6 @@ FASTTEXT = (
 )
 
 OTHERS = (
-    _kind(rb"\xba\x16\x4f\x2f", FASTTEXT),
     _kind(rb"\x89HDF\r\n\x1a\n", "an HDF5 file: write the array out with numpy.save and give the .npy file"),
     # A safetensors header of 640 bytes starts as a pickle does.
     _kind(
@@ -85,24 +83,16 @@ OTHERS = (
     ),
 )
 
-ZIP_CURES = {
-    ".npz": "a zip archive: take the one array out: numpy.save(new, numpy.load(old)[name])",
-    ".pt": "a zip archive: save the tensor as .safetensors",
-    ".pth": "a zip archive: save the tensor as .safetensors",
-    ".bin": "a zip archive: if it is a PyTorch checkpoint, save the tensor as .safetensors; otherwise unzip it",
-}
 
-
-def table_refusal(path: Path, head: bytes) -> str | None:
-    """Why a file whose unpacked content starts with `head` is no table, and what to do instead; None if it may be."""
+def table_refusal(head: bytes, packing: Packing | None) -> str | None:
+    """Why a file is no table, whose content starts with `head` when it is unpacked, and the cure; None if it may be."""
     head = head[:HEAD_BYTES].removeprefix(BOM)
     line = head.partition(b"\n")[0]
     if b"\0" not in line and is_row(line):
         return None
-    if packing := packing_of(head):
-        return f"packed twice, the second time in {packing.name}: unpack it once"
-    if head.startswith(b"PK\x03\x04") and path.suffix in ZIP_CURES:
-        return ZIP_CURES[path.suffix]
+    inner = ZIP if head.startswith(ZIP_START) else packing_of(head)
+    if packing and inner:
+        return f"packed twice, the second time in {inner.name}: unpack it once, with {packing.tool}"
     if _is_old_fasttext(head):
         return FASTTEXT
     return _first(head, (*NOT_FETCHED, *ARCHIVES, *OTHERS))

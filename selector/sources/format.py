@@ -75,6 +75,7 @@ class Format:
         files: pattern of the names of such files in a folder.
         own_tokens: whether its files hold a token a row.
         named: whether `table.tensor` chooses among what a file holds.
+        spaced: whether its rows are a token and numbers, with one space or tab between.
         packed: whether its files are read packed; if not, they are named with how to unpack them.
     """
 
@@ -85,4 +86,5 @@ class Format:
     files: str = ""
     own_tokens: bool = False
     named: bool = False
+    spaced: bool = False
     packed: bool = False

@@ -54,7 +54,8 @@ def made(numbers: Numbers, scales: Scales | None, dtype: np.dtype[Any] = np.dtyp
     """Rows that are made of `numbers`, times their scales, when they are read."""
 
     def make(rows: Rows) -> Floats:
-        wide = _taken(numbers, rows).astype(dtype, subok=False)
+        with np.errstate(over="ignore"):  # infinities are refused with their row
+            wide = _taken(numbers, rows).astype(dtype, subok=False)
         return wide if scales is None else scales.times(wide, rows)
 
     stored = numbers.stored if isinstance(numbers, StoredRows) else numbers.dtype.name

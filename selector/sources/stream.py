@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import pyarrow as pa
+
+T = TypeVar("T")
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in total); of a packed file these are its own, packed bytes."""
@@ -86,6 +88,8 @@ class Stream:
         packing: how it is packed, or None.
         limit: bytes that the content can have at most; of packings that bound nothing, what gzip could hold.
     """
+
+    closed = False  # what else pyarrow asks of a file
 
     def __init__(self, path: Path, raw: BufferedReader, progress: Progress | None = None) -> None:
         self.path = path
@@ -180,6 +184,11 @@ class Stream:
             kept, self._kept = self._kept[: len(whole) - at], self._kept[len(whole) - at :]
             whole[at : at + len(kept)] = kept
             return len(kept) + self._file.readinto(whole[at + len(kept) :])
+
+    def reported(self, made: T) -> T:
+        """What was made of the bytes so far, with progress reported."""
+        self.report_progress()
+        return made
 
     def report_progress(self) -> int:
         """Report the bytes done, if anybody asked; they are returned."""

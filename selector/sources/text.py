@@ -76,6 +76,8 @@ class TextRows:
         capacity = 0 if n is None else min(n, limit or n, self.stream.limit // (2 * self.d))
         values = np.empty((capacity, self.d), np.float32)
         for buffer, end in self.stream.line_blocks():
+            if limit is not None:
+                end = _end_of_line(buffer, end, limit - len(tokens))
             names, table = self._parse(buffer, end)
             start, stop = len(tokens), len(tokens) + len(names)
             if stop > len(values):
@@ -90,8 +92,7 @@ class TextRows:
                 rows[:] = np.array([floats(column) for column in batch.columns]).T
                 start += batch.num_rows
             tokens += map(decode, names)
-            if limit is not None and len(tokens) >= limit:
-                del tokens[limit:]
+            if len(tokens) == limit:
                 break
         if 2 * len(self._numbered) > len(tokens):
             raise self._ragged(self._numbered[0], self.d + 1)
@@ -193,3 +194,9 @@ class TextRows:
 
     def _error(self, line: int, what: str) -> ValueError:
         return ValueError(f"{self.stream.path}, line {line}: {what}")
+
+
+def _end_of_line(buffer: bytearray, end: int, number: int) -> int:
+    """Where that line of `buffer[:end]`, counted from 1, ends; the whole where there are not so many."""
+    ends = np.flatnonzero(np.frombuffer(buffer, np.uint8, end) == ord("\n"))
+    return int(ends[number - 1]) + 1 if len(ends) >= number else end

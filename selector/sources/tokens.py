@@ -142,13 +142,11 @@ def _lines(path: Path) -> list[str]:
 def _column(path: Path) -> list[str]:
     try:
         schema = parquet.read_schema(path)
-        strings = [f.name for f in schema if _is_string(f.type)]
-        named = [name for name in COLUMNS if name in strings]
-        chosen = strings if len(strings) == 1 else named
+        chosen = token_columns(schema)
         if len(chosen) != 1:
             columns = ", ".join(f"{f.name!r} {f.type}" for f in schema)
             raise ValueError(
-                f"{path}: {len(chosen or strings) or 'no'} columns could hold the tokens; keep one string "
+                f"{path}: {len(chosen) or 'no'} columns could hold the tokens; keep one string "
                 f"column, or name one of them token, word or index; columns: {columns}"
             )
         tokens: list[str | None] = parquet.read_table(path, columns=chosen).column(0).to_pylist()
@@ -159,6 +157,12 @@ def _column(path: Path) -> list[str]:
     if None in tokens:
         raise ValueError(f"{path}: no token at row {tokens.index(None)} of column {chosen[0]!r}: fill it in")
     return [token for token in tokens if token is not None]
+
+
+def token_columns(schema: pa.Schema) -> list[str]:
+    """The columns that could hold tokens: the only one of strings, or those of several that are named so."""
+    strings = [field.name for field in schema if _is_string(field.type)]
+    return strings if len(strings) == 1 else [name for name in COLUMNS if name in strings] or strings
 
 
 def _is_string(kind: pa.DataType) -> bool:

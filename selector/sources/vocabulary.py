@@ -1,4 +1,4 @@
-"""The tokens of a model folder, as its tokenizer numbers them."""
+"""The tokens of a model, as its tokenizer numbers them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eigenselect.selector.sources.fields import decode
+from eigenselect.selector.sources.format import Found
 from eigenselect.selector.sources.rows import padding_names
 
 Ids = dict[int, str]
@@ -80,7 +81,21 @@ FILES: dict[str, Callable[[Path], Ids]] = {
 """The files that hold a vocabulary, the one that says most first."""
 
 
-def tokens_of(ids: Ids, n: int) -> list[str]:
-    """The token of each of n rows; a row without one is padding, as at the end of the tables of language models."""
-    padding = padding_names(ids.values())
-    return [ids[row] if row in ids else next(padding) for row in range(n)]
+def with_tokens(found: Found, ids: Ids, wanted: str | None) -> Found:
+    """A table with the tokens of its rows; a row without one is padding, as at the end of those of language models.
+
+    Args:
+        found: the table.
+        ids: the token of each id, if any are known.
+        wanted: the name or pattern by which the table was asked for: it may be another than that of the tokens.
+    """
+    n = len(found.numbers)
+    if not ids or (wanted is not None and n < len(ids)):
+        return found
+    padding, remarks = padding_names(ids.values()), [*found.remarks]
+    tokens = [ids[row] if row in ids else next(padding) for row in range(n)]
+    if bare := sum(row not in ids for row in range(n)):
+        remarks.append(f"{bare:,} rows have no token in the tokenizer: they are padding, <padding 0> and on.")
+    if more := sum(id >= n for id in ids):
+        remarks.append(f"{more:,} tokens of the tokenizer have no row.")
+    return Found(found.numbers, tokens, remarks)

@@ -15,7 +15,7 @@ from eigenselect.compressors.data.views import ProjectedTable
 from eigenselect.selector.measures import _Array
 from eigenselect.selector.sources import FORMATS, read_table
 from eigenselect.selector.sources.counts import counts_of_rows, read_counts
-from tests.selector.test_sources import NAMES, STREAMED, refused, small, write
+from tests.selector.test_sources import NAMES, OWN, refused, small, write
 
 # Keep
 
@@ -28,7 +28,7 @@ def listed(path: Path, *lines: object) -> Path:
 def stored(folder: Path, format: str, vectors: np.ndarray, tokens: list[bytes]) -> tuple[Path, dict[str, object]]:
     """The table's file and the settings that it is read with, tokens included."""
     path = write(folder / NAMES[format], format, vectors, tokens)
-    if format in STREAMED:
+    if format in OWN:
         return path, {"format": format}
     return path, {"format": format, "tokens": listed(folder / "tokens.txt", *(token.decode() for token in tokens))}
 

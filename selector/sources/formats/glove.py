@@ -76,4 +76,4 @@ def _starts(path: Path, head: bytes) -> bool:
     return not is_header(head) and b"\0" not in line and is_row(line)
 
 
-FORMAT = Format(name="glove", starts=_starts, read=read, own_tokens=True, packed=True)
+FORMAT = Format(name="glove", starts=_starts, read=read, own_tokens=True, packed=True, spaced=True)

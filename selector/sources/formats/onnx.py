@@ -12,12 +12,13 @@ NEXT = (b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42")
 
 
 def _starts(path: Path, head: bytes) -> bool:
-    return path.suffix == ".onnx" or (head[:1] == b"\x08" and 1 <= head[1] <= 32 and head[2:3] in NEXT)
+    return head[:1] == b"\x08" and 1 <= head[1] <= 32 and head[2:3] in NEXT
 
 
 FORMAT = Format(
     name="onnx",
     starts=_starts,
     read=lambda request: Found(export.embedding_table(request.path, request.tensor)),
+    files="*.onnx",
     named=True,
 )

@@ -67,7 +67,8 @@ def read(request: Request) -> Found:
                 break
         else:
             rows.take(b"", ended=True)
-            rows.check_end()
+    if wanted == n or len(rows.tokens) < wanted:
+        rows.check_end()
     return Found(rows.values[:wanted].astype(np.float32, copy=False), rows.tokens[:wanted])
 
 
@@ -252,4 +253,5 @@ FORMAT = Format(
     read=read,
     own_tokens=True,
     packed=True,
+    spaced=True,
 )

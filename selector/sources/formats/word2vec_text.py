@@ -69,4 +69,5 @@ FORMAT = Format(
     read=read,
     own_tokens=True,
     packed=True,
+    spaced=True,
 )

@@ -1,0 +1,64 @@
+"""NumPy's `.npz`: a zip archive of `.npy` arrays, read through numpy.
+
+Format: https://numpy.org/doc/stable/reference/generated/numpy.savez.html
+"""
+
+from __future__ import annotations
+
+import zipfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eigenselect.selector.sources.format import Format, Tensor
+from eigenselect.selector.sources.stream import ZIP_START, members
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    """The arrays of a `.npz` file; one is loaded when it is read.
+
+    Raises:
+        ValueError: an array in it is not whole.
+    """
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in members(path):
+            try:
+                with archive.open(name) as file:
+                    version = np.lib.format.read_magic(file)
+                    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else _header
+                    shape, _, dtype = header(file)
+            except (ValueError, zipfile.BadZipFile, EOFError, OSError) as error:
+                raise _not_whole(path, error) from error
+            name = name.removesuffix(".npy")
+            nbytes = int(np.prod(shape)) * dtype.itemsize
+            found[name] = Tensor(path, shape, dtype.name, nbytes, partial(_loaded, path, name))
+    return found
+
+
+_header = np.lib.format.read_array_header_2_0
+
+
+def _loaded(path: Path, name: str) -> npt.NDArray[Any]:
+    try:
+        with np.load(path) as archive:
+            array: npt.NDArray[Any] = archive[name]
+    except Exception as error:  # zip and zlib have many, and objects would be unpickled
+        raise _not_whole(path, error) from error
+    return array
+
+
+def _not_whole(path: Path, error: Exception) -> ValueError:
+    detail = " ".join(str(error).split())
+    return ValueError(f"{path}: not a whole .npz file of numbers ({detail}): save it again with numpy.savez")
+
+
+def _starts(path: Path, head: bytes) -> bool:
+    names = members(path) if head.startswith(ZIP_START) else []
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+FORMAT = Format(name="npz", starts=_starts, tensors=tensors, files="*.npz", named=True)
