@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eigenselect.export.host.encoder import Encoder
     from eigenselect.export.host.host import Host
+    from eigenselect.export.host.pruned import Kept
     from eigenselect.export.host.rewrite import HostReport, rewrite_host
     from eigenselect.export.models.reader import embedding_table
     from eigenselect.export.onnx_export import OnnxExport
@@ -34,6 +35,7 @@ __all__ = [
     "Encoder",
     "Host",
     "HostReport",
+    "Kept",
     "OnnxDecoder",
     "OnnxExport",
     "StaticModel",
@@ -59,6 +61,7 @@ _HOMES = {
     "Encoder": "host.encoder",
     "Host": "host.host",
     "HostReport": "host.rewrite",
+    "Kept": "host.pruned",
     "OnnxExport": "onnx_export",
     "StaticModel": "tokens.static_model",
     "embedding_table": "models.reader",

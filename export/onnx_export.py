@@ -10,15 +10,16 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from eigenselect.compressors.data.table import Table
+from eigenselect.compressors.data.table import EmbeddingTable
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.export.choices import OLDEST_OPSET, OPSET, OUTPUTS, TARGETS, TIED, Output, Target, Tied
 from eigenselect.export.host.host import Host
+from eigenselect.export.host.pruned import Kept
 from eigenselect.export.host.rewrite import HostReport, rewrite_host
 from eigenselect.export.host.splice import opset_of
 from eigenselect.export.operators.model import check_runtime, runs, save, to_onnx
 from eigenselect.export.tokens.sentences import sentences_to_onnx, verify_sentences
-from eigenselect.export.tokens.string_input import Words, check_vocabulary, write_words
+from eigenselect.export.tokens.string_input import POLICIES, Words, check_policy, check_vocabulary, write_words
 from eigenselect.export.verification.parity import Verification, available_providers, verify
 
 CPU = ["CPUExecutionProvider"]
@@ -36,11 +37,13 @@ class OnnxExport:
         providers: execution providers that the model is verified on, all of which must be at hand; None for the CPU,
             and then CUDA too where it is at hand and the model is not made for a CPU.
         words: whether a second model is written, which takes tokens.
-        oov: of that one, for a token that is not in the vocabulary: `error`, `zeros`, or the token whose row it gets.
+        oov: of that one, for a token that is not in the vocabulary: `error`, `zeros`, or the token whose row it gets;
+            and of a host with `remap`, for the id of a token that was dropped.
         host: an ONNX model that the payload is put into as well; None takes the one that the table was read out of.
         tied: what to do if the host uses its table otherwise too; see `export.rewrite_host`.
         inputs: a .npz file of inputs to compare the host on, or a .txt file of texts, one a line, to compare a static
             model on; None makes some.
+        remap: whether a host whose table was pruned goes on to take its old ids, by a map that is put into it.
     """
 
     target: Target = "portable"
@@ -52,6 +55,7 @@ class OnnxExport:
     host: str | None = None
     tied: Tied = "refuse"
     inputs: str | None = None
+    remap: bool = False
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
@@ -69,12 +73,16 @@ class OnnxExport:
         here = available_providers()
         if missing := [provider for provider in self.providers or () if provider not in here]:
             raise ValueError(f"export.providers names {missing}; this ONNX Runtime has {here}")
-        if not isinstance(self.words, bool):
-            raise ValueError(f"export.words = {self.words!r}: must be true or false")
+        for name, value in (("words", self.words), ("remap", self.remap)):
+            if not isinstance(value, bool):
+                raise ValueError(f"export.{name} = {value!r}: must be true or false")
         if not isinstance(self.oov, str):
             raise ValueError(f"export.oov = {self.oov!r}: must be error, zeros or a token, in quotes")
-        if self.oov != "error" and not self.words:
-            raise ValueError(f"export.oov = {self.oov!r} is for tokens, and no model takes them: add export.words=true")
+        if self.oov != "error" and not self.words and not self.remap:
+            raise ValueError(
+                f"export.oov = {self.oov!r} is for tokens, and no model takes them: add export.words=true, or "
+                "export.remap=true for a host whose table is pruned"
+            )
 
     @property
     def verified_on(self) -> list[list[str]]:
@@ -87,19 +95,42 @@ class OnnxExport:
         """Raise a ValueError, before any work, unless what is asked for can be made of a table with these tokens."""
         if self.words:
             check_vocabulary(tokens, self.oov)
+        elif self.remap:
+            check_policy(tokens or (), self.oov)
 
-    def check_host(self, host: Path, table: Table) -> None:
+    def check_host(self, host: Path, table: EmbeddingTable) -> None:
         """Raise a ValueError unless `host` holds `table` and can be rewritten: found out before the work."""
-        opened = Host.open(host)
-        opened.table_of(table.n, table.d, table.read, self.tied)
-        opened.run(None if self.inputs is None else Path(self.inputs))
+        opened, inputs = Host.open(host), None if self.inputs is None else Path(self.inputs)
+        opened.table_of(table.n, table.d, table.read, self.tied, self.kept(table))
+        opened.run(opened.feeds(inputs), inputs)
         check_runtime(opset_of(opened.model), self.target)
 
-    def rewrite(self, host: Path, payload: Payload, path: Path, recorded_error: float | None) -> HostReport:
+    def kept(self, table: EmbeddingTable) -> Kept | None:
+        """Which rows of a host's table `table` has, and what becomes of the ids; None where it has all.
+
+        Raises:
+            ValueError: ids are to be mapped, and it has all.
+        """
+        if table.source_rows is None:
+            if self.remap:
+                raise ValueError("export.remap=true maps ids of a pruned table, and this one is whole: add table.keep")
+            return None
+        named = self.remap and self.oov not in POLICIES
+        return Kept(table.source_rows, self.remap, (table.tokens or ()).index(self.oov) if named else self.oov)
+
+    def rewrite(
+        self, host: Path, payload: Payload, path: Path, recorded_error: float | None, kept: Kept | None
+    ) -> HostReport:
         """Write `host` with `payload` in place of its table to `path`; see `export.rewrite_host`."""
-        inputs = None if self.inputs is None else Path(self.inputs)
         return rewrite_host(
-            host, payload, path, tied=self.tied, target=self.target, inputs=inputs, recorded_error=recorded_error
+            host,
+            payload,
+            path,
+            tied=self.tied,
+            target=self.target,
+            inputs=None if self.inputs is None else Path(self.inputs),
+            recorded_error=recorded_error,
+            kept=kept,
         )
 
     def model(self, payload: Payload) -> onnx.ModelProto:

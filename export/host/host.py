@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from eigenselect.export.choices import OLDEST_OPSET, Tied
 from eigenselect.export.host import match
+from eigenselect.export.host.pruned import Kept, takers
 from eigenselect.export.host.splice import opset_of
 from eigenselect.export.models.external import data_files
 from eigenselect.export.models.functions import with_lookups_inlined
@@ -65,34 +66,46 @@ class Host:
         """Its file and its data files."""
         return [self.path, *data_files(self.model, self.path.parent)]
 
-    def table_of(self, n: int, k: int, read: match.Read, tied: Tied) -> HostTable:
-        """The table that has n rows, k columns and about the values that `read` gives.
+    def table_of(self, n: int, k: int, read: match.Read, tied: Tied, kept: Kept | None = None) -> HostTable:
+        """The table that has n rows, or `kept` ones, k columns and about the values that `read` gives.
 
         Raises:
-            ValueError: none has, or several have; or it is used otherwise too and `tied` does not say to keep it.
+            ValueError: none has, or several have; or it is used otherwise too and `tied` does not say to keep it; or
+                new ids would not do in its place.
         """
-        table = match.match(self.path, self.tables, n, k, read, not_followed(self.found, self.tables))
+        rows, others = None if kept is None else kept.rows, not_followed(self.found, self.tables)
+        table = match.match(self.path, self.tables, n, k, read, others, rows)
         if table.others and tied == "refuse":
             raise ValueError(
                 f"{self.path}: {table.description} is used by {', '.join(table.others)} too (a tied output head?): it "
                 "must stay in the file, which grows by the payload; tied=keep does that"
             )
+        if kept is not None and not kept.remap:
+            try:
+                takers(self.found, table)
+            except ValueError as error:
+                raise ValueError(f"{self.path}: {error}") from error
         return table
 
-    def run(self, inputs: Path | None) -> tuple[Feeds, Outputs]:
-        """Inputs, those of a `.npz` file or made ones, and the outputs on them.
+    def feeds(self, inputs: Path | None) -> Feeds:
+        """Inputs: those of a `.npz` file, or made ones.
 
         Raises:
-            ValueError: the inputs cannot be used, or the model does not run on them.
+            ValueError: they cannot be used or made.
         """
-        feeds = (
-            made_inputs(self.model, rows_by_input(self.found, self.path.parent), np.random.default_rng(0))
-            if inputs is None
-            else read_inputs(inputs, self.model)
-        )
+        if inputs is not None:
+            return read_inputs(inputs, self.model)
+        return made_inputs(self.model, rows_by_input(self.found, self.path.parent), np.random.default_rng(0))
+
+    def run(self, feeds: Feeds, inputs: Path | None) -> Outputs:
+        """The outputs on `feeds`, which are of the file `inputs` or were made.
+
+        Raises:
+            ValueError: the model does not run on them.
+        """
         session = start(self.path, self.path)
         try:
-            return feeds, run(session, feeds)
+            return run(session, feeds)
         except Exception as error:
             which = "made inputs" if inputs is None else f"those of {inputs}"
             raise ValueError(f"{self.path} does not run on {which} ({one_line(error)}): {give(self.model)}") from error

@@ -14,7 +14,9 @@ from eigenselect.compressors.payloads.base import Payload
 from eigenselect.export.models.constants.constant import CODES
 from eigenselect.export.models.tables import HostTable
 
-Read = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
+Ids = npt.NDArray[np.int64]
+
+Read = Callable[[Ids], npt.NDArray[Any]]
 """Ids -> (len, k) float rows of the table that was compressed, or of what it decodes to."""
 
 SAMPLED_ROWS = 4_096
@@ -34,7 +36,9 @@ HALF_ROUNDING = 2.0**-11
 BLOCK_BYTES = 1 << 24
 
 
-def match(host: Path, tables: Sequence[HostTable], n: int, k: int, read: Read, others: str) -> HostTable:
+def match(
+    host: Path, tables: Sequence[HostTable], n: int, k: int, read: Read, others: str, kept: Ids | None = None
+) -> HostTable:
     """The table of `tables` that has n rows and k columns, and the values that `read` gives approximately.
 
     Args:
@@ -44,6 +48,7 @@ def match(host: Path, tables: Sequence[HostTable], n: int, k: int, read: Read, o
         k: columns.
         read: ids -> rows.
         others: what else may look a table up, in words; see `not_followed`.
+        kept: (n,) the rows of the table that these are; None for all.
 
     Raises:
         ValueError: none is, and how each of them differs; or several are.
@@ -51,9 +56,9 @@ def match(host: Path, tables: Sequence[HostTable], n: int, k: int, read: Read, o
     differ: list[str] = []
     matching: list[HostTable] = []
     for table in tables:
-        if (table.n, table.d) != (n, k):
+        if table.d != k or (table.n != n if kept is None else table.n <= kept.max()):
             differ.append(f"{table.description} has another shape")
-        elif (share := nearer_share(n, table.read, read)) < NEARER_SHARE:
+        elif (share := nearer_share(n, table.rows_at(kept), read)) < NEARER_SHARE:
             differ.append(
                 f"{table.description} has other values, {share:.0%} of its rows are nearer to their own decoded row "
                 f"than to another where {NEARER_SHARE:.0%} are needed"
@@ -99,12 +104,13 @@ def _nearer_share_of_values(values: npt.NDArray[np.float64], own: npt.NDArray[np
     return float((nearer + UNDECIDED / 2) / (differ + UNDECIDED))
 
 
-def reconstruction_error(table: HostTable, payload: Payload) -> float:
-    """‖H − X~‖_F / ‖H‖_F of the host's table H and the decoded payload X~."""
+def reconstruction_error(table: HostTable, payload: Payload, kept: Ids | None = None) -> float:
+    """‖H − X~‖_F / ‖H‖_F of the host's table H, of its rows `kept` if not of all, and the decoded payload X~."""
+    read = table.rows_at(kept)
     step = max(1, BLOCK_BYTES // (4 * table.d))
     error = size = 0.0
-    for start in range(0, table.n, step):
-        rows = table.read(slice(start, start + step)).astype(np.float64)
+    for start in range(0, payload.n, step):
+        rows = read(slice(start, start + step)).astype(np.float64)
         error += float(np.square(rows - payload.read(slice(start, start + step))).sum())
         size += float(np.square(rows).sum())
     return float(np.sqrt(error / size)) if size else 0.0

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.export.choices import Target
+from eigenselect.export.host.pruned import Remapping
 from eigenselect.export.host.splice import OVERRIDABLE_IR, Splice, opset_of
 from eigenselect.export.models.external import data_file, point
 from eigenselect.export.models.scopes import Model, tensors
@@ -64,7 +66,14 @@ class Proof:
 
 
 def prove(
-    payload: Payload, target: Target, path: Path, splice: Splice, feeds: Feeds, host: Path, others: int
+    payload: Payload,
+    target: Target,
+    path: Path,
+    splice: Splice,
+    feeds: Feeds,
+    host: Path,
+    others: int,
+    remapping: Remapping | None = None,
 ) -> tuple[Proof, Outputs]:
     """Check the rewritten model at `path`, whose folder is a temporary one; also gives its outputs.
 
@@ -75,7 +84,8 @@ def prove(
         splice: where it was put.
         feeds: inputs to run on.
         host: the model that it was made of.
-        others: what the file may take beside the payload, in bytes.
+        others: what the file may take beside the payload and the map, in bytes.
+        remapping: the map of the ids, where there is one: the float table then has the rows that old ids get.
 
     Raises:
         VerificationError: naming the check that failed, with what was measured and what was allowed.
@@ -85,7 +95,8 @@ def prove(
     except onnx.checker.ValidationError as error:
         raise VerificationError(f"{path.name}: the rewritten model is not valid: {error}; not written") from error
     reference = path.with_name("reference.onnx")
-    table_error = _write_reference(payload, target, path, splice, reference)
+    mapped = None if remapping is None else remapping.kept.map(remapping.n)
+    table_error = _write_reference(payload, target, path, splice, reference, mapped)
     expected, unlike_table = _run(reference, feeds)
     found, constants = _run(path, feeds)
     report = Proof(
@@ -97,6 +108,7 @@ def prove(
         host_session_bytes=session_bytes(host),
     )
     overhead = (OVERHEAD_BYTES + LOOKUP_BYTES * (len(splice.lookups) - 1)) * payload.bands
+    overhead += 0 if mapped is None else mapped.nbytes
     limits = {
         "table_error": RELATIVE_ERROR,
         "relative_error": ROUNDED_ERROR.get(splice.type, RELATIVE_ERROR),
@@ -111,7 +123,14 @@ def prove(
     return report, found
 
 
-def _write_reference(payload: Payload, target: Target, path: Path, splice: Splice, reference: Path) -> float:
+def _write_reference(
+    payload: Payload,
+    target: Target,
+    path: Path,
+    splice: Splice,
+    reference: Path,
+    mapped: npt.NDArray[np.int32] | None,
+) -> float:
     """Write the model at `path` with the decoded float table in place of the payload; also gives its error."""
     model = onnx.load(path, load_external_data=False)
     _delete(model.graph.initializer, splice.prefix)
@@ -123,11 +142,13 @@ def _write_reference(payload: Payload, target: Target, path: Path, splice: Splic
                 at = next(i for i, node in enumerate(scope.graph.node) if rows in node.output)
                 scope.graph.node.insert(at, helper.make_node("Gather", [FLOAT_TABLE, ids], [rows]))
         _delete(scope.graph.node, splice.prefix)
-    table = model.graph.initializer.add(name=FLOAT_TABLE, data_type=splice.type, dims=[payload.n, payload.k])
+    n = payload.n if mapped is None else len(mapped)
+    table = model.graph.initializer.add(name=FLOAT_TABLE, data_type=splice.type, dims=[n, payload.k])
     # Decoded as it will be at work: what a model makes of its rows can enlarge the rounding of a sum.
     decode = path.with_name("decode.onnx")
     save(to_onnx(payload, opset=opset_of(model), target=target), decode)
     decoder, error, size = OnnxDecoder(decode), 0.0, 0.0
+    dtype = helper.tensor_dtype_to_np_dtype(splice.type)
     with data_file(reference).open("wb") as file:
         step = max(1, BLOCK_BYTES // (4 * payload.width))
         for start in range(0, payload.n, step):
@@ -135,12 +156,22 @@ def _write_reference(payload: Payload, target: Target, path: Path, splice: Splic
             decoded, expected = decoder.read(span), payload.read(span).astype(np.float64)
             error += float(np.square(decoded - expected).sum())
             size += float(np.square(expected).sum())
-            file.write(decoded.astype(helper.tensor_dtype_to_np_dtype(splice.type)).tobytes())
+            if mapped is None:
+                file.write(decoded.astype(dtype).tobytes())
+        if mapped is not None:
+            for start in range(0, n, step):
+                file.write(_rows(decoder, mapped[start : start + step], payload.n).astype(dtype).tobytes())
         point(table, reference, 0, file.tell())
     if model.ir_version < OVERRIDABLE_IR:
         model.graph.input.append(helper.make_tensor_value_info(FLOAT_TABLE, splice.type, table.dims))
     reference.write_bytes(model.SerializeToString())
     return math.sqrt(error / (size or 1.0))
+
+
+def _rows(decoder: OnnxDecoder, ids: npt.NDArray[np.int32], n: int) -> npt.NDArray[np.floating[Any]]:
+    """Decoded rows; zeros for ids that there are not."""
+    known = (ids >= 0) & (ids < n)
+    return decoder.decode(np.where(known, ids, 0).astype(np.int64)) * known[:, None]
 
 
 def _delete(values: Any, prefix: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
@@ -17,12 +17,15 @@ from onnx import helper
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.export.choices import TARGETS, TIED, Target, Tied
 from eigenselect.export.host import match
+from eigenselect.export.host.copies import copies_left
 from eigenselect.export.host.host import Host
 from eigenselect.export.host.proof import Proof, prove
+from eigenselect.export.host.pruned import Kept, Remapping, kept_feeds, renumbered
 from eigenselect.export.host.splice import Splice, add, free_prefix, opset_of, replace_lookups
 from eigenselect.export.models.external import PAGE_BYTES, data_file, write
+from eigenselect.export.models.ids import graph_input
 from eigenselect.export.models.scopes import tensors
-from eigenselect.export.models.sessions import OutputDifference, differences
+from eigenselect.export.models.sessions import Feeds, OutputDifference, differences
 from eigenselect.export.models.stored import nbytes
 from eigenselect.export.models.tables import HostTable
 from eigenselect.export.operators.decode import decode_graph
@@ -48,6 +51,9 @@ class HostReport:
         inputs: what the two were run on: a file, or "made".
         outputs: how far each output is from the host's.
         proof: what was verified against the host with the decoded float table put in.
+        copies: tensors of the host that hold the table once more, for another use, and stay.
+        kept_rows: rows of the host's table that the payload has, if not all.
+        id_map_bytes: size of the map of its ids to these; None where it takes new ones.
     """
 
     host: str
@@ -63,6 +69,9 @@ class HostReport:
     inputs: str
     outputs: list[OutputDifference]
     proof: Proof
+    copies: list[str] = field(default_factory=list)
+    kept_rows: int | None = None
+    id_map_bytes: int | None = None
 
     def __str__(self) -> str:
         lines = [
@@ -82,6 +91,13 @@ class HostReport:
         ]
         if self.kept_for:
             lines.insert(1, f"the table stays in the file for {', '.join(self.kept_for)}")
+        if self.copies:
+            lines.insert(1, f"copies of the table stay in the file for other uses: {', '.join(self.copies)}")
+        if self.kept_rows is not None:
+            ids = (
+                "new ids" if self.id_map_bytes is None else f"the ids it took, by a map of {self.id_map_bytes:,} bytes"
+            )
+            lines.insert(1, f"{self.kept_rows:,} rows of the table are kept, and the model takes {ids}")
         return "\n".join(lines)
 
 
@@ -98,6 +114,7 @@ def rewrite_host(
     target: Target = "portable",
     inputs: Path | None = None,
     recorded_error: float | None = None,
+    kept: Kept | None = None,
 ) -> HostReport:
     """Write to `out` the model `host` with `payload` in place of its embedding table, verified.
 
@@ -110,6 +127,7 @@ def rewrite_host(
         inputs: a `.npz` file of inputs to compare the two models on; None makes some.
         recorded_error: relative reconstruction error of the payload on the table that it was made of: the host's
             table must agree with it.
+        kept: which rows of the host's table the payload has, and what becomes of the ids; None for all rows.
 
     Raises:
         ValueError: any of it cannot be used; `out` is then as it was.
@@ -123,21 +141,29 @@ def rewrite_host(
         raise ValueError("the payload decodes to coordinates of its own, which no model expects: choose another")
     opened = Host.open(host)
     _check_out(opened, out)
-    table = opened.table_of(payload.n, payload.k, payload.read, tied)
-    error = match.reconstruction_error(table, payload)
+    if kept is not None and len(kept.rows) != payload.n:
+        raise ValueError(
+            f"{len(kept.rows)} rows are kept and the payload has {payload.n}: give the map that it came with"
+        )
+    table = opened.table_of(payload.n, payload.k, payload.read, tied, kept)
+    error = match.reconstruction_error(table, payload, None if kept is None else kept.rows)
     if recorded_error is not None:
         match.check_error(host, table, error, recorded_error)
-    feeds, before = opened.run(inputs)
+    feeds, new_feeds = _feeds(opened, table, inputs, kept)
+    before, copies = opened.run(feeds, inputs), copies_left(opened.found, table, host.parent)
     check_runtime(opset_of(opened.model), target)
     host_bytes, stored = opened.nbytes, sum(map(nbytes, tensors(opened.model)))
     with tempfile.TemporaryDirectory(prefix=".eigenselect-", dir=out.parent) as folder:
         written = Path(folder) / out.name
-        splice, added = _put(opened, table, payload, target)
+        remapping = (
+            Remapping(kept, table.n, free_prefix(opened.found.names()), table.type) if kept and kept.remap else None
+        )
+        splice, added = _put(opened, table, payload, target, remapping)
         removed = stored - sum(nbytes(t) for t in tensors(opened.model) if t.name not in added)
         external = len(opened.files) - 1
         write(opened.model, host.parent, written, added)
         allowed = host_bytes - removed + PAGE_BYTES * external
-        proof, after = prove(payload, target, written, splice, feeds, host, allowed)
+        proof, after = prove(payload, target, written, splice, new_feeds, host, allowed, remapping)
         for file in (data_file(written), written):
             if file.exists():
                 file.replace(out.with_name(file.name))
@@ -155,7 +181,20 @@ def rewrite_host(
         inputs="made" if inputs is None else str(inputs),
         outputs=differences(after, before),
         proof=proof,
+        copies=copies,
+        kept_rows=None if kept is None else len(kept.rows),
+        id_map_bytes=None if remapping is None else remapping.kept.map(table.n).nbytes,
     )
+
+
+def _feeds(host: Host, table: HostTable, inputs: Path | None, kept: Kept | None) -> tuple[Feeds, Feeds]:
+    """Inputs to compare the host and the rewritten model on: the same, but for the ids where these are new."""
+    feeds = host.feeds(inputs)
+    if kept is None:
+        return feeds, feeds
+    names = {name for place in table.places if (name := graph_input(place.scope, place.ids)) is not None}
+    feeds = kept_feeds(feeds, names, table.n, kept, made=inputs is None)
+    return feeds, feeds if kept.remap else renumbered(feeds, names, table.n, kept)
 
 
 def _check_out(host: Host, out: Path) -> None:
@@ -169,7 +208,9 @@ def _check_out(host: Host, out: Path) -> None:
             raise ValueError(f"out = {out} would overwrite {written} of the host: give another name")
 
 
-def _put(host: Host, table: HostTable, payload: Payload, target: Target) -> tuple[Splice, set[str]]:
+def _put(
+    host: Host, table: HostTable, payload: Payload, target: Target, remapping: Remapping | None
+) -> tuple[Splice, set[str]]:
     """Change the host's model; also the names of the tensors that were added."""
     prefix = free_prefix(host.found.names())
     ids = f"{prefix}ids"
@@ -179,14 +220,16 @@ def _put(host: Host, table: HostTable, payload: Payload, target: Target) -> tupl
     made = itertools.count(step=graph.made)
 
     def lookup(of: str) -> list[onnx.NodeProto]:
-        nodes = graph.named(next(made), {ids: of})
+        number = next(made)
+        before, of = ([], of) if remapping is None else remapping.before(of, number)
+        nodes = [*before, *graph.named(number, {ids: of})]
         if table.type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16):
             (rows,) = nodes[-1].output
             name = f"{prefix}Cast_of_{rows}"
             nodes.append(helper.make_node("Cast", [rows], [name], name=name, to=table.type))
-        return nodes
+        return nodes if remapping is None else [*nodes, *remapping.after(nodes[-1].output[0], number)]
 
     splice = replace_lookups(host.found, table, prefix, lookup)
-    added = graph.initializers()
+    added = [*graph.initializers(), *([] if remapping is None else remapping.initializers())]
     add(host.model, added, graph.functions())
     return splice, {tensor.name for tensor in added}

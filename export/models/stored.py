@@ -62,7 +62,8 @@ def _size(tensor: onnx.TensorProto) -> int:
 
 def _dtype(tensor: onnx.TensorProto) -> np.dtype[Any]:
     """Type of the values in the file, of whole bytes."""
-    return np.dtype(FLOAT8.get(tensor.data_type) or helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    found: np.dtype[Any] = FLOAT8.get(tensor.data_type) or helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return found
 
 
 def _entries(tensor: onnx.TensorProto) -> dict[str, str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eigenselect.export.models.constants.constant import Constant
+from eigenselect.export.models.constants.constant import Constant, Rows
 from eigenselect.export.models.constants.tracer import Tracer
 from eigenselect.export.models.ids import graph_input
 from eigenselect.export.models.lookups.places import Place, find_places, lookup_of
@@ -85,10 +86,14 @@ class HostTable:
         names = " = ".join((shards + more, *map(repr, self.copies)))
         return f"{names} {self.n} x {self.d} {type_name(self.stored_type)}"
 
-    def read(self, rows: slice | npt.NDArray[np.integer]) -> npt.NDArray[Any]:
+    def read(self, rows: Rows) -> npt.NDArray[Any]:
         """Rows of the table, (len, d) float16 where the model's are, else float32."""
         taken = self.value.take(rows, -2)
         return taken if taken.dtype == np.float16 else taken.astype(np.float32, copy=False)
+
+    def rows_at(self, kept: npt.NDArray[np.int64] | None) -> Callable[[Rows], npt.NDArray[Any]]:
+        """`read` of the table that the rows `kept` are; None is all of them."""
+        return self.read if kept is None else lambda rows: self.read(kept[rows])
 
 
 def find_tables(model: Model, folder: Path) -> list[HostTable]:

@@ -59,6 +59,11 @@ def check_vocabulary(tokens: Sequence[str] | None, oov: str) -> None:
             f"export.words=true: token {tokens[row]!r} at row {row} holds half of a surrogate pair, which the UTF-8 of "
             "an ONNX model cannot hold: replace it, or drop export.words"
         )
+    check_policy(tokens, oov)
+
+
+def check_policy(tokens: Sequence[str], oov: str) -> None:
+    """Raise a ValueError unless `oov` is a policy or one of the tokens."""
     if oov not in POLICIES and oov not in tokens:
         raise ValueError(
             f"export.oov = {oov!r} is neither {' nor '.join(POLICIES)} nor a token of the table: name one that it has"

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eigenselect.selector.commands.configuration import settings_of
 from eigenselect.selector.commands.words import say, settings
+
+if TYPE_CHECKING:
+    from eigenselect.export import Kept
 
 
 def main(words: Sequence[str]) -> int:
@@ -35,6 +39,7 @@ def _rewrite(given: dict[str, str]) -> int:
             target=given.get("target", "portable"),  # type: ignore[arg-type]  # checked there
             inputs=Path(given["inputs"]) if "inputs" in given else None,
             recorded_error=None if folder is None else recorded_error(folder / "selection.json"),
+            kept=kept_rows(folder, given.get("remap", "false"), given.get("oov", "error")),
         )
     except (ValueError, OSError) as error:
         say(error)
@@ -44,6 +49,28 @@ def _rewrite(given: dict[str, str]) -> int:
         return 1
     print(f"{out}\n{report}")
     return 0
+
+
+def kept_rows(folder: Path | None, remap: str, oov: str) -> Kept | None:
+    """The rows that a pruned hand-over has of its table, as its `id_map.csv` says; None where it has all.
+
+    Raises:
+        ValueError: not such a file, or settings that are of no use.
+    """
+    from eigenselect.export import Kept
+    from eigenselect.selector.sources.tokens import read_id_map
+
+    if remap not in ("true", "false"):
+        raise ValueError(f"remap = {remap!r}: must be true or false")
+    path = None if folder is None else folder / "id_map.csv"
+    if path is None or not path.exists():
+        if remap == "true":
+            raise ValueError("remap=true is for a pruned table: give the folder of its hand-over, with its id_map.csv")
+        return None
+    rows, tokens = read_id_map(path)
+    if oov not in ("error", "zeros") and oov not in tokens:
+        raise ValueError(f"oov = {oov!r} is neither error nor zeros nor a token of {path}: name one that it has")
+    return Kept(rows, remap == "true", oov if oov in ("error", "zeros") else tokens.index(oov))
 
 
 def recorded_error(path: Path) -> float | None:

@@ -95,7 +95,7 @@ def write(job: Job, found: Chosen, folder: Path) -> Written:
             words = WordsEntry(**asdict(job.export.write_words(model, folder / "words.onnx", tokens, _rng(job))))
     if job.host is not None:
         recorded = found.selection.chosen.measures.get("reconstruction_error_relative")
-        host = job.export.rewrite(job.host, found.payload, folder / "host.onnx", recorded)
+        host = job.export.rewrite(job.host, found.payload, folder / "host.onnx", recorded, job.export.kept(job.table))
     whole = None if job.form is None else job.form.write(job.table, found.payload, job.export, folder, _rng(job))
     return Written(verification, _write_matrix(job, found, folder / "decode_matrix.npy"), words, host, whole)
 

@@ -91,13 +91,10 @@ def _host(settings: Settings, export: OnnxExport, table: EmbeddingTable) -> Path
     """The model that the payload is put into: the one that is named, or that the table was read out of."""
     read_from = Path(settings.table.path)
     if export.host is None and format_of_file(read_from, settings.table.format) != "onnx":
+        if export.remap:
+            raise ValueError("export.remap=true maps ids of a model, and there is none: add export.host=MODEL.onnx")
         return None
     host = read_from if export.host is None else Path(export.host)
-    if table.source_n is not None:
-        raise ValueError(
-            f"table.keep leaves {table.n} of {table.source_n} rows, and the model {host} asks for all of them: drop "
-            "table.keep, or write the table out with numpy.save and give the .npy file, without export.host"
-        )
     export.check_host(host, table)
     return host
 

@@ -91,6 +91,7 @@ class ExportSettings:
     host: TextOrNull
     tied: Annotated[Tied, choice(TIED)]
     inputs: TextOrNull
+    remap: Switch
 
 
 @dataclass(frozen=True)

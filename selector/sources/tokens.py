@@ -84,6 +84,24 @@ def write_id_map(path: Path, source_rows: npt.NDArray[np.int64], tokens: Sequenc
         writer.writerows(zip(range(len(tokens)), source_rows.tolist(), cells, strict=True))
 
 
+def read_id_map(path: Path) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """What `write_id_map` wrote: the (n,) rows of the file, and the tokens.
+
+    Raises:
+        ValueError: not such a file.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file, strict=True))
+        rows = np.array([int(line["source_id"]) for line in lines], np.int64)
+        tokens = [token_of(line["token"]) for line in lines]
+        if not rows.size or rows.min() < 0 or [line["id"] for line in lines] != [str(row) for row in range(len(rows))]:
+            raise ValueError("ids must be 0, 1, ... and rows at least 0")
+    except (KeyError, TypeError, OverflowError, csv.Error, ValueError) as error:
+        raise ValueError(f"{path} is no id map of a hand-over ({error}): give the folder as it was written") from error
+    return rows, tokens
+
+
 def read_tokens(path: Path) -> list[str]:
     r"""Read one token for each row of a table, in row order.
 

@@ -72,6 +72,42 @@ def test_a_host_beside_the_table_and_its_data_file(host, tmp_path) -> None:
     assert "host" not in json.loads((tmp_path / "o" / "selection.json").read_text())
 
 
+def pruned(folder: Path) -> list[str]:
+    """Settings that keep 250 of the 300 rows, in another order."""
+    (folder / "tokens.txt").write_text("\n".join(f"t{i}" for i in range(N)))
+    (folder / "keep.txt").write_text("\n".join(f"t{i}" for i in range(250, 0, -1)))
+    return [f"table.tokens={folder / 'tokens.txt'}", f"table.keep={folder / 'keep.txt'}"]
+
+
+def outputs(model: Path, ids: np.ndarray) -> np.ndarray:
+    return ort.InferenceSession(model).run(["y"], {"ids": ids, "types": np.ones_like(ids)})[0]
+
+
+def test_a_pruned_host_takes_new_ids_or_its_old_ones(host, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("eigenselect.export.host.proof.session_bytes", lambda path: 0)  # a process each
+    words = [f"table.path={host}", *pruned(tmp_path), *POOL]
+    new, old = np.arange(50).reshape(5, 10), 250 - np.arange(50).reshape(5, 10)
+    assert command(*words) == 0
+    record = json.loads((tmp_path / "o" / "selection.json").read_text())["host"]
+    assert record["kept_rows"] == 250 and "id_map_bytes" not in record
+    expected = outputs(tmp_path / "o" / "host.onnx", new)
+    assert command(*words, "export.remap=true", "export.oov=t7") == 0
+    assert json.loads((tmp_path / "o" / "selection.json").read_text())["host"]["id_map_bytes"] == 4 * N
+    np.testing.assert_array_equal(outputs(tmp_path / "o" / "host.onnx", old), expected)
+    dropped = np.array([[0, 251, 299]])
+    seven = outputs(tmp_path / "o" / "host.onnx", np.full((1, 3), 7))
+    np.testing.assert_array_equal(outputs(tmp_path / "o" / "host.onnx", dropped), seven)
+    again = ["export", f"host={host}", f"payload={tmp_path / 'o'}", f"out={tmp_path / 'again.onnx'}"]
+    capsys.readouterr()
+    for extra in (["remap=x"], ["remap=true", "oov=nowhere"]):
+        assert command(*again, *extra) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert command(*again) == 0
+    np.testing.assert_array_equal(outputs(tmp_path / "again.onnx", new), expected)
+    assert command(*again, "remap=true", "oov=t7") == 0
+    np.testing.assert_array_equal(outputs(tmp_path / "again.onnx", dropped), seven)
+
+
 def refused(folder: Path, capsys, expected: str, *words: str) -> None:
     assert command(*POOL, *words) == 2
     errors = capsys.readouterr().err
@@ -89,10 +125,21 @@ def test_what_cannot_be_done_is_refused_before_the_sweep(client, host, name, tmp
     refused(tmp_path, capsys, "export.tied = 'x': must be refuse or keep", table, "export.tied=x")
     only = ["~candidates.pool.uniform", "candidates.pool.pca.keep_dimension=false"]
     refused(tmp_path, capsys, "the pool has none: give PCA", f"table.path={host}", *only)
-    (tmp_path / "tokens.txt").write_text("\n".join(f"t{i}" for i in range(N)))
-    (tmp_path / "keep.txt").write_text("\n".join(f"t{i}" for i in range(100)))
-    words = [f"table.tokens={tmp_path / 'tokens.txt'}", f"table.keep={tmp_path / 'keep.txt'}"]
-    refused(tmp_path, capsys, "table.keep leaves 100 of 300 rows", f"table.path={host}", *words)
+    refused(tmp_path, capsys, "this one is whole: add table.keep", f"table.path={host}", "export.remap=true")
+    refused(tmp_path, capsys, "and there is none: add export.host=MODEL.onnx", table, "export.remap=true")
+    words = pruned(tmp_path)
+    refused(
+        tmp_path,
+        capsys,
+        "is neither error nor zeros nor a token",
+        f"table.path={host}",
+        *words,
+        "export.remap=true",
+        "export.oov=t290",
+    )
+    refused(
+        tmp_path, capsys, "add export.words=true, or export.remap=true", f"table.path={host}", *words, "export.oov=t7"
+    )
     assert runs(client, name, "selection") == []
     assert command(*POOL, f"table.path={head}", "export.tied=keep") == 0
     assert json.loads((tmp_path / "o" / "selection.json").read_text())["host"]["kept_for"] == ["Transpose 'turn'"]
