@@ -10,8 +10,7 @@ WIDTH = 80
 
 MORE = {
     MAIN_JOB: [
-        ("-m", "a run for each value: -m seed=0,1 'out=o${seed}'"),
-        ("--config-dir DIR", "DIR/candidates/NAME.yaml is then candidates=NAME"),
+        ("-m, --config-dir", "a run for each value, files of yours: docs/command.md"),
         ("other commands", "check, export, native, validate: COMMAND --help; --version"),
     ],
     "validate": [("all others", "those of the main job: eigenselect --help")],
