@@ -21,12 +21,19 @@ STARTED = 1 << 14
 TRIES = 4
 """Points that each start is the best one of."""
 
+SHORT = 8
+"""Values of a point for which a product of matrices is not the fastest: most of its time goes into the comparisons."""
+
 CHUNK_BYTES = 1 << 25
 """Size of the distances that are held at once."""
 
 
 def nearest(points: Float32s, codebook: Float32s) -> Codes:
     """Index of the nearest codeword of each point: (m, v) and (K, v), K <= 256, give (m,)."""
+    if points.shape[1] <= SHORT:
+        from eigenselect.compressors.codebooks import assignment  # here, because the compiler takes a second to load
+
+        return assignment.nearest(points, codebook)
     half_squares = np.einsum("ij,ij->i", codebook, codebook) / 2
     codes = np.empty(len(points), dtype=np.uint8)
     step = CHUNK_BYTES // (4 * len(codebook))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eigenselect.compressors.base import Compressor
-from eigenselect.compressors.codebooks.scalar import affine, affine_nbytes, encode
+from eigenselect.compressors.codebooks.scalar import affine, affine_nbytes, count_below, encode
 from eigenselect.compressors.data.histogram import Histogram
 from eigenselect.compressors.data.table import Floats, Table
 from eigenselect.compressors.payloads.base import Payload
@@ -92,7 +92,7 @@ class KMeans(Compressor):
         boundaries = ((wide[1:] + wide[:-1]) / 2).astype(np.float32)
 
         def codes_of(block: Floats, _: slice) -> npt.NDArray[np.uint8]:
-            return np.searchsorted(boundaries, block).astype(np.uint8)
+            return count_below(block, boundaries)
 
         planes = encode(table, self.bits, codes_of)
         if len(planes) == 1:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,12 @@ Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.floating]
 Read = Callable[[slice], Rows]
+
+_Sums = tuple[Doubles, Doubles, Doubles, float, list[tuple[Rows, Rows]]]
+"""XᵀE, EᵀE, the squared lengths of the candidate's columns, the sum of cosines, sampled rows of both."""
+
+PART_BYTES = 1 << 19
+"""Rows that are summed at once: what is made of them stays in the processor's caches."""
 
 CONDITION_LIMIT = 1e3
 """A Gram matrix squares the condition number: up to this one its measures keep about nine digits. Beyond it, QR."""
@@ -124,36 +130,32 @@ def moments(table: Table, read: Read, *, aligned: bool = True) -> Moments:
         aligned: whether the candidate's columns are the table's, where there are as many (`Payload.aligned`).
     """
     first = read(slice(0, 1))
-    k, same = first.shape[1], aligned and first.shape[1] == table.d
+    same = aligned and first.shape[1] == table.d
     # What is decoded is float32 at best: the rank is counted in its rounding unit unless both sides carry more.
     wide = first.dtype == np.float64 and table.read(slice(0, 1)).dtype == np.float64
     eps = float(np.finfo(np.float64 if wide else np.float32).eps)
 
     step = -(-table.n // SAMPLED)
 
-    def sums(rows: slice) -> tuple[Doubles, Doubles, Doubles, float, tuple[Rows, Rows]]:
+    def of_part(rows: slice) -> _Sums:
         given, decoded = table.read(rows), read(rows)
         # Copies: a view would keep its block.
         sample = (given[-rows.start % step :: step].copy(), decoded[-rows.start % step :: step].copy())
         x, y = given.astype(np.float64), decoded.astype(np.float64)
         squares, cosines = np.einsum("ij,ij->j", y, y), 0.0
         if same:
-            dots = np.einsum("ij,ij->i", x, y)
-            lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
-            cosine = np.asarray(~x.any(axis=1) & ~y.any(axis=1), dtype=np.float64)
+            dots, xx, yy = (np.einsum("ij,ij->i", a, b) for a, b in ((x, y), (x, x), (y, y)))
+            lengths = np.sqrt(xx) * np.sqrt(yy)
+            cosine = np.asarray((xx == 0) & (yy == 0), dtype=np.float64)
             np.divide(dots, lengths, out=cosine, where=lengths > 0)
             cosines = float(cosine.sum())
             y -= x  # the error: sums of it do not cancel when the candidate is close
-        return x.T @ y, y.T @ y, squares, cosines, sample
+        return x.T @ y, y.T @ y, squares, cosines, [sample]
 
-    cross, square, squares, cosines = np.zeros((table.d, k)), np.zeros((k, k)), np.zeros(k), 0.0
-    samples = []
-    for block in table.each(sums):
-        cross += block[0]
-        square += block[1]
-        squares += block[2]
-        cosines += block[3]
-        samples.append(block[4])
+    def sums(rows: slice) -> _Sums:
+        return reduce(_added, map(of_part, _parts(rows, table.d)))
+
+    cross, square, squares, cosines, samples = reduce(_added, table.each(sums))
     x_rows, y_rows = (np.concatenate(parts) for parts in zip(*samples, strict=True))
     mean_cosine = cosines / table.n if same else None
 
@@ -173,6 +175,22 @@ def moments(table: Table, read: Read, *, aligned: bool = True) -> Moments:
     triangle = _tsqr(map(columns, table.spans()))
     found = _assemble(table.n, triangle[:, : table.d], triangle[:, table.d :], mean_cosine, eps, own)
     return replace(found, x_rows=x_rows, y_rows=y_rows)
+
+
+def _parts(rows: slice, d: int) -> Iterator[slice]:
+    """The range in parts of `PART_BYTES` in float64, or of twice as many rows as there are columns if that is more."""
+    step = max(PART_BYTES // (8 * d), 2 * d)
+    for start in range(rows.start, rows.stop, step):
+        yield slice(start, min(start + step, rows.stop))
+
+
+def _added(total: _Sums, part: _Sums) -> _Sums:
+    """Their sum, in the arrays of the first."""
+    cross, square, squares, cosines, samples = total
+    cross += part[0]
+    square += part[1]
+    squares += part[2]
+    return cross, square, squares, cosines + part[3], samples + part[4]
 
 
 def _assemble(

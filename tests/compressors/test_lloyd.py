@@ -55,3 +55,13 @@ def test_equal_points_give_equal_codewords(value: float) -> None:
 def test_indicators_by_hand() -> None:
     codes = np.array([[0, 2], [1, 0]], dtype=np.uint8)
     np.testing.assert_array_equal(indicators(codes, 3).toarray(), [[1, 0, 0, 0, 0, 1], [0, 1, 0, 1, 0, 0]])
+
+
+@pytest.mark.parametrize("v", [1, 2, 3, 4, 5, 8])
+def test_short_points_have_the_codes_of_a_product_of_matrices(v: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two codewords are as close, too: the first one of them."""
+    rng = np.random.default_rng(v)
+    points, codebook = (rng.integers(-3, 4, (m, v)).astype(np.float32) for m in (1000, 61))
+    found = nearest(points, codebook)
+    monkeypatch.setattr("eigenselect.compressors.codebooks.lloyd.SHORT", 0)
+    np.testing.assert_array_equal(found, nearest(points, codebook))

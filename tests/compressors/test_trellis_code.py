@@ -2,11 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
-import os
-import platform
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -149,31 +144,3 @@ def test_compiled_sums_are_those_that_are_written(bits: int, states: int) -> Non
     ways = cost[windows >> bits] + ((levels * levels)[windows][..., None] + values * (-2 * levels)[windows][..., None])
     assert following.tobytes() == ways.min(axis=0).tobytes()
     assert np.array_equal(back.reshape(states, LANES), (before.astype(np.int64) << room | ways.argmin(axis=0)) & 255)
-
-
-PACKED_COMPARISONS = """
-import json, re
-import numpy as np
-from eigenselect.compressors.methods.trellis_code import viterbi
-
-costs, choices = np.zeros(64 * viterbi.LANES, np.float32), np.zeros(64 * viterbi.LANES, np.uint8)
-given = (costs, costs.copy(), choices, costs[: viterbi.LANES], costs, costs)
-steps = (viterbi._step_of_two, viterbi._step_of_four, viterbi._step_of_sixteen)
-for step in steps:
-    step(*given, 16)
-print(json.dumps([len(re.findall(r"vcmp\\w*ps.*%[yz]mm", "".join(step.inspect_asm().values()))) for step in steps]))
-"""
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="AVX2 is of x86-64 processors")
-@pytest.mark.parametrize("target", ["avx2", "this processor"])
-def test_the_loops_are_vectorised(target: str) -> None:
-    """One predecessor a loop with choices of a byte is not, for AVX2: it ran at a seventh of the speed."""
-    avx2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi2"} if target == "avx2" else {}
-    made = subprocess.run(
-        [sys.executable, "-c", PACKED_COMPARISONS], env=os.environ | avx2, capture_output=True, text=True, check=True
-    )
-    of_two, of_four, of_sixteen = json.loads(made.stdout)
-    assert of_two >= 1
-    assert of_four >= 3
-    assert of_sixteen >= 4
