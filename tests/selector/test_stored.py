@@ -8,8 +8,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from eigenselect.compressors import EmbeddingTable
+from eigenselect.compressors import PCA, Blockwise, EmbeddingTable, ExactRows, Identity, KMeans, Spectral, Uniform
 from eigenselect.selector.decision.entries import StoredEntry
+from eigenselect.selector.measures import score
+from eigenselect.selector.pool.digest import table_digest
 from eigenselect.selector.sources import read_table
 from eigenselect.selector.sources.numbers import floats
 from tests.cases import gaussian
@@ -54,3 +56,26 @@ def test_a_table_of_a_model_takes_what_its_tensors_do(form, dtype, nbytes, tmp_p
     """40 x 6 numbers, and with int8 a float32 scale a row."""
     table = read_table(save_host(make_host(gaussian(40, 6), form), tmp_path / "host.onnx"))
     assert (table.stored, table.stored_nbytes) == (dtype, nbytes)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        Uniform(3),
+        KMeans(2),
+        Blockwise(4),
+        PCA(4),
+        Spectral(1, then=Uniform(2)),
+        ExactRows((3, 9), Uniform(2)),
+        Identity(),
+    ],
+    ids=lambda method: method.name,
+)
+def test_methods_and_measures_take_rows_that_are_made_as_they_take_an_array(method):
+    made = EmbeddingTable(floats(VECTORS.astype(ml_dtypes.bfloat16)))
+    held = EmbeddingTable(np.asarray(made.vectors))
+    payloads = [method.compress(table, np.random.default_rng(0)) for table in (made, held)]
+    first, second = (payload.read(slice(0, 64)) for payload in payloads)
+    np.testing.assert_array_equal(first, second, strict=True)
+    assert payloads[0].nbytes == payloads[1].nbytes and table_digest(made) == table_digest(held)
+    assert score(made, payloads[0]) == score(held, payloads[1])

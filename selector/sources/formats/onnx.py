@@ -12,7 +12,7 @@ NEXT = (b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42")
 
 
 def _starts(path: Path, head: bytes) -> bool:
-    return head[:1] == b"\x08" and 1 <= head[1] <= 32 and head[2:3] in NEXT
+    return len(head) > 2 and head[0] == 8 and 1 <= head[1] <= 32 and head[2:3] in NEXT
 
 
 FORMAT = Format(
