@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
+from eigenselect.compressors.data.stored import StoredRows
 from eigenselect.export.models.functions import with_lookups_inlined
 from eigenselect.export.models.ids import graph_input
-from eigenselect.export.models.scopes import Model
-from eigenselect.export.models.stored import read_model
+from eigenselect.export.models.scopes import Model, tensors
+from eigenselect.export.models.stored import nbytes, read_model, type_name
 from eigenselect.export.models.tables import HostTable, find_tables
 from eigenselect.export.models.unread import not_followed
 
@@ -35,13 +36,24 @@ def embedding_table(path: Path, tensor: str | None = None) -> npt.NDArray[np.flo
         ValueError: not an ONNX model, or its data file cannot be used; no table of that name; none or several to
             choose from.
     """
+    rows = embedding_rows(path, tensor)
+    return rows[:] if isinstance(rows, StoredRows) else rows
+
+
+def embedding_rows(path: Path, tensor: str | None = None) -> npt.NDArray[np.floating[Any]] | StoredRows:
+    """As `embedding_table`; of a table that is stored in other numbers, with their type and bytes."""
     model = read_model(path)
     try:
-        found = Model(with_lookups_inlined(model))
+        found = Model(inlined := with_lookups_inlined(model))
         table = chosen(found, find_tables(found, path.parent), tensor)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return entries(table)
+    whole = entries(table)
+    if table.stored_type == table.type:
+        return whole
+    names = {name for name, _ in table.value.stored} | {name for _, name in {*table.value.parts} - {*table.value.big}}
+    stored = sum(nbytes(each) for each in tensors(inlined) if each.name in names)
+    return StoredRows(whole.shape, whole.dtype, whole.__getitem__, type_name(table.stored_type), stored)
 
 
 def entries(table: HostTable) -> npt.NDArray[np.floating[Any]]:

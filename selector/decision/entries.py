@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from eigenselect.compressors import EmbeddingTable
 from eigenselect.export import Verification
 from eigenselect.export.tokens.string_input import Words
 from eigenselect.selector.decision.lookup import TimedOn
@@ -148,6 +149,34 @@ class LookupEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoredEntry:
+    """How a table is stored where it was read, when that is not float32.
+
+    Attributes:
+        dtype: of the numbers there.
+        nbytes: that they take there, their scales included.
+        says: the size of the chosen candidate beside that of float32 and of what is stored.
+    """
+
+    dtype: str
+    nbytes: int
+    says: str
+
+    @staticmethod
+    def of(table: EmbeddingTable, payload_nbytes: int) -> StoredEntry | None:
+        """What is to be said of a payload of so many bytes; None for a table in float32."""
+        if table.stored == "float32":
+            return None
+        share, rate = payload_nbytes / (4 * table.n * table.d), table.stored_nbytes / payload_nbytes
+        beside = f"{rate:.1f} times smaller" if rate >= 1 else f"{1 / rate:.1f} times larger"
+        says = (
+            f"The choice takes {share:.1%} of float32, and is {beside} than the table is stored "
+            f"({table.stored}, {table.stored_nbytes:,} bytes)."
+        )
+        return StoredEntry(dtype=table.stored, nbytes=table.stored_nbytes, says=says)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TableEntry:
     """The table that was compressed.
 
@@ -159,6 +188,8 @@ class TableEntry:
         dtype: of its values.
         pruned_from: rows of the file, where only some were kept.
         zero_rows: what becomes of the rows of zeros, where there are some.
+        stored: how it is stored where it was read, when that is not float32.
+        remarks: what whoever uses it should know, in sentences.
         digest: of its content.
         settings: how it was read.
     """
@@ -170,6 +201,8 @@ class TableEntry:
     dtype: str
     pruned_from: int | None = None
     zero_rows: ZeroRows | None = None
+    stored: StoredEntry | None = None
+    remarks: list[str] = field(default_factory=list)
     digest: str
     settings: dict[str, Any]
 

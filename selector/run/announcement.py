@@ -19,9 +19,10 @@ LEFT_OUT_SHOWN = 5
 def introduce(job: Job, name: str, console: Console) -> None:
     """Print what is asked, and which settings cannot be used for it."""
     n, d = job.table.n, job.table.d
-    budget, whole = job.settings.budget, 4 * n * d
+    budget, whole, stored = job.settings.budget, 4 * n * d, job.table.stored_nbytes
+    beside = "" if job.table.stored == "float32" else f", {stored / job.budget:.1f}x of {job.table.stored} as stored"
     console.print(
-        f"{name}: {n:,} x {d}, {size(whole)} in float32; budget {job.budget:,} bytes, {whole / job.budget:.1f}x"
+        f"{name}: {n:,} x {d}, {size(whole)} in float32; budget {job.budget:,} bytes, {whole / job.budget:.1f}x{beside}"
     )
     if budget.unit == "x" and CONSTANTS_BYTES * 10 > job.budget:
         console.print(
@@ -77,6 +78,7 @@ def _sentences(decision: Decision, target: str) -> list[str]:
         )
     if (zeros := decision.table.zero_rows) is not None:
         sentences.append(zeros.says)
+    sentences += [*([decision.table.stored.says] if decision.table.stored else ()), *decision.table.remarks]
     if target == "cuda" and "CUDAExecutionProvider" not in found.providers:
         sentences.append(
             "The model is made for CUDA and was verified on the CPU alone: there is no CUDA provider here."

@@ -14,7 +14,14 @@ from rich.console import Console
 
 from eigenselect.export import HostReport, OnnxDecoder, Verification, VerificationError, load
 from eigenselect.selector.decision import report
-from eigenselect.selector.decision.entries import LeftToConsumer, ModelEntry, TableEntry, Verified, WordsEntry
+from eigenselect.selector.decision.entries import (
+    LeftToConsumer,
+    ModelEntry,
+    StoredEntry,
+    TableEntry,
+    Verified,
+    WordsEntry,
+)
 from eigenselect.selector.decision.page import write_page
 from eigenselect.selector.decision.record import FILE, Decision
 from eigenselect.selector.measures.moments import moments
@@ -137,7 +144,15 @@ def verify(job: Job, found: Chosen, written: Written, folder: Path) -> Verified:
 def _table(job: Job, found: Chosen) -> TableEntry:
     reader = dict(vars(job.settings.table))
     zeros = fate(job.table, found.compressor, found.payload)
-    return TableEntry(path=reader.pop("path"), **profile(job), zero_rows=zeros, digest=job.digest, settings=reader)
+    return TableEntry(
+        path=reader.pop("path"),
+        **profile(job),
+        zero_rows=zeros,
+        stored=StoredEntry.of(job.table, found.selection.chosen.nbytes),
+        remarks=[*job.table.remarks],
+        digest=job.digest,
+        settings=reader,
+    )
 
 
 def describe(decision: Decision, job: Job, found: Chosen, folder: Path) -> None:

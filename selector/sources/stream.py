@@ -61,7 +61,7 @@ PACKINGS = (
 )
 
 ZIP_START = b"PK\x03\x04"
-ZIP = Packing("zip", re.compile(ZIP_START), lambda raw: zipfile.ZipFile(raw).open(members(raw)[0]), "unzip")
+ZIP = Packing("zip", re.compile(ZIP_START), lambda raw: _only_member(raw), "unzip")
 """Of one file; an archive of several is no packed file, and neither are those that NumPy and torch write."""
 
 
@@ -72,6 +72,13 @@ def members(file: BufferedReader | Path) -> list[str]:
             return [entry.filename for entry in archive.infolist() if not entry.is_dir()]
     except (zipfile.BadZipFile, ValueError):
         return []
+
+
+def _only_member(raw: BufferedReader) -> Any:
+    try:
+        return zipfile.ZipFile(raw).open(members(raw)[0])
+    except RuntimeError as error:  # a password is needed, or a method that is not known
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 def packing_of(head: bytes) -> Packing | None:

@@ -71,6 +71,7 @@ ELSEWHERE = {
     "m.magnitude": (b"SQLite format 3\0" + bytes(90), "SQLite", "pymagnitude"),
     "m.fifu": (b"FiFu" + bytes(90), "finalfusion", "ffp-convert"),
     "t.json": (b"\xef\xbb\xbf" + json.dumps({"a": [1.0, 2.0]}).encode(), "JSON", "a line of text"),
+    "words.json": (b'{\n "a": [1.5,2,3.5],\n "b": [4,5,6]\n}', "JSON", "a line of text"),
     "list.json": (b'[\n ["a", 1, 2]\n]', "JSON", "a line of text"),
 }
 

@@ -628,6 +628,12 @@ def test_no_silent_narrowing(tmp_path):
     refused(tmp_path / "t.safetensors", "holds float64", "table.dtype=float32")
 
 
+def test_a_file_of_a_byte_or_two_is_no_model(tmp_path):
+    for content in (b"\x08", b"\x08\x08", b"PK", b"\x80", b"{"):
+        (tmp_path / "t.dat").write_bytes(content)
+        refused(tmp_path / "t.dat", "")
+
+
 def test_object_arrays_are_not_unpickled(tmp_path):
     np.save(tmp_path / "t.npy", np.array([[{}, {}]], object), allow_pickle=True)
     refused(tmp_path / "t.npy", "not a whole .npy file of numbers")

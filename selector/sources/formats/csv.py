@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from eigenselect.selector.sources.columns import Columns
-from eigenselect.selector.sources.fields import BLANK, CSV_BLOCK_BYTES, decode, is_row, lacks_token
+from eigenselect.selector.sources.fields import BLANK, CSV_BLOCK_BYTES, decode, is_number, is_row, lacks_token
 from eigenselect.selector.sources.format import Format, Found, Request
 from eigenselect.selector.sources.stream import BOM, open_stream
 
@@ -58,11 +58,11 @@ def _numbered(first: list[bytes]) -> list[bytes]:
 
 
 def _separator(lines: list[bytes]) -> bytes | None:
-    """What stands between the fields of all lines, each of as many; the first may hold names."""
+    """What stands between the fields of all lines; after the first of most rows they are numbers, as in no JSON."""
     rows = lines[1:] or lines
     for separator in SEPARATORS:
-        counts = {line.count(separator) for line in lines}
-        if counts and 0 not in counts and all(is_row(row, separator) for row in rows):
+        whole = sum(all(map(is_number, row.rstrip(BLANK).split(separator)[1:])) for row in rows)
+        if all(separator in line for line in lines) and 2 * whole >= len(rows):
             return separator
     return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eigenselect import export
+from eigenselect.export.models.reader import embedding_rows
 from eigenselect.selector.sources.format import Format, Found
 
 NEXT = (b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42")
@@ -12,13 +12,13 @@ NEXT = (b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42")
 
 
 def _starts(path: Path, head: bytes) -> bool:
-    return head[:1] == b"\x08" and 1 <= head[1] <= 32 and head[2:3] in NEXT
+    return len(head) > 2 and head[0] == 8 and 1 <= head[1] <= 32 and head[2:3] in NEXT
 
 
 FORMAT = Format(
     name="onnx",
     starts=_starts,
-    read=lambda request: Found(export.embedding_table(request.path, request.tensor)),
+    read=lambda request: Found(embedding_rows(request.path, request.tensor)),
     files="*.onnx",
     named=True,
 )
