@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from inspect import isabstract
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -163,8 +164,8 @@ class Payload(ABC):
         ids, bags = np.asarray(ids), np.asarray(bags)
         sums = np.empty((len(bags), self.k), dtype=np.float32)
         step = max(1, READ_BYTES // (4 * self.width))
-        firsts = np.flatnonzero(np.diff(bags // step, prepend=-1))  # bags that begin so many rows apart go together
-        for first, after in zip(firsts, [*firsts[1:], len(bags)], strict=True):
+        firsts = np.flatnonzero(np.diff(bags // step, prepend=-1))  # bags that begin within so many rows go together
+        for first, after in pairwise([*firsts, len(bags)]):
             ends = bags[after] if after < len(bags) else len(ids)
             sums[first:after] = self._summed(ids[bags[first] : ends], bags[first:after] - bags[first])
         return sums

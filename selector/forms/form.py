@@ -37,7 +37,7 @@ class Form(ABC):
     @property
     @abstractmethod
     def table(self) -> tuple[Path, str | None]:
-        """The file of its table, and the name of the tensor."""
+        """What the reader of tables is given of it: the path, and the name of the tensor where it is needed."""
 
     @abstractmethod
     def check(self, table: EmbeddingTable, export: OnnxExport) -> None:

@@ -27,28 +27,32 @@ class Static(Form):
     """A folder of a static model.
 
     Attributes:
+        path: the folder.
         given: what it holds.
     """
 
     name: ClassVar[str] = "static"
     files: ClassVar[tuple[str, ...]] = (SENTENCES, *(f"{FOLDER}/{each}" for each in (CONFIG, TOKENIZER, PAYLOAD)))
 
+    path: Path
     given: StaticFolder
 
     @classmethod
     def of(cls, path: Path) -> Self | None:  # noqa: D102
         found = read(path) if path.is_dir() else None
-        return None if found is None else cls(found)
+        return None if found is None else cls(path, found)
 
     @property
-    def table(self) -> tuple[Path, str]:  # noqa: D102
-        return self.given.file, self.given.tensor
+    def table(self) -> tuple[Path, str | None]:  # noqa: D102
+        if self.given.rows is None:
+            return self.path, None
+        return self.given.file, self.given.tensor  # alone: its rows are not those of the tokens beside it
 
     def check(self, table: EmbeddingTable, export: OnnxExport) -> None:  # noqa: D102
         if (table.n, table.d) != self.given.shape:
             raise ValueError(
                 f"the static model's table is {self.given.shape} and {(table.n, table.d)} of it are read, which its "
-                "tokenizer needs whole: drop table.keep, or give the file of the table alone"
+                "tokenizer needs whole: drop table.keep and table.rows, or give the file of the table alone"
             )
         self.given.model(Dense(np.zeros((table.n, 1), np.float16)))  # the tokenizer's ids have rows
         if export.inputs is not None:
