@@ -124,7 +124,7 @@ def encode(rows: Float32s, levels: Float32s, bits: int, steps: int, reach: int) 
     its highest `bits` bits. The row's bits are a ring: a first pass over the `reach` values on both sides of the place
     where the row begins finds the state there, the second pass keeps to it.
 
-    It needs (steps + 8) * 2**(window + 2) bytes.
+    It needs at most (steps + 64) * 2**(window + 1) bytes.
 
     Args:
         rows: (m, d) float32.
@@ -159,10 +159,9 @@ def encode(rows: Float32s, levels: Float32s, bits: int, steps: int, reach: int) 
                 cost[begin[i] * LANES + i] = 0
             for t in range(length):
                 j = (t + offset) % steps
-                if j < d:
-                    _step(cost, following, back[t // shared], values[j], squares, doubles, bits, states)
-                else:
-                    _step(cost, following, back[t // shared], values[j], nothing, nothing, bits, states)
+                # One call, which is compiled once.
+                terms = (squares, doubles) if j < d else (nothing, nothing)
+                _step(cost, following, back[t // shared], values[j], terms[0], terms[1], bits, states)
                 cost, following = following, cost
             for i in range(lanes):
                 state = begin[i]
