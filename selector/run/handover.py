@@ -21,7 +21,6 @@ from eigenselect.selector.decision.record import FILE, Decision
 from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.measures.overlap import eos, eos_tolerance
 from eigenselect.selector.pool.zero_rows import fate
-from eigenselect.selector.run.announcement import announce
 from eigenselect.selector.run.job import Job, profile
 from eigenselect.selector.run.selecting import Chosen
 from eigenselect.selector.sources.tokens import write_id_map, write_tokens

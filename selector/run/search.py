@@ -79,8 +79,8 @@ def candidates(
         trained: something is trained on what is looked up, which decode matrices are left to.
 
     Raises:
-        ValueError: a pool that cannot be built or used, or held in memory; rows that the table does not have; columns of
-            its own asked for with `trained`.
+        ValueError: a pool that cannot be built or used, or held in memory; rows that the table does not have;
+            columns of its own asked for with `trained`.
     """
     rows, zeros = exact_rows(exact, table), table.zero_rows
     left_out: list[str] = []
