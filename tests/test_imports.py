@@ -19,8 +19,8 @@ ROOMS = ("compressors", "export", "selector")
 ORDER = (
     "version",
     "conf",
-    *(f"compressors.{name}" for name in ("threads", "data", "plugins", "payloads", "training", "base", "settings")),
-    *("compressors.compiled", "compressors.codebooks", "compressors.methods", "compressors"),
+    *(f"compressors.{name}" for name in ("threads", "whole", "data", "plugins", "payloads", "training", "base")),
+    *("compressors.settings", "compressors.compiled", "compressors.codebooks", "compressors.methods", "compressors"),
     *("export.choices", "export.native", "export.operators", "export.verification", "export.models", "export.host"),
     *("export.tokens", "export.torch", "export.onnx_export", "export"),
     *("selector.sources", "selector.measures", "selector.pool", "selector.decision", "selector.store"),

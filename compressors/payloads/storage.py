@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from eigenselect.compressors.payloads import coded, composed, dense, mapped, packed, tensor_train, trellis  # noqa: F401
 from eigenselect.compressors.payloads.base import FORMAT_VERSION, Payload, kinds
 from eigenselect.compressors.plugins import load_plugins
+from eigenselect.compressors.whole import check_listed
 
 
 def load(path: Path) -> Payload:
@@ -24,7 +25,8 @@ def load(path: Path) -> Payload:
     is imported by the name that a file has.
 
     Raises:
-        ValueError: not a payload file, a newer format, an unknown kind, or arrays that do not make a payload.
+        ValueError: not a payload file, a newer format, an unknown kind, or arrays that do not make a payload; a file
+            of a hand-over that is not whole, or that the manifest beside it does not list as it is.
 
     Example:
         >>> import tempfile
@@ -36,6 +38,8 @@ def load(path: Path) -> Payload:
         ...     load(path).read(np.array([-1]))
         array([[3., 4.]], dtype=float32)
     """
+    path = Path(path)
+    check_listed(path)
     try:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get("payload")

@@ -7,7 +7,7 @@ all else stays as it is. The result is verified before it takes its place; the h
 from __future__ import annotations
 
 import itertools
-import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import onnx
 from onnx import helper
 
 from eigenselect.compressors.payloads.base import Payload
+from eigenselect.compressors.whole import held, hidden_name, undisturbed
 from eigenselect.export.choices import TARGETS, TIED, Target, Tied
 from eigenselect.export.host import match
 from eigenselect.export.host.copies import copies_left
@@ -22,7 +23,7 @@ from eigenselect.export.host.host import Host
 from eigenselect.export.host.proof import Proof, prove
 from eigenselect.export.host.pruned import Kept, Remapping, kept_feeds, renumbered
 from eigenselect.export.host.splice import Splice, add, free_prefix, opset_of, replace_lookups
-from eigenselect.export.models.external import PAGE_BYTES, data_file, write
+from eigenselect.export.models.external import PAGE_BYTES, data_file, data_files, write
 from eigenselect.export.models.ids import graph_input
 from eigenselect.export.models.scopes import tensors
 from eigenselect.export.models.sessions import Feeds, OutputDifference, differences
@@ -121,7 +122,8 @@ def rewrite_host(
     Args:
         host: an ONNX model; only read.
         payload: a table of the host's own dimension.
-        out: where to; a host with external data gets its data file beside it.
+        out: where to; a host with external data gets its data file beside it, `NAME.onnx.data`, or `NAME.onnx.2.data`
+            where an earlier model at `out` uses that: the model names its own, so that both change in one step.
         tied: what to do if the table is used otherwise too: refuse, or keep it for that use.
         target: what the payload's operators are chosen for; see `export.operators.graph.Target`.
         inputs: a `.npz` file of inputs to compare the two models on; None makes some.
@@ -130,7 +132,7 @@ def rewrite_host(
         kept: which rows of the host's table the payload has, and what becomes of the ids; None for all rows.
 
     Raises:
-        ValueError: any of it cannot be used; `out` is then as it was.
+        ValueError: any of it cannot be used, or another process writes `out`, which is then as it was.
         VerificationError: the rewritten model is not what it should be; `out` is then as it was.
     """
     if tied not in TIED:
@@ -153,8 +155,8 @@ def rewrite_host(
     before, copies = opened.run(feeds, inputs), copies_left(opened.found, table, host.parent)
     check_runtime(opset_of(opened.model), target)
     host_bytes, stored = opened.nbytes, sum(map(nbytes, tensors(opened.model)))
-    with tempfile.TemporaryDirectory(prefix=".eigenselect-", dir=out.parent) as folder:
-        written = Path(folder) / out.name
+    with held(out.parent / hidden_name(out), out) as folder:
+        written = folder / free_name(out)
         remapping = (
             Remapping(kept, table.n, free_prefix(opened.found.names()), table.type) if kept and kept.remap else None
         )
@@ -164,9 +166,7 @@ def rewrite_host(
         write(opened.model, host.parent, written, added)
         allowed = host_bytes - removed + PAGE_BYTES * external
         proof, after = prove(payload, target, written, splice, new_feeds, host, allowed, remapping)
-        for file in (data_file(written), written):
-            if file.exists():
-                file.replace(out.with_name(file.name))
+        publish(written, out)
     return HostReport(
         host=str(host),
         table=table.description,
@@ -203,9 +203,36 @@ def _check_out(host: Host, out: Path) -> None:
     if out.is_dir():
         raise ValueError(f"out = {out} is a folder: name a file")
     files = [file.resolve() for file in host.files]
-    for written in (out, data_file(out)):
+    for written in (out, *(out.with_name(name) for name in _data_names(out))):
         if written.resolve() in files:
             raise ValueError(f"out = {out} would overwrite {written} of the host: give another name")
+
+
+def _data_names(out: Path) -> tuple[str, str]:
+    """What the data file of a model at `out` may be called: one name while an earlier model uses the other."""
+    return f"{out.name}.data", f"{out.name}.2.data"
+
+
+def free_name(out: Path) -> str:
+    """What a model that is to be `out` is called until then, so that its data file is not that of the model there."""
+    used = set()
+    if any(out.with_name(name).exists() for name in _data_names(out)):
+        with suppress(Exception):  # there is no model at `out`; protobuf has exception classes of its own
+            model = onnx.load(out, load_external_data=False)
+            used = {file.name for file in data_files(model, out.parent)}
+    return next(name for name in _data_names(out) if name not in used).removesuffix(".data")
+
+
+def publish(written: Path, out: Path) -> None:
+    """Let a model take the place of an earlier one in one step: its data file, of another name, is there before."""
+    data, unused = data_file(written), {*_data_names(out)}
+    with undisturbed():
+        if data.exists():
+            data.replace(out.with_name(data.name))
+            unused.remove(data.name)
+        written.replace(out)
+        for name in unused:
+            out.with_name(name).unlink(missing_ok=True)
 
 
 def _put(

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from eigenselect.compressors import Payload, load
+from eigenselect.compressors.whole import MANIFEST, fingerprint
 from eigenselect.selector.decision.record import FILE, Decision, read_decision
 from eigenselect.selector.sources.tokens import read_tokens
-from eigenselect.selector.store.manifest import MANIFEST, fingerprint, read_manifest
+from eigenselect.selector.store.manifest import read_manifest
 from eigenselect.selector.store.output import FILES
 
 PAYLOAD, MODEL, TOKENS, WORDS = "payload.safetensors", "model.onnx", "tokens.txt", "words.onnx"

@@ -1,7 +1,7 @@
 """The main job: `eigenselect table.path=PATH budget=16MB out=DIR`.
 
 Exit codes, beside those of every command: 3 nothing fits the budget and the limits; 4 more candidates failed than
-allowed.
+allowed; 5 the tracking store was lost, and what was measured is kept.
 """
 
 from __future__ import annotations
@@ -47,13 +47,22 @@ def _run(config: DictConfig) -> int:
         say(error)
         return 2
     # Imported here: they take seconds, and `--help` or a mistake in a setting needs none of them.
+    from eigenselect.compressors.whole import TakenError
     from eigenselect.export import VerificationError
     from eigenselect.selector.decision.selection import NothingFitsError, NothingMeasuredError
     from eigenselect.selector.run.job import prepare
     from eigenselect.selector.run.pipeline import run
     from eigenselect.selector.run.sweep import TooManyFailedError
+    from eigenselect.selector.store.lost import StoreLostError
 
-    codes = {NothingFitsError: 3, TooManyFailedError: 4, NothingMeasuredError: 4, VerificationError: 1}
+    codes = {
+        TakenError: 2,
+        StoreLostError: 5,
+        NothingFitsError: 3,
+        TooManyFailedError: 4,
+        NothingMeasuredError: 4,
+        VerificationError: 1,
+    }
     return attempt(prepare, run, settings, codes)
 
 
@@ -77,6 +86,14 @@ def attempt(
     except tuple(codes) as error:
         say(error)
         return next(code for kind, code in codes.items() if isinstance(error, kind))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        say(
+            f"{error.strerror}: {error.filename or 'a file'}; what was handed over before is as it was: make room or "
+            "name another out, and the same command goes on from here"
+        )
+        return 2
     return 0
 
 

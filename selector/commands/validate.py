@@ -1,6 +1,7 @@
 """The command: `eigenselect validate table.path=PATH budget=16MB out=DIR validate.tasks=FOLDER`.
 
-Exit codes, beside those of every command: 4 more candidates failed than allowed.
+Exit codes, beside those of every command: 4 more candidates failed than allowed; 5 the tracking store was
+lost, and what was measured is kept.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ def _run(config: DictConfig) -> int:
         say(error)
         return 2
     # Imported here: they take seconds, and `--help` or a mistake in a setting needs none of them.
+    from eigenselect.compressors.whole import TakenError
     from eigenselect.selector.evidence.plan import prepare
     from eigenselect.selector.evidence.run import run
     from eigenselect.selector.run.sweep import TooManyFailedError
+    from eigenselect.selector.store.lost import StoreLostError
 
-    return attempt(prepare, run, settings, {TooManyFailedError: 4})
+    return attempt(prepare, run, settings, {TakenError: 2, StoreLostError: 5, TooManyFailedError: 4})
 
 
 def main(words: Sequence[str]) -> int:

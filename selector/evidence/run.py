@@ -16,6 +16,7 @@ from eigenselect.selector.evidence.trials import Result, try_all
 from eigenselect.selector.pool.budget import size
 from eigenselect.selector.run.job import profile
 from eigenselect.selector.run.sweep import check_failures
+from eigenselect.selector.store.closing import close_dead
 from eigenselect.selector.store.output import staged
 from eigenselect.selector.store.runs import ParentRun
 
@@ -37,8 +38,14 @@ def run(plan: Plan, console: Console, *, sweep: bool) -> dict[str, Any]:
     job = plan.job
     path = job.settings.table.path
     name = f"validate {Path(path).name}, {size(job.budget)}"
-    with job.tracker.parent(name, sweep=sweep, role="evidence") as parent:
-        parent.log_settings(name, {"table": path, "seeds": plan.seeds}, plan.settings.text)
+    params = {"table": path, "seeds": plan.seeds}
+    if closed := close_dead(job.tracker):
+        console.print(closed)
+    with (
+        job.tracker.parent(name, sweep=sweep, role="evidence", params=params, out=job.out) as parent,
+        staged(job.out, report.FILES) as folder,
+    ):
+        parent.log_settings(name, params, plan.settings.text)
         parent = parent.log_table(Path(path).name, path, job.digest, profile(job))
         if plan.left_out:
             console.print(f"The table has no word of {', '.join(plan.left_out)}: left out.")
@@ -50,9 +57,8 @@ def run(plan: Plan, console: Console, *, sweep: bool) -> dict[str, Any]:
         failed = {result.candidate.name: result.candidate.reason for result in results if not result.candidate.measures}
         check_failures(failed, len(plan.compressors), job.allowed_failures)
         evidence = _evidence(plan, parent, results)
-        with staged(job.out, report.FILES) as folder:
-            report.write(folder, evidence)
-            parent.log_files(folder)
+        report.write(folder, evidence)
+        parent.log_files(folder)
     report.show(console, evidence)
     console.print(f"\nFiles: {job.out}", soft_wrap=True)
     own = f"tags.status = 'measured' and tags.table_digest LIKE '{job.digest[:8]}%'"  # wherever they were measured

@@ -23,6 +23,8 @@ from eigenselect.selector.evidence.tasks.base import Task, Vectors
 from eigenselect.selector.progress import progress
 from eigenselect.selector.run import sweep
 from eigenselect.selector.run.sweep import Runs
+from eigenselect.selector.store.journal import Journal
+from eigenselect.selector.store.output import journal_of
 from eigenselect.selector.store.runs import ParentRun
 
 LOGGED_EVERY = 5.0
@@ -66,7 +68,8 @@ class Begun:
 
 def try_all(plan: Plan, parent: ParentRun) -> list[Result]:
     """The results of every trial: candidates are made one by one while the tasks of earlier ones are trained."""
-    runs = Runs.of(plan.job, parent, resume=plan.job.settings.tracking.resume)
+    job = plan.job
+    runs = Runs.of(job, parent, resume=job.settings.tracking.resume, journal=Journal(journal_of(job.out)))
     digests = {task.name: task.digest for task in plan.tasks}
     trials = plan.trials()
     done, total = 0, sum(len(trial.tasks) + 1 for trial in trials)

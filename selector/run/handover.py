@@ -1,6 +1,6 @@
 """From a choice to a verified hand-over: the folder of everything that the chosen candidate is delivered with.
 
-Written beside the output folder, verified there, published to MLflow, moved into place, and only then announced.
+Written beside the output folder, verified there, published to MLflow, put in its place, and only then announced.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from eigenselect.compressors.whole import fingerprint
 from eigenselect.export import HostReport, OnnxDecoder, Verification, VerificationError, load
 from eigenselect.selector.decision import report
 from eigenselect.selector.decision.entries import (
@@ -27,13 +28,11 @@ from eigenselect.selector.decision.record import FILE, Decision
 from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.measures.overlap import eos, eos_tolerance
 from eigenselect.selector.pool.zero_rows import fate
-from eigenselect.selector.run.announcement import announce
 from eigenselect.selector.run.job import Job, profile
 from eigenselect.selector.run.selecting import Chosen
 from eigenselect.selector.sources.tokens import write_id_map, write_tokens
 from eigenselect.selector.store.manifest import write_manifest
 from eigenselect.selector.store.model import log_model
-from eigenselect.selector.store.output import staged
 from eigenselect.selector.store.registry import register
 from eigenselect.selector.store.runs import ParentRun
 
@@ -57,37 +56,33 @@ class Written:
     model: ModelEntry | None
 
 
-def hand_over(job: Job, parent: ParentRun, found: Chosen, console: Console) -> None:
-    """Write, verify, publish and announce the choice.
+def hand_over(job: Job, parent: ParentRun, found: Chosen, folder: Path) -> tuple[Decision, str]:
+    """Write, verify and publish the choice; the decision, and the id of the logged model.
 
     Args:
         job: what was asked.
         parent: the run of the selection.
         found: the choice.
-        console: where it is announced.
+        folder: what takes the place of the output folder.
 
     Raises:
         VerificationError: a model is not what was chosen; nothing is handed over.
     """
-    with staged(job.out) as folder:
-        written = write(job, found, folder)
-        decision = Decision.of(
-            found.selection,
-            table=_table(job, found),
-            verification=verify(job, found, written, folder),
-            seed=job.seed,
-            run_id=parent.run_id,
-            left_to_consumer=written.left_to_consumer,
-            words=written.words,
-            host=written.host,
-            model=written.model,
-            use=job.settings.use,
-        )
-        describe(decision, job, found, folder)
-        model_id = publish(decision, parent, folder)
-    announce(decision, job, parent, found, console)
-    if (name := job.settings.tracking.register) is not None:
-        _register(decision, name, job.settings.tracking.alias, parent, model_id, console)
+    written = write(job, found, folder)
+    decision = Decision.of(
+        found.selection,
+        table=_table(job, found),
+        verification=verify(job, found, written, folder),
+        seed=job.seed,
+        run_id=parent.run_id,
+        left_to_consumer=written.left_to_consumer,
+        words=written.words,
+        host=written.host,
+        model=written.model,
+        use=job.settings.use,
+    )
+    describe(decision, job, found, folder)
+    return decision, publish(decision, parent, folder)
 
 
 def write(job: Job, found: Chosen, folder: Path) -> Written:
@@ -169,15 +164,21 @@ def describe(decision: Decision, job: Job, found: Chosen, folder: Path) -> None:
 def publish(decision: Decision, parent: ParentRun, folder: Path) -> str:
     """Log the choice, its files and its model; the id of the logged model."""
     parent.log_choice(decision, folder)
-    return log_model(parent, load(folder / "model.onnx"), decision)
+    model = folder / "model.onnx"
+    return log_model(parent, load(model), fingerprint(model)["sha256"], decision)
 
 
-def _register(decision: Decision, name: str, alias: str, parent: ParentRun, model_id: str, console: Console) -> None:
-    """Make the logged model the next version of the registered one, and print how it is reached."""
-    number = register(parent, model_id, name, alias, decision)
+def register_choice(decision: Decision, job: Job, parent: ParentRun, model_id: str, console: Console) -> None:
+    """Make the logged model the next version of the registered one, if one is named, and print how it is reached."""
+    name, alias = job.settings.tracking.register, job.settings.tracking.alias
+    if name is None:
+        return
+    number, pointed = register(parent, model_id, name, alias, decision)
     model_uri = f"models:/{name}@{alias}"
     lines = [
-        f"\nRegistered: version {number} of {name}, which {alias} now points to",
+        f"\nRegistered: version {number} of {name}, which {alias} now points to"
+        if pointed == number
+        else f"\nRegistered: version {number} of {name}; {alias} stays at version {pointed}, which was made meanwhile",
         f"Load:  mlflow.pyfunc.load_model({model_uri!r}).predict({{'ids': ids}})",
         f"Serve: mlflow models serve -m {shlex.quote(model_uri)} --env-manager local --port 5001",
     ]

@@ -15,7 +15,7 @@ from eigenselect.selector.run.lookups import Lookups
 from eigenselect.selector.run.search import Search, candidates
 from eigenselect.selector.run.settings import Settings
 from eigenselect.selector.sources import format_of_file, read_table
-from eigenselect.selector.store.output import check_writable
+from eigenselect.selector.store.output import check_room, check_writable
 
 if TYPE_CHECKING:
     from eigenselect.selector.store.tracker import Tracker
@@ -74,6 +74,8 @@ def prepare(settings: Settings) -> Job:
     compressors, left_out = candidates(
         table, budget, settings.candidates, settings.exact_rows, host=bound, trained=trained
     )
+    # The payload and the model of it; that of the host comes with its other tensors.
+    check_room(settings.out, 2 * max((nbytes for _, nbytes in compressors if nbytes <= budget), default=0))
     from eigenselect.selector.store.tracker import connect  # it takes seconds: after whatever else can be refused
 
     return Job(

@@ -8,11 +8,14 @@ from typing import Any
 from rich.console import Console
 
 from eigenselect.selector.decision.selection import Selection
-from eigenselect.selector.run.announcement import introduce
-from eigenselect.selector.run.handover import hand_over
+from eigenselect.selector.run.announcement import announce, introduce
+from eigenselect.selector.run.handover import hand_over, register_choice
 from eigenselect.selector.run.job import Job, profile
 from eigenselect.selector.run.selecting import choose
 from eigenselect.selector.run.sweep import Runs
+from eigenselect.selector.store.closing import close_dead
+from eigenselect.selector.store.journal import Journal
+from eigenselect.selector.store.output import journal_of, staged
 
 
 def run(job: Job, console: Console, *, sweep: bool) -> Selection:
@@ -28,19 +31,28 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
         TooManyFailedError: more candidates failed than allowed.
         NothingMeasuredError: of those that fit, none could be measured.
         VerificationError: the exported file is not what was chosen.
+        TakenError: another process writes the output folder.
+        StoreLostError: the tracking store failed; what was measured is kept.
     """
     path = Path(job.settings.table.path)
-    with job.tracker.parent(job.title, sweep=sweep) as parent:
-        parent.log_settings(job.title, _parent_params(job), job.settings.text)
-        parent = parent.log_table(path.name, str(path), job.digest, profile(job))
-        introduce(job, path.name, console)
-        runs = Runs.of(job, parent, resume=job.settings.tracking.resume)
-        found = choose(job, runs)
-        if reused := runs.reused(found.trials):
-            console.print(
-                f"{reused} candidates were measured by earlier runs and are reused (tracking.resume=false does not)."
-            )
-        hand_over(job, parent, found, console)
+    if closed := close_dead(job.tracker):
+        console.print(closed)
+    params = _parent_params(job)
+    with job.tracker.parent(job.title, sweep=sweep, params=params, out=job.out) as parent:
+        with staged(job.out) as folder:
+            parent.log_settings(job.title, params, job.settings.text)
+            parent = parent.log_table(path.name, str(path), job.digest, profile(job))
+            introduce(job, path.name, console)
+            runs = Runs.of(job, parent, resume=job.settings.tracking.resume, journal=Journal(journal_of(job.out)))
+            found = choose(job, runs)
+            if reused := runs.reused(found.trials):
+                console.print(
+                    f"{reused} candidates were measured by earlier runs and are reused "
+                    "(tracking.resume=false does not)."
+                )
+            decision, model_id = hand_over(job, parent, found, folder)
+        announce(decision, job, parent, found, console)
+        register_choice(decision, job, parent, model_id, console)
     return found.selection
 
 

@@ -13,6 +13,7 @@ from eigenselect.selector.measures import Measures
 from eigenselect.selector.measures.moments import table_rank
 from eigenselect.selector.pool.candidates import Room, check_settings, exact_rows, expand
 from eigenselect.selector.pool.digest import table_digest
+from eigenselect.selector.pool.memory import fitting
 from eigenselect.selector.pool.zero_rows import MOST, with_zero_rows
 from eigenselect.selector.run.lookups import Lookups
 from eigenselect.selector.run.settings import PoolSettings
@@ -26,8 +27,8 @@ class Search:
         table: the table.
         budget: bytes that a candidate may take.
         compressors: the candidates' methods with the exact bytes of each.
-        left_out: settings that cannot be used on the table, or cannot do what the host or `exact_rows` ask for, each
-            with why.
+        left_out: settings that cannot be used on the table, cannot do what the host or `exact_rows` ask for, or need
+            more memory than there is, each with why.
         criterion: metric key that decides.
         measures: what is measured.
         seed: of everything random.
@@ -78,8 +79,8 @@ def candidates(
         trained: something is trained on what is looked up, which decode matrices are left to.
 
     Raises:
-        ValueError: a pool that cannot be built or used, rows that the table does not have, columns of its own asked for
-            with `trained`.
+        ValueError: a pool that cannot be built or used, or held in memory; rows that the table does not have;
+            columns of its own asked for with `trained`.
     """
     rows, zeros = exact_rows(exact, table), table.zero_rows
     left_out: list[str] = []
@@ -102,7 +103,8 @@ def candidates(
     found = with_zero_rows(found, zeros)
     if host:
         found = _in_own_dimension(found, "the host", "which the host does not expect", left_out.append)
-    return [(compressor, compressor.nbytes(table.n, table.d)) for compressor in found], left_out
+    sized = [(compressor, compressor.nbytes(table.n, table.d)) for compressor in found]
+    return fitting(sized, table.n, table.d, budget, left_out.append), left_out
 
 
 def _given(compressors: Sequence[Compressor]) -> list[Compressor]:

@@ -22,6 +22,7 @@ from eigenselect.selector.terminal import warn
 
 if TYPE_CHECKING:  # it imports mlflow, which takes seconds and which a sweep can do without
     from eigenselect.selector.store.experiment import Finished
+    from eigenselect.selector.store.journal import Journal
     from eigenselect.selector.store.runs import ParentRun
 
 
@@ -47,18 +48,21 @@ class Runs:
         parent: the run that candidates are logged under.
         earlier: candidates of the table that were measured, by their `candidate_key`.
         logged: keys of those that `parent` has already, where it goes on with what was begun.
+        journal: where candidates are kept that cannot be logged, if anywhere.
     """
 
     search: Search
     parent: ParentRun
     earlier: Mapping[str, Finished]
     logged: frozenset[str]
+    journal: Journal | None = None
 
     @staticmethod
-    def of(search: Search, parent: ParentRun, *, resume: bool) -> Runs:
-        """Those of `parent`; without `resume` nothing earlier is known."""
+    def of(search: Search, parent: ParentRun, *, resume: bool, journal: Journal | None = None) -> Runs:
+        """Those of `parent`; without `resume` nothing earlier is known but what is in the journal."""
         earlier = parent.experiment.finished(search.digest) if resume else {}
-        return Runs(search, parent, earlier, parent.logged() if resume else frozenset())
+        unlogged = {} if journal is None else journal.candidates()
+        return Runs(search, parent, unlogged | earlier, parent.logged() if resume else frozenset(), journal)
 
     def knows(self, trial: Trial, seed: int) -> bool:
         """Whether an earlier run has measured the trial."""
@@ -74,7 +78,7 @@ class Runs:
             return None
         payload = None
         if not trial.compressor.reproducible:
-            payload = self.parent.experiment.payload(found.run_id)
+            payload = None if found.run_id is None else self.parent.experiment.payload(found.run_id)
             if payload is None or payload.nbytes != trial.candidate.nbytes:
                 return None
         candidate = dataclasses.replace(
@@ -96,9 +100,16 @@ class Runs:
         if key in self.logged and not fresh:
             return trial
         kept = trial.payload if fresh and not trial.compressor.reproducible else None
-        run_id = self.parent.log_candidate(
-            trial.candidate, key, self.search.digest, seed=seed, started=started, payload=kept
-        )
+        try:
+            run_id = self.parent.log_candidate(
+                trial.candidate, key, self.search.digest, seed=seed, started=started, payload=kept
+            )
+        except Exception:
+            if self.journal is not None and fresh and trial.candidate.status == "measured" and kept is None:
+                self.journal.keep(key, trial.candidate)
+            raise
+        if self.journal is not None and key in self.earlier and fresh:
+            self.journal.drop(key)
         return (
             dataclasses.replace(trial, candidate=dataclasses.replace(trial.candidate, run_id=run_id))
             if fresh
@@ -107,7 +118,7 @@ class Runs:
 
     def reused(self, trials: list[Trial]) -> int:
         """How many of the trials were recalled."""
-        known = {found.run_id for found in self.earlier.values()}
+        known = {found.run_id for found in self.earlier.values()} - {None}
         return sum(trial.candidate.run_id in known for trial in trials)
 
     def _key(self, trial: Trial, seed: int) -> str:

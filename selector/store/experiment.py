@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from eigenselect.compressors import Payload, load
 from eigenselect.selector.decision.lookup import TimedOn
 from eigenselect.selector.decision.plain import read
+from eigenselect.selector.store.lost import reaches_store
 
 PAGE = 1_000
 
@@ -37,13 +38,13 @@ class Finished:
     """A candidate that a run has measured.
 
     Attributes:
-        run_id: the run.
+        run_id: the run; None where the store failed before it had one (`selector.store.journal`).
         metrics: all that it has.
         replicates: metric key -> what the spread of the measure is known by.
         timed_on: what its lookups were timed on, if they were.
     """
 
-    run_id: str
+    run_id: str | None
     metrics: dict[str, float]
     replicates: dict[str, tuple[float, ...]]
     timed_on: TimedOn | None
@@ -70,6 +71,7 @@ class Experiment:
     client: MlflowClient
     experiment_id: str
 
+    @reaches_store
     def finished(self, table_digest: str) -> dict[str, Finished]:
         """Candidates of a table that some run has measured, by their keys; of several runs the latest."""
         found: dict[str, Finished] = {}
@@ -88,6 +90,7 @@ class Experiment:
             if not token:
                 return found
 
+    @reaches_store
     def downstream(self, run_id: str) -> dict[str, tuple[str, float]]:
         """What was reached with a candidate: task -> (digest of the task, score)."""
         data = self.client.get_run(run_id).data

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+from eigenselect.compressors.whole import MANIFEST, check_whole, fingerprint
 from eigenselect.selector.decision.plain import read_json
 from eigenselect.selector.decision.record import Decision
 
-MANIFEST = "manifest.json"
-
 MANIFEST_VERSION = 1
-
-
-def fingerprint(path: Path) -> dict[str, Any]:
-    """Size in bytes and SHA-256 of a file."""
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def write_manifest(folder: Path, decision: Decision) -> None:
@@ -42,10 +34,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a hand-over.
 
     Raises:
-        ValueError: no folder, no manifest, an unreadable one, or one of another version.
+        ValueError: no folder, one that is not whole, no manifest, an unreadable one, or one of another version.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder: give the one that a selection wrote as out=DIR")
+    check_whole(folder)
     path = folder / MANIFEST
     if not path.is_file():
         raise ValueError(

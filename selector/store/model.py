@@ -16,10 +16,15 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from eigenselect.selector.decision.record import Decision
-from eigenselect.selector.store.runs import LONGEST_TEXT, ParentRun
+from eigenselect.selector.store.closing import LONGEST_TEXT
+from eigenselect.selector.store.lost import reaches_store
+from eigenselect.selector.store.runs import ParentRun
 
 MODEL = "embedding"
 """Name of the logged model."""
+
+MODEL_DIGEST = "model_sha256"
+"""Tag of the logged model: of the file of the ONNX model in it."""
 
 SERVING = Path(__file__).with_name("serving.py")
 """Source of the python function that is shipped inside the logged model, under the module name below."""
@@ -30,7 +35,8 @@ SERVED_WITH = ("mlflow", "numpy", "onnx", "onnxruntime")
 """What the logged model needs where it is served; it is pinned as installed here."""
 
 
-def log_model(parent: ParentRun, onnx_model: Any, decision: Decision) -> str:
+@reaches_store
+def log_model(parent: ParentRun, onnx_model: Any, digest: str, decision: Decision) -> str:
     """The chosen model as a logged model of the run of its selection; its id.
 
     It has two flavors: `onnx`, and the python function of `serving.py`.
@@ -38,12 +44,11 @@ def log_model(parent: ParentRun, onnx_model: Any, decision: Decision) -> str:
     Args:
         parent: that run.
         onnx_model: `ids (batch,) int64 -> vectors (batch, k)`, an `onnx.ModelProto`.
+        digest: SHA-256 of its file.
         decision: its tags.
     """
-    client = parent.experiment.client
-    logged = client.create_logged_model(
-        parent.experiment.experiment_id, MODEL, source_run_id=parent.run_id, tags=decision_tags(decision)
-    )
+    client, tags = parent.experiment.client, {**decision_tags(decision), MODEL_DIGEST: digest}
+    logged = client.create_logged_model(parent.experiment.experiment_id, MODEL, source_run_id=parent.run_id, tags=tags)
     model = Model(
         artifact_path=logged.artifact_location,
         run_id=parent.run_id,

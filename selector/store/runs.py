@@ -23,7 +23,9 @@ from eigenselect.selector.decision.plain import written
 from eigenselect.selector.decision.record import Decision
 from eigenselect.selector.decision.selection import Candidate
 from eigenselect.selector.pool.budget import size
+from eigenselect.selector.store.closing import LONGEST_TEXT
 from eigenselect.selector.store.experiment import DOWNSTREAM, PAYLOAD, REPLICATES, TIMED_ON, Experiment
+from eigenselect.selector.store.lost import reaches_store
 from eigenselect.selector.store.origin import aligned, origin
 from eigenselect.selector.store.view import SAVED, View, saved
 
@@ -32,9 +34,6 @@ MANY = 50_000
 
 PICTURE = "get-artifact?path=pareto.png&run_uuid={}"
 """Where MLflow's pages have the picture of a selection, from the id of its run."""
-
-LONGEST_TEXT = 5_000
-"""Characters that the columns of a store take."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ class ParentRun:
     run_id: str
     tables: tuple[DatasetInput, ...] = ()
 
+    @reaches_store
     def view(self, name: str, wanted: str | None = None) -> View:
         """Where MLflow's pages show the candidates of this selection, or those with the tags that are `wanted`.
 
@@ -63,16 +63,19 @@ class ParentRun:
         self.experiment.client.set_experiment_tag(self.experiment.experiment_id, f"{SAVED}{self.run_id}", value)
         return View.of(self.experiment.experiment_id, self.run_id)
 
+    @reaches_store
     def logged(self) -> frozenset[str]:
         """Keys of the candidates that are logged under this run already: an outer run may be gone on with."""
         return frozenset(run.data.tags["candidate_key"] for run in self._candidates())
 
+    @reaches_store
     def log_settings(self, name: str, params: Mapping[str, Any], config: str) -> None:
         """The settings as params, the resolved configuration as `config.yaml`, and the name, of an outer run too."""
         self.experiment.client.update_run(self.run_id, name=name)
         self._batch(self.run_id, params=params)
         self.experiment.client.log_text(self.run_id, config, "config.yaml")
 
+    @reaches_store
     def log_table(self, name: str, source: str, digest: str, profile: Mapping[str, Any]) -> ParentRun:
         """The table as this run's input dataset, and as that of its candidates: the run to log them under."""
         dataset = Dataset(
@@ -87,6 +90,7 @@ class ParentRun:
         self._batch(self.run_id, tags={"table": name})
         return replace(self, tables=tables)
 
+    @reaches_store
     def log_candidate(
         self,
         candidate: Candidate,
@@ -138,10 +142,12 @@ class ParentRun:
         client.set_terminated(run.info.run_id, "FAILED" if candidate.status == "failed" else "FINISHED")
         return str(run.info.run_id)
 
+    @reaches_store
     def log_costs(self, candidate: Candidate) -> None:
         """What lookups cost, on the run that measured the candidate without it."""
         self._batch(str(candidate.run_id), metrics=candidate.costs, tags=_timed_on(candidate))
 
+    @reaches_store
     def log_downstream(self, run_id: str, scores: Mapping[str, tuple[str, float]]) -> None:
         """What was reached with a candidate, on its own run: task -> (digest of the task, score)."""
         self._batch(
@@ -150,10 +156,12 @@ class ParentRun:
             tags={f"{DOWNSTREAM}{task}": digest for task, (digest, _) in scores.items()},
         )
 
+    @reaches_store
     def log_files(self, files: Path) -> None:
         """Every file of the folder `files` as an artifact of this run."""
         self.experiment.client.log_artifacts(self.run_id, str(files))
 
+    @reaches_store
     def log_choice(self, decision: Decision, files: Path) -> None:
         """The choice on the parent, and every file of `files` as its artifact."""
         tags = {
