@@ -15,6 +15,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from eigenselect.selector.store.experiment import Experiment
 from eigenselect.selector.store.origin import origin
+from eigenselect.selector.store.project import refer, unplaced
 from eigenselect.selector.store.registry import check_registry, reason_of
 from eigenselect.selector.store.runs import LONGEST_TEXT, ParentRun
 
@@ -32,9 +33,11 @@ class Tracker(Experiment):
 
     Attributes:
         outer_run: id of that run.
+        project_run: id of the run that `mlflow run` made and that this program only refers from, if any.
     """
 
     outer_run: str | None
+    project_run: str | None = None
 
     @contextmanager
     def parent(self, name: str, *, sweep: bool, role: str = "selection") -> Iterator[ParentRun]:
@@ -53,6 +56,8 @@ class Tracker(Experiment):
             tags = {**origin(), **({MLFLOW_PARENT_RUN_ID: self.outer_run} if self.outer_run else {})}
             run_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
         self.client.set_tag(run_id, "role", role)
+        if self.project_run is not None:
+            refer(self.client, self.project_run, name, self.experiment_id, run_id)
         try:
             yield ParentRun(self, run_id)
         except BaseException as error:
@@ -65,6 +70,8 @@ class Tracker(Experiment):
 
 def connect(experiment: str, register: str | None = None) -> Tracker:
     """Reach the tracking store and the experiment: that of the outer run, else the environment's, else `experiment`.
+
+    A run of `mlflow run` in no experiment of its own is referred from, see `project`.
 
     Args:
         experiment: name of the experiment.
@@ -82,13 +89,18 @@ def connect(experiment: str, register: str | None = None) -> Tracker:
         client = MlflowClient()
         if register is not None:
             check_registry(client, register)
+        project = None
         if outer := os.environ.get(OUTER_RUN):
-            return Tracker(client, client.get_run(outer).info.experiment_id, outer)
-        if named := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+            run = client.get_run(outer)
+            if not unplaced(run):
+                return Tracker(client, run.info.experiment_id, outer)
+            project = outer
+        if project is None and (named := os.environ.get("MLFLOW_EXPERIMENT_ID")):
             return Tracker(client, client.get_experiment(named).experiment_id, None)
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment
         found = client.get_experiment_by_name(name)
-        return Tracker(client, found.experiment_id if found else client.create_experiment(name), None)
+        experiment_id = found.experiment_id if found else client.create_experiment(name)
+        return Tracker(client, experiment_id, None, project)
     except (MlflowException, OSError) as error:
         raise ValueError(
             f"the tracking store {uri} cannot be used: {reason_of(error)}; "

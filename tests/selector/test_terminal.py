@@ -67,7 +67,7 @@ def test_no_figure_is_cut_at_any_width(width, name):
         assert shown in first
     assert name in "".join(line.split()[1 if line.split()[0] == "1" else 0] for line in lines[1:4])
     assert ("cosine" in lines[0]) >= (width == 160) and ("cosine" in lines[0]) <= (width > 80)
-    assert rest(selection) == "... and 4 more, down to uniform-13 with 0.8870: candidates.csv has all"
+    assert rest(selection) == "... and 4 more, down to uniform-13 with 0.8870"
     jobs = [(f"budget={budget}MB", selection) for budget in (8, 16)]
     assert not any("…" in line or len(line) > width for line in printed(across(jobs), width))
 
