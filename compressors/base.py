@@ -83,6 +83,10 @@ class Compressor(ABC):
         """Whether every row of zeros decodes to zeros, whatever the table."""
         return False
 
+    def simplest(self, d: int) -> Compressor:
+        """The same method with the plainest settings that make the same of every table of d columns."""
+        return self
+
     @abstractmethod
     def nbytes(self, n: int, d: int) -> int:
         """Exact bytes of the payload of any (n, d) table.

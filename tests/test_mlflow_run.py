@@ -23,7 +23,9 @@ from tests.test_imports import SHIPPED, graph, packages
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-NOT_HERE = {"tokens.txt", "id_map.csv", "decode_matrix.npy", "words.onnx", "host.onnx", "host.onnx.data"}
+NOT_HERE = {"tokens.txt", "id_map.csv", "decode_matrix.npy", "words.onnx", "host.onnx", "host.onnx.data"} | {
+    name for name in FILES if "/" in name or name == "sentences.onnx"
+}
 """Files of a hand-over that a table without tokens, and nothing else asked for, does not give."""
 
 
@@ -63,9 +65,14 @@ def test_with_overrides(table, tmp_path):
     assert {path.name for path in (tmp_path / "o").iterdir()} == {*FILES} - NOT_HERE
     record = json.loads((tmp_path / "o" / "selection.json").read_text())
     parent = only_parent(MlflowClient(store))
-    assert parent.info.status == "FINISHED" and parent.info.run_id == record["run_id"]
-    assert "budget=12.5%" in parent.data.params["overrides"] and parent.data.params["budget_bytes"] == "2000"
-    found = children(MlflowClient(store), record["run_id"])
+    assert parent.info.status == "FINISHED" and parent.data.tags["worked_in"] == record["run_id"]
+    assert parent.info.run_name == "mlflow run: select a table.npy, 2 kB"
+    client = MlflowClient(store)
+    made = client.get_run(record["run_id"])
+    assert made.info.experiment_id == client.get_experiment_by_name("eigenselect").experiment_id
+    assert made.info.run_name == "select a table.npy, 2 kB" and made.info.status == "FINISHED"
+    assert "budget=12.5%" in parent.data.params["overrides"] and made.data.params["budget_bytes"] == "2000"
+    found = children(client, record["run_id"], made.info.experiment_id)
     over = [each for each in record["rejected"] if "over the budget" in each["reason"]]
     assert over and len(found) == len(record["rejected"]) + 1 - len(over), "what was never computed is no run"
     assert {child.info.status for child in found} == {"FINISHED"}
@@ -76,6 +83,18 @@ def test_without_overrides_says_what_is_required(tmp_path):
     run = mlflow_run(store)
     assert run.returncode != 0 and "required and not given: budget=..., out=..., table.path=..." in run.stderr
     assert only_parent(MlflowClient(store)).info.status == "FAILED"
+
+
+@pytest.mark.slow
+def test_an_experiment_that_is_named_has_the_outer_run_as_the_selection(table, tmp_path):
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    words = f"'table.path={table}' budget=12.5% out={tmp_path}/o candidates.bits=[1,2] candidates.rates=[2]"
+    run = mlflow_run(store, "--experiment-name", "mine", "-P", f"overrides={words}")
+    assert run.returncode == 0, run.stderr
+    client = MlflowClient(store)
+    parent = only_parent(client, client.get_experiment_by_name("mine").experiment_id)
+    assert parent.info.run_id == json.loads((tmp_path / "o" / "selection.json").read_text())["run_id"]
+    assert parent.info.run_name == "select a table.npy, 2 kB" and client.get_experiment_by_name("eigenselect") is None
 
 
 @pytest.fixture
@@ -167,10 +186,10 @@ def test_evidence_of_ones_own_scores(table, tmp_path):
     assert run.returncode == 0, run.stderr
     evidence = json.loads((tmp_path / "o" / "evidence.json").read_text())
     assert evidence["tasks"]["given"]["measures"]["eos"]["spearman"]["value"] == pytest.approx(1)
-    parent = only_parent(MlflowClient(store))
-    assert parent.info.status == "FINISHED" and parent.info.run_id == evidence["run_id"]
-    assert parent.data.tags["role"] == "evidence"
-    found = children(MlflowClient(store), evidence["run_id"])
+    assert only_parent(MlflowClient(store)).data.tags["worked_in"] == evidence["run_id"]
+    parent = MlflowClient(store).get_run(evidence["run_id"])
+    assert parent.info.status == "FINISHED" and parent.data.tags["role"] == "evidence"
+    found = children(MlflowClient(store), evidence["run_id"], parent.info.experiment_id)
     assert {child.data.metrics["downstream_given"] for child in found} == {0.1, 0.2, 0.4}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -170,6 +170,15 @@ class EmbeddingTable(Table):
     source_rows: npt.NDArray[np.int64] | None = None
     source_n: int | None = None
     remarks: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        n, d = self.vectors.shape
+        tokens = ", with tokens" if self.tokens is not None else ""
+        return f"EmbeddingTable({n:,} x {d} {self.vectors.dtype.name}, {4 * n * d:,} bytes in float32{tokens})"
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Floats:
+        """The rows: `numpy.asarray(table)`."""
+        return np.array(self.vectors, dtype, copy=copy)
 
     def __post_init__(self) -> None:
         v = self.vectors

@@ -6,7 +6,7 @@ Dettmers et al. 2022 (arXiv 2110.02861). NF4: Dettmers et al. 2023 (arXiv 2305.1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -76,6 +76,9 @@ class Blockwise(Compressor):
     @property
     def keeps_zero_rows(self) -> bool:  # noqa: D102
         return True  # its scale is zero, and so is its offset
+
+    def simplest(self, d: int) -> Compressor:  # noqa: D102
+        return self if self.block is None or self.block < d else replace(self, block=None)
 
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
         numbers = -(-d // self._count(d)) * (2 if self.scheme == "minmax" else 1)

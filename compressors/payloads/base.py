@@ -83,6 +83,17 @@ class Payload(ABC):
                 f"payload under one tag, {cls.tag!r}: rename one of them"
             )
         _TAGGED[cls.tag] = cls
+        if "__repr__" not in cls.__dict__:
+            cls.__repr__ = Payload.__repr__  # type: ignore[method-assign]  # and none of a dataclass, with all its arrays
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.n:,} x {self.k}, {self.nbytes:,} bytes)"
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """Every row, decoded: `numpy.asarray(payload)`, 4nk bytes in float32."""
+        if copy is False:
+            raise ValueError("a payload holds no decoded rows: numpy.asarray(payload) makes them")
+        return self.read(slice(None)).astype(np.float32 if dtype is None else dtype, copy=False)
 
     @property
     @abstractmethod

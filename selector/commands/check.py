@@ -35,7 +35,9 @@ def main(words: Sequence[str]) -> int:
     """The exit code of `eigenselect check words`."""
     given: dict[str, str] = {}
     try:
-        if not words or words[0].startswith("-"):
+        if words and words[0].startswith("-"):
+            raise ValueError(f"there is no flag {words[0]}: {USAGE}")
+        if not words:
             raise ValueError(f"give the folder of a hand-over: {USAGE}")
         given = settings(words[1:], [*settings_of("check"), *TABLE])
         tolerance = _tolerance(given)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 
 from rich.table import Table as Grid
 
 from eigenselect.selector.decision.lookup import RATIO
-from eigenselect.selector.decision.selection import Candidate, Selection
+from eigenselect.selector.decision.selection import Candidate, Selection, why
 from eigenselect.selector.measures import WEIGHTED
 
 SHOWN = 10
@@ -47,6 +48,20 @@ def ranking(selection: Selection, float32_bytes: int, width: int) -> Grid:
     return table
 
 
+def as_html(selection: Selection, float32_bytes: int) -> str:
+    """The ranking and the choice in a few sentences, as a part of a page."""
+    columns = [*_sizes(float32_bytes), *_scores(selection), *_others(selection)]
+    heads = "".join(f"<th>{html.escape(says)}" for says, _ in columns)
+    rows = "".join(
+        f"<tr><td>{place}<td style='text-align:left'>{html.escape(candidate.name)}"
+        + "".join(f"<td>{html.escape(value(candidate))}" for _, value in columns)
+        for place, candidate in enumerate(selection.ranking[:SHOWN], start=1)
+    )
+    sentences = [why(selection)] if (more := rest(selection)) is None else [more, why(selection)]
+    says = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
+    return f"<table><tr><th>#<th style='text-align:left'>candidate{heads}{rows}</table>{says}"
+
+
 def across(jobs: Sequence[tuple[str, Selection]]) -> Grid:
     """The choices of several jobs, a line each.
 
@@ -80,10 +95,7 @@ def rest(selection: Selection) -> str | None:
     if not (more := selection.ranking[SHOWN:]):
         return None
     last = more[-1]
-    return (
-        f"... and {len(more)} more, down to {last.name} with {number(last.measures[selection.criterion])}: "
-        "candidates.csv has all"
-    )
+    return f"... and {len(more)} more, down to {last.name} with {number(last.measures[selection.criterion])}"
 
 
 def _sizes(float32_bytes: int) -> list[Column]:

@@ -87,6 +87,11 @@ class Decision:
     model: ModelEntry | None = None
     use: str | None = None
 
+    def __repr__(self) -> str:
+        chosen, criterion = self.chosen, self.criterion
+        score = f"{criterion} {chosen.measures[criterion]:.4f}"
+        return f"Decision({chosen.name}, {chosen.nbytes:,} of {self.budget_bytes:,} bytes, {score})"
+
     def __post_init__(self) -> None:
         for entry, keys in ((self.chosen, ("eos", self.criterion)), (self.runner_up, (self.criterion,))):
             if entry is not None and (missing := [key for key in keys if key not in entry.measures]):

@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 
 from eigenselect.selector.decision.escaping import in_csv
 from eigenselect.selector.decision.lookup import RATIO
+from eigenselect.selector.decision.palette import SYMBOLS, styles
 from eigenselect.selector.decision.selection import Candidate, Selection
 from eigenselect.selector.measures import higher_is_better
 
@@ -77,8 +78,10 @@ def write_picture(path: Path, selection: Selection, candidates: Sequence[Candida
     """The criterion against megabytes, with the budget and the Pareto front, as a PNG."""
     criterion = selection.criterion
     figure, axes = plt.subplots(figsize=(11, 5.5), layout="constrained")
-    for marker, (compressor, points) in zip(itertools.cycle("osD^vPX"), by_method(candidates, criterion), strict=False):
-        axes.scatter(*points_of(points, criterion), label=compressor, marker=marker, alpha=0.7)
+    looks = styles(c.method for c in candidates if c.status == "measured")
+    for method, points in by_method(candidates, criterion):
+        colour, symbol = looks[method]
+        axes.scatter(*points_of(points, criterion), label=method, marker=SYMBOLS[symbol], color=colour, alpha=0.8)
     front = pareto_front(candidates, criterion)
     axes.step(*points_of(front, criterion), where="post", color="0.6", zorder=0, label="Pareto front")
     _name_points(axes, front, criterion)

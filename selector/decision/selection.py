@@ -108,6 +108,11 @@ class Selection:
     limit: Limit | None
     alternatives: list[Alternative]
 
+    def __repr__(self) -> str:
+        chosen, score = self.chosen, f"{self.criterion} {self.chosen.measures[self.criterion]:.4f}"
+        size = f"{chosen.nbytes:,} of {self.budget:,} bytes"
+        return f"Selection({chosen.name}, {size}, {score}, best of {len(self.ranking)})"
+
     @property
     def unlimited(self) -> Candidate | None:
         """What would have been chosen without the limit of lookups, where that is another."""

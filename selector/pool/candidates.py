@@ -85,14 +85,16 @@ def expand(
         ValueError: an entry that cannot be built, two candidates of one name, or no candidate at all.
     """
     found: dict[str, Compressor] = {}
+    merged: set[str] = set()
     for entry, settings in pool.items():
         made = [_fitted(entry, alternative, room) for alternative in _alternatives(settings)]
         if room is not None:
-            made = _usable(made, room, report)
+            made = _distinct(_usable(made, room, report), room.d, merged)
             made = made if largest is None else _largest(made, room, largest)
         for compressor in made:
             first = found.setdefault(compressor.name, compressor)
-            if first is not compressor and not (room is not None and room.trained):  # with and without a matrix
+            alike = compressor.name in merged or (room is not None and room.trained)  # with and without a matrix
+            if first is not compressor and not alike:
                 raise ValueError(f"candidates.pool.{entry} makes {compressor.name} a second time: drop one of the two")
     if not found:
         raise ValueError("the candidates' pool is empty: name at least one compressor, for example candidates=quick")
@@ -146,6 +148,24 @@ def _usable(made: list[Compressor], room: Room, report: Callable[[str], None]) -
             report(f"{compressor.name}: {error}")
         else:
             found.append(compressor)
+    return found
+
+
+def _distinct(made: list[Compressor], d: int, merged: set[str]) -> list[Compressor]:
+    """Those that make something of their own of a table of d columns, with their plainest settings.
+
+    Args:
+        made: the compressors.
+        d: columns.
+        merged: gets the names of those that others were found to be the same as.
+    """
+    found: list[Compressor] = []
+    for compressor in made:
+        plain = compressor.simplest(d)
+        if plain is not compressor:
+            merged.add(plain.name)
+        if plain is compressor or (plain not in found and plain not in made):
+            found.append(plain)
     return found
 
 

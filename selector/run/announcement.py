@@ -45,8 +45,9 @@ def announce(decision: Decision, job: Job, parent: ParentRun, found: Chosen, con
     console.print()
     console.print(ranking(selection, 4 * job.table.n * job.table.d, console.width))
     over = sum(candidate.status == "over_budget" for candidate in found.candidates)
-    counts = [rest(selection), f"{over} of {len(found.trials)} candidates are over the budget and were not computed."]
-    console.print("\n".join(line for line in counts if line is not None))
+    if (more := rest(selection)) is not None:
+        console.print(f"{more}: candidates.csv has all")
+    console.print(f"{over} of {len(found.trials)} candidates are over the budget and were not computed.")
     console.print(f"\n{decision.reason}")
     for sentence in _sentences(decision, job.export.target):
         console.print(sentence)

@@ -23,10 +23,11 @@ from eigenselect.selector.decision.entries import (
     Verified,
     WordsEntry,
 )
-from eigenselect.selector.decision.page import write_page
+from eigenselect.selector.decision.page import Beside, write_page
 from eigenselect.selector.decision.record import FILE, Decision
-from eigenselect.selector.measures.moments import moments
+from eigenselect.selector.measures.moments import Moments, moments
 from eigenselect.selector.measures.overlap import eos, eos_tolerance
+from eigenselect.selector.measures.portrait import portrait
 from eigenselect.selector.pool.zero_rows import fate
 from eigenselect.selector.run.job import Job, profile
 from eigenselect.selector.run.selecting import Chosen
@@ -69,10 +70,11 @@ def hand_over(job: Job, parent: ParentRun, found: Chosen, folder: Path) -> tuple
         VerificationError: a model is not what was chosen; nothing is handed over.
     """
     written = write(job, found, folder)
+    verified, exported = verify(job, found, written, folder)
     decision = Decision.of(
         found.selection,
         table=_table(job, found),
-        verification=verify(job, found, written, folder),
+        verification=verified,
         seed=job.seed,
         run_id=parent.run_id,
         left_to_consumer=written.left_to_consumer,
@@ -81,7 +83,7 @@ def hand_over(job: Job, parent: ParentRun, found: Chosen, folder: Path) -> tuple
         model=written.model,
         use=job.settings.use,
     )
-    describe(decision, job, found, folder)
+    describe(decision, job, found, exported, folder)
     return decision, publish(decision, parent, folder)
 
 
@@ -117,15 +119,16 @@ def _rng(job: Job) -> np.random.Generator:
     return np.random.default_rng(job.seed)
 
 
-def verify(job: Job, found: Chosen, written: Written, folder: Path) -> Verified:
-    """What was verified, with the EOS of all rows of the exported model.
+def verify(job: Job, found: Chosen, written: Written, folder: Path) -> tuple[Verified, Moments]:
+    """What was verified, with the EOS of all rows of the exported model; and the moments that this follows from.
 
     Raises:
         VerificationError: it is not that of the candidate.
     """
     chosen = found.selection.chosen
     model = OnnxDecoder(folder / "model.onnx", job.export.verified_on[-1])
-    exported = eos(moments(job.table, model.read))
+    rows = moments(job.table, model.read)
+    exported = eos(rows)
     allowed = eos_tolerance(job.export.output)
     if not abs(exported - chosen.measures["eos"]) <= allowed:
         cure = "; export.output=float32 does not round its rows" if job.export.output == "float16" else ""
@@ -133,7 +136,7 @@ def verify(job: Job, found: Chosen, written: Written, folder: Path) -> Verified:
             f"the exported model's EOS is {exported:.9f}, that of {chosen.name} was {chosen.measures['eos']:.9f}: "
             f"they may differ by {allowed:.2g}; not handed over{cure}"
         )
-    return Verified(**asdict(written.verification), eos_from_onnx=exported)
+    return Verified(**asdict(written.verification), eos_from_onnx=exported), rows
 
 
 def _table(job: Job, found: Chosen) -> TableEntry:
@@ -150,14 +153,20 @@ def _table(job: Job, found: Chosen) -> TableEntry:
     )
 
 
-def describe(decision: Decision, job: Job, found: Chosen, folder: Path) -> None:
-    """Write what is said of the choice, the manifest last."""
+def describe(decision: Decision, job: Job, found: Chosen, exported: Moments, folder: Path) -> None:
+    """Write what is said of the choice, the manifest last; `exported` are the moments of the model's own rows."""
     chosen = found.selection.chosen
     columns = [*job.measures.keys, *chosen.standard_errors, *chosen.costs]
     (folder / FILE).write_text(decision.text(), encoding="utf-8")
     report.write_csv(folder / "candidates.csv", found.candidates, columns)
     report.write_picture(folder / "pareto.png", found.selection, found.candidates)
-    write_page(folder / "report.html", found.selection, found.candidates, decision.text())
+    beside = Beside(
+        portrait=portrait(exported, job.table, found.payload),
+        float32_bytes=4 * job.table.n * job.table.d,
+        command=shlex.join(["eigenselect", *job.settings.words]),
+        fitted=job.settings.candidates.largest is not None,
+    )
+    write_page(folder / "report.html", found.selection, found.candidates, decision.text(), beside)
     write_manifest(folder, decision)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from eigenselect.compressors import Compressor, EmbeddingTable, Payload
 from eigenselect.export import OnnxExport
 from eigenselect.selector.decision.lookup import Limit
+from eigenselect.selector.decision.ranking import as_html, ranking, rest
 from eigenselect.selector.decision.selection import Candidate, Selection, select
 from eigenselect.selector.measures import Measures
 from eigenselect.selector.pool.budget import Budget
@@ -24,9 +26,14 @@ from eigenselect.selector.run.search import candidates as candidates_of
 from eigenselect.selector.run.settings import named_pool
 from eigenselect.selector.run.sweep import Runs, Trial, check_failures, try_all
 from eigenselect.selector.sources import read_table
+from eigenselect.selector.terminal import Terminal
 
 if TYPE_CHECKING:  # it imports mlflow
     from eigenselect.selector.store.tracker import Tracker
+
+
+WIDTH = 80
+"""Characters of a line where a choice is written out."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,12 +45,14 @@ class Chosen:
         payload: what was chosen, compressed.
         compressor: the method that made it.
         trials: every candidate.
+        float32_bytes: of the table.
     """
 
     selection: Selection
     payload: Payload
     compressor: Compressor
     trials: list[Trial]
+    float32_bytes: int
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -52,7 +61,15 @@ class Chosen:
 
     def __repr__(self) -> str:
         chosen, criterion = self.selection.chosen, self.selection.criterion
-        return f"Chosen({chosen.name}, {chosen.nbytes:,} bytes, {criterion} {chosen.measures[criterion]:.4f})"
+        first = f"Chosen({chosen.name}, {chosen.nbytes:,} bytes, {criterion} {chosen.measures[criterion]:.4f})"
+        out = io.StringIO()
+        console = Terminal(file=out, width=WIDTH, highlight=False, markup=False, emoji=False)
+        console.print(ranking(self.selection, self.float32_bytes, WIDTH), rest(self.selection) or "")
+        return "\n".join(line.rstrip() for line in [first, *out.getvalue().splitlines()]).rstrip()
+
+    def _repr_html_(self) -> str:
+        """The ranking and the choice, for a notebook."""
+        return as_html(self.selection, self.float32_bytes)
 
 
 def choose(search: Search, runs: Runs | None = None) -> Chosen:
@@ -76,7 +93,7 @@ def choose(search: Search, runs: Runs | None = None) -> Chosen:
     if payload is None:  # its measures are of an earlier run
         with reporting():
             payload = trial.compressor.compress(search.table, np.random.default_rng(search.seed))
-    return Chosen(selection, payload, trial.compressor, trials)
+    return Chosen(selection, payload, trial.compressor, trials, 4 * search.table.n * search.table.d)
 
 
 def select_table(
@@ -127,6 +144,9 @@ def select_table(
         >>> found = select_table(table, "2kB", candidates=[Uniform(2), Uniform(4), KMeans(2), KMeans(8)])
         >>> found
         Chosen(kmeans-b2, 1,016 bytes, eos 0.8876)
+        #  candidate        MB   rate     EOS  rel. error  EOS p1  EOS p2  rel. PIP
+        1  kmeans-b2   0.00102  15.7x  0.8876      0.3364  0.8884  0.8892    0.4596
+        2  uniform-b2  0.00102  15.7x  0.8865      0.3382  0.8872  0.8879    0.4626
         >>> found.payload.read(slice(0, 3)).shape
         (3, 8)
         >>> [candidate.name for candidate, reason in found.selection.rejected]

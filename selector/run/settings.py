@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -154,6 +155,7 @@ class Settings:
         measures: what is measured.
         tracking: where runs go.
         text: the whole configuration as YAML, as it is logged.
+        words: those of the command line, where it comes from one.
     """
 
     table: TableSettings
@@ -170,6 +172,7 @@ class Settings:
     measures: Measured
     tracking: TrackingSettings
     text: str = ""
+    words: tuple[str, ...] = ()
 
     @staticmethod
     def of(config: DictConfig) -> Settings:
@@ -248,7 +251,8 @@ def _selection(given: dict[str, Any], text: str) -> Settings:
     settings = read(Settings, given)
     expand(settings.candidates.pool)  # only to be refused at once: what it is fitted to is not known yet
     criterion = settings.measures.criterion(settings.criterion)
-    return dataclasses.replace(settings, criterion=criterion, text=text)
+    words = tuple(HydraConfig.get().overrides.task) if HydraConfig.initialized() else ()
+    return dataclasses.replace(settings, criterion=criterion, text=text, words=words)
 
 
 def named_pool(name: str) -> PoolSettings:

@@ -23,6 +23,7 @@ from eigenselect.selector.store.lost import FAILURES, StoreLostError, impatient,
 from eigenselect.selector.store.origin import origin
 from eigenselect.selector.store.preflight import check_artifacts, check_experiment, outer_experiment, reach
 from eigenselect.selector.store.process import Process
+from eigenselect.selector.store.project import refer, unplaced
 from eigenselect.selector.store.registry import check_registry
 from eigenselect.selector.store.runs import ParentRun
 
@@ -42,9 +43,11 @@ class Tracker(Experiment):
 
     Attributes:
         outer_run: id of that run.
+        project_run: id of the run that `mlflow run` made and that this program only refers from, if any.
     """
 
     outer_run: str | None
+    project_run: str | None = None
 
     @contextmanager
     def parent(
@@ -92,7 +95,10 @@ class Tracker(Experiment):
                 return outer
             tags = {**tags, MLFLOW_PARENT_RUN_ID: outer}
         tags = {**origin(), **tags}
-        return str(self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id)
+        run_id = str(self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id)
+        if self.project_run is not None:
+            refer(self.client, self.project_run, name, self.experiment_id, run_id)
+        return run_id
 
     @reaches_store
     def _finish(self, run_id: str) -> None:
@@ -108,7 +114,8 @@ def _tags(role: str, out: Path | None) -> dict[str, str]:
 def connect(experiment: str, register: str | None = None) -> Tracker:
     """Reach the tracking store and the experiment: that of the outer run, else the environment's, else `experiment`.
 
-    What would be refused later is looked for here: what was deleted, and artifacts that cannot be written.
+    What would be refused later is looked for here: what was deleted, and artifacts that cannot be written. A run of
+    `mlflow run` in no experiment of its own is referred from, see `project`.
 
     Args:
         experiment: name of the experiment.
@@ -133,18 +140,19 @@ def _connect(experiment: str, register: str | None) -> Tracker:
     outer = os.environ.get(OUTER_RUN) or None
     if outer is not None:
         experiment_id = outer_experiment(client, outer)
-        location = client.get_run(outer).info.artifact_uri
-    else:
-        found = _experiment(client, experiment)
-        experiment_id, location = check_experiment(found), found.artifact_location
-    check_artifacts(location)
-    return Tracker(client, experiment_id, outer)
+        run = client.get_run(outer)
+        if not unplaced(run):
+            check_artifacts(run.info.artifact_uri)
+            return Tracker(client, experiment_id, outer)
+    number = os.environ.get("MLFLOW_EXPERIMENT_ID") if outer is None else None  # `mlflow run` sets it, to `Default`
+    found = client.get_experiment(number) if number else _experiment(client, experiment)
+    experiment_id = check_experiment(found)
+    check_artifacts(found.artifact_location)
+    return Tracker(client, experiment_id, None, outer)
 
 
 def _experiment(client: MlflowClient, experiment: str) -> entities.Experiment:
-    """The experiment that the environment names, else the one of the name `experiment`, which is made if need be."""
-    if number := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        return client.get_experiment(number)
+    """The experiment of the name that the environment gives, else `experiment`, which is made if need be."""
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment
     if (found := client.get_experiment_by_name(name)) is None:
         try:

@@ -288,6 +288,24 @@ def test_what_is_trained_on_top_needs_no_matrices():
     assert expand(fit, replace(room, trained=True)) == [PCA(dim=9, then=KMeans(8))]
 
 
+def test_candidates_that_are_the_same_on_a_table_are_one():
+    """Each case says the plainest settings that make the same; a pool holds each once, its own repetitions aside."""
+    blocks = {"_target_": "eigenselect.compressors.Blockwise", "bits": [4, 8], "block": [32, None, 64]}
+    narrow = expand({"a": blocks, "b": {**blocks, "bits": 4, "block": 16}}, Room(100, 10, 10**6))
+    assert [each.name for each in narrow] == ["row-absmax-b4", "row-absmax-b8"]
+    assert (
+        len(expand({"a": blocks}, Room(100, 40, 10**6))) == 4 and len(expand({"a": blocks}, Room(100, 65, 10**6))) == 6
+    )
+    with pytest.raises(ValueError, match="a second time"):
+        expand({"a": {**blocks, "bits": [4, 4], "block": None}}, Room(100, 10, 10**6))
+    table = EmbeddingTable(np.random.default_rng(0).standard_normal((40, 10)).astype(np.float32))
+    for case in CASES:
+        plain = case.compressor.simplest(10)
+        if plain is not case.compressor:
+            made = [each.compress(table, np.random.default_rng(0)) for each in (case.compressor, plain)]
+            assert made[0].nbytes == made[1].nbytes and np.array_equal(*map(np.asarray, made)), plain.name
+
+
 def test_settings_that_cannot_be_used_are_reported_unless_they_are_the_only_ones():
     reasons: list[str] = []
     assert expand({"a": {**PRINCIPAL, "dim": [5, 21]}}, ROOM, report=reasons.append) == [PCA(dim=5)]

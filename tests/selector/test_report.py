@@ -10,18 +10,23 @@ import re
 import struct
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from eigenselect.compressors import PCA, EmbeddingTable, Uniform
 from eigenselect.selector.decision import report
 from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.decision.page import write_page
+from eigenselect.selector.decision.palette import SYMBOLS, styles
 from eigenselect.selector.decision.ranking import ranking
 from eigenselect.selector.decision.selection import Candidate, select, why
-from eigenselect.selector.measures import Measures
+from eigenselect.selector.measures import Measures, score
+from eigenselect.selector.measures.moments import moments
+from eigenselect.selector.measures.portrait import portrait
 from tests.decisions import with_times
 
 KEYS = Measures().keys
@@ -140,9 +145,9 @@ def page(tmp_path_factory):
 def test_the_page_names_every_candidate_with_its_reason(page):
     for candidate in pool(NASTY):
         assert candidate.name in page.text
-    assert "below the 0.3 of" in page.text
+    assert "0.05 below" in page.text
     assert "failed: a" in page.text
-    assert "7,000,000 over the budget" in page.text
+    assert "350% over the budget" in page.text
     assert '"seed": 0' in page.text
 
 
@@ -152,6 +157,67 @@ def test_the_page_escapes_names(page):
     assert tags.isdisjoint({"img", "b"})
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert NASTY in page.text
+
+
+def test_the_script_has_every_point_and_cannot_be_left(tmp_path):
+    candidates = [with_times(each, 2.0) if each.measures else each for each in pool("</script><script>alert(1)//")]
+    write_page(tmp_path / "report.html", select(candidates, 2_000_000), candidates, "{}")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert text.count("<script") == text.count("</script>") == 2 and len(text) < 60_000
+    found = json.loads(re.search(r"application/json>(.*?)</script>", text, re.DOTALL)[1])
+    assert [point["name"] for point in found["points"]] == [c.name for c in candidates if c.measures]
+    assert found["points"][0]["chosen"] and found["lines"] == {"megabytes": ["budget", 2.0]}
+    assert {"megabytes", "eos", "pip_loss", "lookup_ratio_8192"} == {*found["axes"]}
+    assert (found["axes"]["eos"]["better"], found["axes"]["pip_loss"]["better"]) == (1, -1)
+    assert {point["method"] for point in found["points"]} == {*found["styles"]}
+
+
+def test_methods_differ_in_colour_and_symbol():
+    names = [f"m{i:02}" for i in range(8)]
+    looks = styles(names)
+    assert len({colour for colour, _ in looks.values()}) == 8 and len({*looks.values()}) == 8
+    assert styles(reversed(names)) == looks and all(symbol in SYMBOLS for _, symbol in looks.values())
+
+
+def test_what_is_kept_of_a_table():
+    """Against dense computations: directions, errors of the rows by frequency, neighbours."""
+    rng = np.random.default_rng(5)
+    x = (rng.standard_normal((300, 6)) * np.geomspace(4, 1, 6)).astype(np.float32)
+    counts = rng.permutation(300).astype(float)
+    tokens = [f"w{'abcdefghij'[i // 100]}{'abcdefghij'[i // 10 % 10]}{'abcdefghij'[i % 10]}" for i in range(300)]
+    table = EmbeddingTable(x, tokens, counts)
+    payload = Uniform(2).compress(table, rng)
+    y = payload.read(slice(0, 300))
+    found = portrait(moments(table, payload.read), table, payload)
+    u, s, _ = np.linalg.svd(x.astype(float), full_matrices=False)
+    basis, _ = np.linalg.qr(y.astype(float))
+    assert np.allclose(found.spectrum, s / s[0], rtol=1e-5)
+    assert np.allclose(found.kept, ((u.T @ basis) ** 2).sum(1), atol=1e-6)
+    assert np.mean(found.kept) == pytest.approx(score(table, payload)["eos"])
+    order = np.argsort(-counts)
+    assert found.counted and [(band.first, band.last) for band in found.bands] == [
+        (i + 1, i + 30) for i in range(0, 300, 30)
+    ]
+    first = order[:30]
+    assert found.bands[0].error == pytest.approx(
+        np.linalg.norm(x[first] - y[first]) / np.linalg.norm(x[first]), rel=1e-5
+    )
+    assert [each.token for each in found.neighbours] == [tokens[order[place]] for place in (20, 60, 200)]
+    for each in found.neighbours:
+        row = tokens.index(each.token)
+        for rows, nearest in ((x, each.before), (y, each.after)):
+            cosines = rows @ rows[row] / np.linalg.norm(rows, axis=1)
+            cosines[row] = -np.inf
+            assert {*nearest} == {tokens[i] for i in np.argsort(-cosines)[:5]} or len({*cosines}) < 300
+    own = PCA(dim=3).compress(table, rng)
+    elsewhere = portrait(moments(table, own.read, aligned=False), table, own)
+    assert (
+        elsewhere.bands == []
+        and elsewhere.neighbours == []
+        and np.allclose(elsewhere.kept, [1, 1, 1, 0, 0, 0], atol=1e-6)
+    )
+    bare = portrait(moments(table, payload.read), EmbeddingTable(x), payload)
+    assert not bare.counted and bare.neighbours == [] and len(bare.bands) == 10
 
 
 def test_the_page_stands_alone(page):
@@ -171,8 +237,8 @@ def test_times_are_shown_beside_the_scores(tmp_path):
     assert first[head.index("lookup")] == "1.25x" and first[1] == "fast"
     write_page(tmp_path / "report.html", selection, candidates, "{}")
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert "fast2,0000.51.25x62yeschosen" in page.text and "slow9000.931x1,550yesa lookup takes" in page.text
-    assert f"{NASTY}2,0000.41.5x75eos" in page.text and "Times were measured on Abacus, 2 threads" in page.text
+    assert "fast0.0020.51.25x62yeschosen" in page.text and "slow0.00090.931x1,550yesslower than" in page.text
+    assert f"{NASTY}0.0020.41.5x750.1 below" in page.text and "Times were measured on Abacus, 2 threads" in page.text
     assert {tag for tag, _ in page.tags}.isdisjoint({"img", "b"})
     report.write_csv(tmp_path / "c.csv", candidates, ["eos", "lookup_ratio_8192"])
     assert pd.read_csv(tmp_path / "c.csv")["lookup_ratio_8192"].tolist() == [1.25, 31.0, 1.5]
@@ -211,8 +277,8 @@ def test_doubts_are_reported(tmp_path):
     write_page(tmp_path / "report.html", selection, doubtful(), "{}")
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     error = selection.chosen.standard_errors["eos_stderr"]
-    assert f"0.30001 ± {error:.1g}0.5--chosen" in page.text  # a row of the candidates
-    assert f"weighted_eos_p1{NASTY}0.60.52 of 2Record" in page.text  # and one of the criteria
+    assert f"0.30001 ± {error:.1g}0.5--yeschosen" in page.text  # a row of the candidates
+    assert f"weighted_eos_p1{NASTY}0.60.52 of 2" in page.text  # and one of the criteria
     assert text in page.text and {tag for tag, _ in page.tags}.isdisjoint({"img", "b"})
     sure = why(select(pool(), 2_000_000))
     assert "tie" not in sure and "sensitive" not in sure

@@ -35,10 +35,25 @@ def test_the_best_that_fits_is_chosen_and_compressed_once(monkeypatch):
     again = found.compressor.compress(EmbeddingTable(VECTORS), np.random.default_rng(3))
     assert np.array_equal(found.payload.read(slice(0, N)), again.read(slice(0, N)))
     assert [trial.payload for trial in found.trials if trial.candidate is not found.selection.chosen] == [None] * 4
-    assert (
-        repr(found)
-        == f"Chosen({found.compressor.name}, {found.payload.nbytes:,} bytes, eos {scores[found.compressor.name]:.4f})"
+    first, heads, *ranked = repr(found).splitlines()
+    assert first == f"Chosen({found.compressor.name}, {found.payload.nbytes:,} bytes, eos {max(scores.values()):.4f})"
+    assert heads.split()[:5] == ["#", "candidate", "MB", "rate", "EOS"] and len(ranked) == 4
+    best = [f"{score:.4f}" for score in sorted(scores.values(), reverse=True)]
+    assert [line.split()[4] for line in ranked] == best
+    page = found._repr_html_()
+    assert page.count("<tr>") == 5 and all(f"<td>{score}" in page for score in best)
+    assert repr(found.payload).endswith(f"(300 x 6, {found.payload.nbytes:,} bytes)")
+    assert repr(found.selection).startswith(
+        f"Selection({found.compressor.name}, {found.payload.nbytes:,} of 1,200 bytes"
     )
+    rows = np.asarray(found.payload)
+    assert rows.dtype == np.float32 and np.array_equal(rows, found.payload.read(slice(0, N)))
+    assert np.asarray(found.payload, np.float64).dtype == np.float64
+    with pytest.raises(ValueError, match="holds no decoded rows"):
+        np.array(found.payload, copy=False)
+    table = EmbeddingTable(VECTORS.astype(np.float16), [str(i) for i in range(N)])
+    assert repr(table) == "EmbeddingTable(300 x 6 float16, 7,200 bytes in float32, with tokens)"
+    assert np.array_equal(np.asarray(table), table.vectors) and np.asarray(table).dtype == np.float16
     assert score(VECTORS, found.payload)["eos"] == pytest.approx(scores[found.compressor.name])
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,11 +31,13 @@ from eigenselect.selector.decision.advice import advice
 from eigenselect.selector.decision.escaping import in_csv, in_markdown, on_terminal
 from eigenselect.selector.decision.lookup import RATIO
 from eigenselect.selector.decision.ranking import across, ranking, rest
+from eigenselect.selector.decision.report import write_csv
 from eigenselect.selector.decision.selection import Candidate, select
 from eigenselect.selector.run.forecast import Forecast
+from eigenselect.selector.sources.tokens import write_id_map
 from eigenselect.selector.store import view
 from eigenselect.selector.terminal import Terminal
-from tests.decisions import with_times
+from tests.decisions import decision, with_times
 
 LONGEST = "rows12-spectral0.5-norm8-bands0.15-trellis10-b3-trellis10-b2-and-more"
 
@@ -67,7 +72,7 @@ def test_no_figure_is_cut_at_any_width(width, name):
         assert shown in first
     assert name in "".join(line.split()[1 if line.split()[0] == "1" else 0] for line in lines[1:4])
     assert ("cosine" in lines[0]) >= (width == 160) and ("cosine" in lines[0]) <= (width > 80)
-    assert rest(selection) == "... and 4 more, down to uniform-13 with 0.8870: candidates.csv has all"
+    assert rest(selection) == "... and 4 more, down to uniform-13 with 0.8870"
     jobs = [(f"budget={budget}MB", selection) for budget in (8, 16)]
     assert not any("…" in line or len(line) > width for line in printed(across(jobs), width))
 
@@ -94,6 +99,21 @@ def test_what_is_escaped_holds_nothing_that_is_obeyed(text):
     shown.encode()  # no half of a character is left
     assert not in_csv(text).startswith(("=", "+", "-", "@", "\t", "\r"))
     assert "\n" not in in_markdown(text)
+
+
+def test_no_formula_and_no_markup_leaves_for_a_file(tmp_path):
+    nasty = Candidate("=cmd()", "@Method", {}, 1, "failed", reason="+1|x](http://evil)")
+    write_csv(tmp_path / "c.csv", [nasty], [])
+    (row,) = csv.DictReader((tmp_path / "c.csv").read_text().splitlines())
+    assert [row["name"], row["compressor"], row["reason"]] == ["'=cmd()", "'@Method", "'+1|x](http://evil)"]
+    write_id_map(tmp_path / "m.csv", np.array([0, 1]), ["=1", "-"])
+    assert [row["token"] for row in csv.DictReader((tmp_path / "m.csv").read_text().splitlines())] == [
+        '!json "=1"',
+        '!json "-"',
+    ]
+    made = decision(table=replace(decision().table, path="a[b](http://evil)<img src=x>|c"))
+    note = made.description("pareto.png")
+    assert r"a\[b\]\(http://evil\)\<img src=x\>\|c" in note and "| uniform-b4 |" in note
 
 
 def test_advice_says_what_to_do_next():
