@@ -95,6 +95,11 @@ class Compressor(ABC):
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
         """The method itself."""
 
+    @property
+    def without_matrix(self) -> Compressor:
+        """The method with its decode matrix left to the consumer; where it has none to leave, the method itself."""
+        return self
+
     def decode_matrix(self, table: Table, rng: np.random.Generator) -> npt.NDArray[np.floating] | None:
         """What the decoded rows (n, k) are multiplied by to give the table, (k, d); None when they are the table.
 

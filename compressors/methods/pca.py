@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +76,10 @@ class PCA(Compressor):
     @property
     def keeps_dimension(self) -> bool:  # noqa: D102
         return self.keep_dimension
+
+    @property
+    def without_matrix(self) -> PCA:  # noqa: D102
+        return replace(self, keep_dimension=False)
 
     @property
     def keeps_zero_rows(self) -> bool:  # noqa: D102

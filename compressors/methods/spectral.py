@@ -8,7 +8,7 @@ every row alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -91,6 +91,10 @@ class Spectral(Compressor):
     @property
     def keeps_dimension(self) -> bool:  # noqa: D102
         return not self.fold
+
+    @property
+    def without_matrix(self) -> Spectral:  # noqa: D102
+        return replace(self, fold=True)
 
     @property
     def keeps_zero_rows(self) -> bool:  # noqa: D102

@@ -64,6 +64,7 @@ class Decision:
         host: the model that the payload was put into, where there is one.
         lookup: what the times of lookups rest on, where they were measured.
         model: the model whose table it was, where that is handed over too.
+        use: what the rows are for, where that was given: `trained`, something is trained on top of them.
     """
 
     version: int = VERSION
@@ -84,6 +85,7 @@ class Decision:
     host: HostReport | None = None
     lookup: LookupEntry | None = None
     model: ModelEntry | None = None
+    use: str | None = None
 
     def __post_init__(self) -> None:
         for entry, keys in ((self.chosen, ("eos", self.criterion)), (self.runner_up, (self.criterion,))):
@@ -102,6 +104,7 @@ class Decision:
         words: WordsEntry | None = None,
         host: HostReport | None = None,
         model: ModelEntry | None = None,
+        use: str | None = None,
     ) -> Decision:
         """The record of a selection, with what was made and verified of its choice."""
         chosen, runner_up, criterion = selection.chosen, selection.runner_up, selection.criterion
@@ -131,6 +134,7 @@ class Decision:
             host=host,
             lookup=_lookup(selection),
             model=model,
+            use=use,
         )
 
     def text(self) -> str:

@@ -39,12 +39,14 @@ class Room:
         d: columns.
         budget: bytes.
         zeros: rows of zeros that are kept apart, and charged, for a method that does not keep them.
+        trained: something is trained on what is looked up, which a decode matrix is left to.
     """
 
     n: int
     d: int
     budget: int
     zeros: int = 0
+    trained: bool = False
 
     @property
     def useful(self) -> int:
@@ -89,7 +91,8 @@ def expand(
             made = _usable(made, room, report)
             made = made if largest is None else _largest(made, room, largest)
         for compressor in made:
-            if found.setdefault(compressor.name, compressor) is not compressor:
+            first = found.setdefault(compressor.name, compressor)
+            if first is not compressor and not (room is not None and room.trained):  # with and without a matrix
                 raise ValueError(f"candidates.pool.{entry} makes {compressor.name} a second time: drop one of the two")
     if not found:
         raise ValueError("the candidates' pool is empty: name at least one compressor, for example candidates=quick")
@@ -103,12 +106,17 @@ def _fitted(entry: str, settings: Any, room: Room | None) -> Compressor:
     # Rounded up at four digits, for the name.
     rate = max(1.0, math.ceil(4e3 * room.n * room.d / room.useful) / 1e3)
     settings = _replaced(settings, RATE, rate)
-    smallest = _build(entry, _replaced(settings, FIT, 1))
+
+    def fitted(value: int) -> Compressor:
+        made = _build(entry, _replaced(settings, FIT, value))
+        return made.without_matrix if room.trained else made
+
+    smallest = fitted(1)
     if _replaced(settings, FIT, 1) == settings:
         return smallest
 
     def fits(value: int) -> bool:
-        return room.holds(_build(entry, _replaced(settings, FIT, value)))
+        return room.holds(fitted(value))
 
     beyond = 2
     while fits(beyond):
@@ -116,7 +124,7 @@ def _fitted(entry: str, settings: Any, room: Room | None) -> Compressor:
         if beyond > MOST:
             raise ValueError(f"candidates.pool.{entry}: {smallest.name} fits the budget with any {FIT}: give a number")
     value = bisect.bisect_left(range(beyond), True, lo=beyond // 2 + 1, key=lambda value: not fits(value)) - 1
-    return _build(entry, _replaced(settings, FIT, value))
+    return fitted(value)
 
 
 def _replaced(node: Any, marker: str, value: float) -> Any:

@@ -65,6 +65,11 @@ def announce(decision: Decision, job: Job, parent: ParentRun, found: Chosen, con
 def _sentences(decision: Decision, target: str) -> list[str]:
     """What whoever takes the model must know of it."""
     found, matrix, sentences = decision.verification, decision.chosen.left_to_consumer, []
+    if decision.use == "trained":
+        sentences.append(
+            "use=trained: what is trained on top learns what a decode matrix would do, so no candidate has one, nor "
+            "its bytes and its product; EOS is the same."
+        )
     if matrix is not None:
         sentences.append(
             f"It decodes to coordinates of its own: {matrix.file}, {' x '.join(map(str, matrix.shape))} and not "

@@ -74,6 +74,7 @@ def hand_over(job: Job, parent: ParentRun, found: Chosen, console: Console) -> N
             words=written.words,
             host=written.host,
             model=written.model,
+            use=job.settings.use,
         )
         describe(decision, job, found, folder)
         model_id = publish(decision, parent, folder)

@@ -70,7 +70,10 @@ def prepare(settings: Settings) -> Job:
     host = _host(settings, export, table)
     budget = settings.budget.nbytes(table.n, table.d)
     bound = host is not None or form is not None  # to the table's own coordinates
-    compressors, left_out = candidates(table, budget, settings.candidates, settings.exact_rows, host=bound)
+    trained = settings.use == "trained"
+    compressors, left_out = candidates(
+        table, budget, settings.candidates, settings.exact_rows, host=bound, trained=trained
+    )
     from eigenselect.selector.store.tracker import connect  # it takes seconds: after whatever else can be refused
 
     return Job(

@@ -65,6 +65,7 @@ def candidates(
     exact: Sequence[int | str] = (),
     *,
     host: bool = False,
+    trained: bool = False,
 ) -> tuple[list[tuple[Compressor, int]], list[str]]:
     """The candidates of a pool on a table: what `Search` has as `compressors` and `left_out`.
 
@@ -74,18 +75,27 @@ def candidates(
         pool: settings, or the compressors themselves.
         exact: ids and tokens of the rows that every candidate keeps in float16.
         host: whether the candidates must keep the table's own columns, for a model that looks them up.
+        trained: something is trained on what is looked up, which decode matrices are left to.
 
     Raises:
-        ValueError: a pool that cannot be built or used, rows that the table does not have.
+        ValueError: a pool that cannot be built or used, rows that the table does not have, columns of its own asked for
+            with `trained`.
     """
     rows, zeros = exact_rows(exact, table), table.zero_rows
     left_out: list[str] = []
+    if trained and (host or rows):
+        raise ValueError(
+            f"use = 'trained' leaves decode matrices out, and {'the model' if host else 'exact_rows'} needs the table's "
+            "own columns: drop one of the two"
+        )
     if isinstance(pool, PoolSettings):
         apart = len({*zeros.tolist()} - {*rows}) if len(zeros) <= MOST else 0
-        room = Room(table.n, table.d, budget - exact_nbytes(len(rows), table.d), apart)
+        room = Room(table.n, table.d, budget - exact_nbytes(len(rows), table.d), apart, trained)
         found = expand(pool.pool, room, pool.largest, left_out.append)
     else:
         found = _given(pool)
+        if trained:
+            found = [*{each.without_matrix.name: each.without_matrix for each in found}.values()]
     if rows:
         found = _in_own_dimension(found, "exact_rows", "in which no row can be exact", left_out.append)
         found = [ExactRows(rows, compressor) for compressor in found]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -90,6 +90,7 @@ def select_table(
     exact_rows: Sequence[int | str] = (),
     allowed_failures: float = 0.25,
     lookup: str | None = None,
+    use: Literal["trained"] | None = None,
     tracker: Tracker | None = None,
 ) -> Chosen:
     """Choose the best compressed form of an embedding table under a budget.
@@ -107,6 +108,8 @@ def select_table(
         allowed_failures: share of the computed candidates that may fail, from 0 to 1.
         lookup: how long a lookup of 8,192 ids may take in ONNX Runtime on one thread of this machine: "2x" a float32
             Gather, or "500ns" a row. Only then are lookups timed.
+        use: "trained" where something is trained on top of the rows: decode matrices are left to it, and
+            `Chosen.compressor.decode_matrix` gives that of the choice.
         tracker: an MLflow experiment (`selector.store.tracker.connect`) in which the candidates become runs, and
             those that it has already are not measured again.
 
@@ -131,13 +134,15 @@ def select_table(
     """
     if not is_seed(seed):
         raise ValueError(f"seed = {seed!r}: must be an integer of at least 0")
+    if use not in (None, "trained"):
+        raise ValueError(f"use = {use!r}: must be trained or None")
     if not 0 <= allowed_failures <= 1:
         raise ValueError(f"allowed_failures = {allowed_failures!r}: must be a share from 0 to 1")
     measures, limit = Measures(), None if lookup is None else Limit.parse(lookup)
     given = _table(table, tokens)
     allowed = Budget.parse(budget).nbytes(given.n, given.d)
     pool = named_pool(candidates) if isinstance(candidates, str) else candidates
-    compressors, left_out = candidates_of(given, allowed, pool, exact_rows)
+    compressors, left_out = candidates_of(given, allowed, pool, exact_rows, trained=use == "trained")
     search = Search(
         table=given,
         budget=allowed,

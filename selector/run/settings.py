@@ -33,6 +33,7 @@ from eigenselect.selector.run.values import (
     Seeds,
     Size,
     Token,
+    Use,
 )
 
 
@@ -147,6 +148,7 @@ class Settings:
         limits: what else is asked of it.
         out: folder of the hand-over: everything that the chosen candidate is delivered with.
         criterion: metric key that decides.
+        use: what is done with the rows, where it is known: `trained`, something is trained on top of them.
         seed: of everything random.
         allowed_failures: share of the computed candidates that may fail.
         measures: what is measured.
@@ -162,6 +164,7 @@ class Settings:
     limits: LimitSettings
     out: FilePath
     criterion: Text
+    use: Use
     seed: Seed
     allowed_failures: Share
     measures: Measured

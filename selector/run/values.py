@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from eigenselect.export.choices import OLDEST_OPSET, OPSET
 from eigenselect.selector.decision.lookup import Limit
@@ -49,6 +49,7 @@ Rows = Annotated[
 ]
 Size = Annotated[Budget, lambda name, value: Budget.parse(value)]
 LookupLimit = Annotated[Limit | None, lambda name, value: None if value is None else Limit.parse(value)]
+Use = Annotated[Literal["trained"] | None, rule("trained or null", lambda value: value is None or value == "trained")]
 Measured = Annotated[Measures, _measures]
 Names = Annotated[list[str], rule('a list of names of tasks, for example ["linear_*"]', is_list_of_text)]
 Seeds = Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -274,6 +274,18 @@ def test_of_each_entry_the_largest_that_fit_are_taken():
     assert made == [Uniform(3), Uniform(2), KMeans(2)]
     # Where nothing fits, the smallest says what would be needed.
     assert expand(pool, Room(1000, 20, 100), largest=2) == [Uniform(1), KMeans(2)]
+
+
+def test_what_is_trained_on_top_needs_no_matrices():
+    spectral = {"_target_": "eigenselect.compressors.Spectral", "then": {**KMEANS, "bits": [2, 4]}}
+    pool = {"s": spectral, "p": {**PRINCIPAL, "dim": 5, "keep_dimension": [True, False]}, "u": {**UNIFORM, "bits": 2}}
+    made = expand(pool, Room(1000, 20, 10**6, trained=True))
+    assert made == [*(Spectral(then=KMeans(bits), fold=True) for bits in (2, 4)), PCA(dim=5), Uniform(2)]
+    # The largest number that fits without a matrix.
+    fit = {"a": {**PRINCIPAL, "dim": "fit", "keep_dimension": True, "then": {**KMEANS, "bits": 8}}}
+    room = Room(1000, 20, 1000 * 9 + 1024)
+    assert expand(fit, room) == [PCA(dim=8, keep_dimension=True, then=KMeans(8))]
+    assert expand(fit, replace(room, trained=True)) == [PCA(dim=9, then=KMeans(8))]
 
 
 def test_settings_that_cannot_be_used_are_reported_unless_they_are_the_only_ones():

@@ -741,6 +741,12 @@ def test_a_folded_table_leaves_its_matrix_to_the_consumer(client, table, tmp_pat
     assert np.linalg.norm(decoded - vectors) > 0.5 * np.linalg.norm(vectors)
     # A factor for all rows is in the payload: the matrix has its own unit.
     assert np.linalg.norm(decoded @ matrix.astype(np.float32) - vectors) < 0.03 * np.linalg.norm(vectors)
+    assert "use" not in record
+    # The same where it is asked for by what the rows are for.
+    assert command(*pool, *table, "budget=9kB", "out=o", "use=trained", "candidates.pool.s.fold=false") == 0
+    assert "use=trained: what is trained on top" in " ".join(capsys.readouterr().out.split())
+    asked = json.loads((tmp_path / "o" / "selection.json").read_text())
+    assert asked["use"] == "trained" and asked["chosen"] == chosen
     # Gone with the next hand-over that needs none.
     assert command(*table, "budget=9kB", "out=o", "candidates.bits=[4]", "candidates.rates=[3]") == 0
     assert not (tmp_path / "o" / "decode_matrix.npy").exists()

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from eigenselect.compressors import PCA, EmbeddingTable, ExactRows, KMeans, TrellisCode, Uniform
+from eigenselect.compressors import PCA, EmbeddingTable, ExactRows, KMeans, Spectral, TrellisCode, Uniform
 from eigenselect.selector.decision.selection import NothingFitsError
 from eigenselect.selector.measures import score
 from eigenselect.selector.run.lookups import Lookups
@@ -83,6 +83,7 @@ def test_criterion_and_pool_are_those_of_the_command():
         ({"candidates": [PCA(dim=99)]}, r"dim = 99: must be at most"),
         ({"criterion": "f1"}, r"^criterion = 'f1' is no measure"),
         ({"lookup": "fast"}, r"^limits.lookup = 'fast': must be times a float32 Gather"),
+        ({"use": "frozen"}, r"^use = 'frozen': must be trained or None$"),
         ({"seed": -1}, r"^seed = -1: must be an integer of at least 0$"),
         ({"allowed_failures": 2}, r"^allowed_failures = 2: must be a share from 0 to 1$"),
         ({"exact_rows": "ab"}, r"^exact_rows = 'ab': must be a list"),
@@ -92,6 +93,18 @@ def test_criterion_and_pool_are_those_of_the_command():
 def test_what_cannot_be_used_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
         select_table(**({"table": VECTORS, "budget": "50%", "candidates": POOL} | given))
+
+
+def test_without_matrices_the_overlap_is_the_same_and_the_bytes_are_fewer():
+    pool = [Spectral(then=KMeans(4)), Spectral(then=KMeans(4), fold=True)]
+    whole, left = (
+        select_table(VECTORS, "90%", candidates=pool[:count], use=use) for count, use in ((1, None), (2, "trained"))
+    )
+    assert [candidate.name for candidate in left.candidates] == [pool[1].name]
+    assert left.selection.chosen.nbytes == whole.selection.chosen.nbytes - 2 * VECTORS.shape[1] ** 2
+    assert left.selection.chosen.measures["eos"] == pytest.approx(whole.selection.chosen.measures["eos"], abs=1e-6)
+    with pytest.raises(ValueError, match=r"^use = 'trained' leaves decode matrices out, and exact_rows needs"):
+        select_table(VECTORS, "90%", candidates=pool, use="trained", exact_rows=[0])
 
 
 def test_the_errors_of_a_selection(monkeypatch, capsys):

@@ -48,6 +48,7 @@ WRONG = {
     "seed=true": "seed = True: must be an integer",
     "seed=null": "seed = None: must be an integer",
     "allowed_failures=half": "allowed_failures = 'half': must be a share from 0 to 1",
+    "use=frozen": "use = 'frozen': must be trained or null",
     "allowed_failures=null": "allowed_failures = None: must be a share",
     "criterion=3": "criterion = 3: must be text",
     "exact_rows=0": "exact_rows = 0: must be a list of ids and tokens",
