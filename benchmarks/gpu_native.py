@@ -46,6 +46,7 @@ class _Call(ctypes.Structure):
         ("plane", _Plane * 3),
         ("planes", ctypes.c_int),
         ("bits", ctypes.c_int),
+        ("window", ctypes.c_int),
         ("lut", ctypes.c_void_p),
         ("half", ctypes.c_bool),
         ("scale", ctypes.c_void_p),
@@ -56,6 +57,9 @@ class _Call(ctypes.Structure):
         ("n", ctypes.c_int64),
         ("dim", ctypes.c_int64),
         ("out", ctypes.c_void_p),
+        ("row_scale", ctypes.c_void_p),
+        ("row_code", ctypes.c_void_p),
+        ("row_level", ctypes.c_void_p),
     )
 
 

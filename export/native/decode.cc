@@ -29,6 +29,35 @@ INLINE const uint8_t* row_of(const Call& call, const Plane& plane, const int64_t
   return plane.packed + rows[i] * plane.width;
 }
 
+INLINE float widened(uint16_t half) {
+  const uint32_t sign = (half & 0x8000u) << 16, exponent = half >> 10 & 31, fraction = half & 1023;
+  if (exponent == 0) {  // zero and what is below the normal numbers: whole multiples of 2**-24
+    const float small = static_cast<float>(fraction) * 0x1p-24f;
+    return sign ? -small : small;
+  }
+  const uint32_t bits = sign | (exponent == 31 ? 255u : exponent + 112) << 23 | fraction << 13;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// What a row was made of is multiplied by its own number, if there is one, while it is in the nearest cache.
+INLINE void scale_row(const Call& call, const int64_t* rows, int64_t i, float* out) {
+  float scale;
+  if (call.row_scale) {
+    if (i + kAhead < call.count) __builtin_prefetch(call.row_scale + rows[i + kAhead]);
+    scale = widened(call.row_scale[rows[i]]);
+  } else if (call.row_code) {
+    if (i + kAhead < call.count) __builtin_prefetch(call.row_code + rows[i + kAhead]);
+    scale = call.row_level[call.row_code[rows[i]]];
+  } else {
+    return;
+  }
+  for (int64_t c = 0; c < call.dim; ++c) out[c] *= scale;
+}
+
+INLINE void scale_row(const Call&, const int64_t*, int64_t, uint16_t*) {}  // rows in float16 have none
+
 // Rows of kValues values a byte. The values of some bytes are written at once: the output is larger than the cache, and
 // many narrow writes wait for it.
 template <typename T, int kValues>
@@ -54,6 +83,7 @@ INLINE void look_up(const Call& call, const int64_t* rows, int64_t first, int64_
       std::memcpy(out + byte * kValues, &values, sizeof values);
     }
     for (int64_t c = whole * kValues; c < call.dim; ++c) out[c] = lut[bytes[c / kValues] * kValues + c % kValues];
+    scale_row(call, rows, i, out);
   }
 }
 
@@ -67,6 +97,7 @@ INLINE void look_up_any(const Call& call, const int64_t* rows, int64_t first, in
     for (int64_t c = 0; c < call.dim; c += values, ++byte) {
       std::memcpy(out + c, lut + *byte * values, sizeof(T) * std::min(values, call.dim - c));
     }
+    scale_row(call, rows, i, out);
   }
 }
 
@@ -105,6 +136,39 @@ INLINE void take_planes_apart(const Call& call, int plane, const int64_t* rows, 
   }
 }
 
+// Rows of trellis codes. Windows reach into at most three bytes before their own: those lie in front of a copy of the
+// row, so that four bytes, the last one lowest, have all bits of a byte's windows.
+template <int kBits>
+INLINE void pick(const Call& call, const int64_t* rows, int64_t first, int64_t last) {
+  constexpr int kPlaces = 8 / kBits;
+  constexpr int64_t kBefore = 3;
+  const float* levels = static_cast<const float*>(call.lut);
+  const uint32_t mask = (uint32_t{1} << call.window) - 1;
+  const int64_t width = call.plane[0].width;
+  std::vector<uint8_t> buffer(kBefore + width);
+  uint8_t* const ring = buffer.data();
+  float* out = static_cast<float*>(call.out) + first * call.dim;
+  const auto number_at = [&](int64_t byte) {
+    uint32_t number;
+    std::memcpy(&number, ring + byte, sizeof number);
+    return __builtin_bswap32(number);
+  };
+  const int64_t whole = call.dim / kPlaces;  // bytes
+  for (int64_t i = first; i < last; ++i, out += call.dim) {
+    const uint8_t* row = row_of(call, call.plane[0], rows, i);
+    for (int64_t back = 1; back <= kBefore; ++back) ring[kBefore - back] = row[(kBefore * width - back) % width];
+    std::memcpy(ring + kBefore, row, width);
+    for (int64_t byte = 0; byte < whole; ++byte) {
+      const uint32_t number = number_at(byte);
+      for (int j = 0; j < kPlaces; ++j) out[byte * kPlaces + j] = levels[number >> (8 - kBits * (j + 1)) & mask];
+    }
+    for (int64_t c = whole * kPlaces; c < call.dim; ++c) {
+      out[c] = levels[number_at(c / kPlaces) >> (8 - kBits * (c % kPlaces + 1)) & mask];
+    }
+    scale_row(call, rows, i, out);
+  }
+}
+
 template <int kBits>
 INLINE void dequantize(const Call& call, const int64_t* rows, int64_t first, int64_t last) {
   int64_t columns = 0;
@@ -117,12 +181,20 @@ INLINE void dequantize(const Call& call, const int64_t* rows, int64_t first, int
   for (int64_t i = first; i < last; ++i, out += call.dim) {
     take_planes_apart<kBits, kBits>(call, 0, rows, i, codes);
     for (int64_t c = 0; c < call.dim; ++c) out[c] = static_cast<float>(codes[c] - zero_point) * scale;
+    scale_row(call, rows, i, out);
   }
 }
 
 }  // namespace
 
 FOR_EVERY_CPU void decode(const Call& call, const int64_t* rows, int64_t first, int64_t last) {
+  if (call.window) {
+    switch (call.bits) {
+      case 1: return pick<1>(call, rows, first, last);
+      case 2: return pick<2>(call, rows, first, last);
+      case 4: return pick<4>(call, rows, first, last);
+    }
+  }
   switch (call.bits) {
     case 0: return call.half ? look_up<uint16_t>(call, rows, first, last) : look_up<float>(call, rows, first, last);
     case 1: return dequantize<1>(call, rows, first, last);

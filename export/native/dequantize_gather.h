@@ -16,11 +16,14 @@ struct Plane {
 // DequantizeGather: byte i of a row picks the columns i * values... of `lut`.
 // DequantizeGatherU{bits}: (code * 2**(8 - bits) - *zero_point) * *scale, the bits of a code lying in planes, the most
 // significant ones first; value j of byte i belongs to column j * width + i.
+// TrellisGather{bits}W{window}: column j is picked from `lut` by the `window` bits that end with bit bits * (j + 1) - 1 of
+// the row's ring of bits, the most significant one of a byte first.
 struct Call {
   Plane plane[kMaxPlanes];
   int planes;
   int bits;               // 0: a lookup
-  const void* lut;        // (256, values), float32 or float16
+  int window;             // of a trellis code; otherwise 0
+  const void* lut;        // (256, values), float32 or float16; of a trellis code (2**window,) float32
   bool half;              // lookup table and output are float16
   const float* scale;
   const uint8_t* zero_point;
@@ -30,6 +33,10 @@ struct Call {
   int64_t n;      // rows of the table
   int64_t dim;    // columns of the output, at most width * values of any plane
   void* out;      // (count, dim)
+  // What each row is multiplied by, on the CPU alone: numbers in float16, or bytes that pick one of 256; or neither.
+  const uint16_t* row_scale;
+  const uint8_t* row_code;
+  const float* row_level;
 };
 
 // Rows first..last-1 of the output, on this thread. `rows` are all the ids, from 0 to n-1.

@@ -17,6 +17,7 @@ namespace {
 
 constexpr uint32_t kApiVersion = 17;
 constexpr const char* kDomain = "eigenselect";
+constexpr int kMostShared = 16;  // bits of a window of a trellis code beside those of its own value
 constexpr int64_t kTaskBytes = 1 << 16;  // of output: what is worth to be handed to another thread
 
 #ifdef EIGENSELECT_CUDA
@@ -78,24 +79,47 @@ int64_t product(const std::vector<int64_t>& shape) {
   return size;
 }
 
+enum class Scaled { kNot, kByNumbers, kByCodes };
+
+// What an op does with the bytes of a row.
+struct Kind {
+  int bits = 0;    // of evenly spaced or trellis codes; 0: a lookup
+  int window = 0;  // of trellis codes; otherwise 0
+  Scaled scaled = Scaled::kNot;
+
+  bool linear() const { return bits && !window; }
+
+  std::string name() const {
+    std::string made = "DequantizeGather";
+    if (window) made = "TrellisGather" + std::to_string(bits) + "W" + std::to_string(window);
+    if (linear()) made += "U" + std::to_string(bits);
+    return made + (scaled == Scaled::kNot ? "" : scaled == Scaled::kByNumbers ? "Scaled" : "ScaledByCodes");
+  }
+};
+
 // One op for one type of values, one type of ids and one execution provider.
 struct Op : OrtCustomOp {
-  int bits;  // of evenly spaced codes; 0: a lookup
+  Kind kind;
   ONNXTensorElementDataType value_type;
   ONNXTensorElementDataType id_type;
   bool cuda;
   std::string name;
   std::vector<int> widths;  // bits of a value of each plane
 
-  Op(int bits, ONNXTensorElementDataType value_type, ONNXTensorElementDataType id_type, bool cuda);
+  Op(Kind kind, ONNXTensorElementDataType value_type, ONNXTensorElementDataType id_type, bool cuda);
 
-  // planes, then lut or scale and zero_point, then ids
+  // planes, then lut, levels or scale and zero_point, then what rows are scaled by, then ids
   size_t planes() const { return widths.size(); }
-  size_t inputs() const { return planes() + (bits ? 3 : 2); }
+  size_t row_scales() const { return planes() + (kind.linear() ? 2 : 1); }
+  size_t inputs() const { return row_scales() + static_cast<size_t>(kind.scaled) + 1; }
 
   ONNXTensorElementDataType input_type(size_t index) const {
     if (index + 1 == inputs()) return id_type;
-    return index == planes() ? value_type : ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+    if (index == planes()) return value_type;
+    if (index < row_scales() || (index == row_scales() && kind.scaled == Scaled::kByCodes)) {
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+    }
+    return kind.scaled == Scaled::kByCodes ? value_type : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
   }
 };
 
@@ -125,6 +149,23 @@ struct Kernel {
 
   [[noreturn]] void refuse(const std::string& what) const { throw std::invalid_argument(op.name + ": " + what); }
 
+  void take_row_scales(const std::vector<Tensor>& inputs, Call& call) const {
+    const Tensor& column = inputs[op.row_scales()];
+    if (column.shape != std::vector<int64_t>{call.n, 1}) {
+      refuse("scales of shape " + text(column.shape) + " for a table of " + std::to_string(call.n) + " rows");
+    }
+    if (op.kind.scaled == Scaled::kByNumbers) {
+      call.row_scale = static_cast<const uint16_t*>(column.data);
+      return;
+    }
+    const Tensor& levels = inputs[op.row_scales() + 1];
+    if (levels.shape != std::vector<int64_t>{256, 1}) {
+      refuse("levels of scales of shape " + text(levels.shape) + ": they must be (256, 1)");
+    }
+    call.row_code = static_cast<const uint8_t*>(column.data);
+    call.row_level = static_cast<const float*>(levels.data);
+  }
+
   void compute(OrtKernelContext* context) const {
     std::vector<Tensor> inputs;
     for (size_t i = 0; i < op.inputs(); ++i) {
@@ -136,14 +177,15 @@ struct Kernel {
 
     Call call{};
     call.planes = static_cast<int>(op.planes());
-    call.bits = op.bits;
+    call.bits = op.kind.bits;
+    call.window = op.kind.window;
     call.half = op.value_type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
     call.ids = ids.data;
     call.wide_ids = op.id_type == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
     call.count = product(ids.shape);
     call.dim = dim;
-    const Tensor& table = inputs[op.planes()];  // lookup table or scale
-    if (op.bits) {
+    const Tensor& table = inputs[op.planes()];  // lookup table, levels or scale
+    if (op.kind.linear()) {
       call.scale = static_cast<const float*>(table.data);
       call.zero_point = static_cast<const uint8_t*>(inputs[op.planes() + 1].data);
       if (product(table.shape) != 1 || product(inputs[op.planes() + 1].shape) != 1) {
@@ -151,7 +193,11 @@ struct Kernel {
       }
     } else {
       call.lut = table.data;
-      if (table.shape.size() != 2 || table.shape[0] != 256) {
+      if (op.kind.window) {
+        if (table.shape.size() != 1 || table.shape[0] != int64_t{1} << op.kind.window) {
+          refuse("levels of shape " + text(table.shape) + ": there must be " + std::to_string(1 << op.kind.window));
+        }
+      } else if (table.shape.size() != 2 || table.shape[0] != 256) {
         refuse("a lookup table of shape " + text(table.shape) + ": it must be (256, v)");
       }
     }
@@ -163,13 +209,15 @@ struct Kernel {
       }
       call.n = shape[0];
       call.plane[p] = {static_cast<const uint8_t*>(inputs[p].data), shape[1],
-                       op.bits ? 8 / op.widths[p] : table.shape[1]};
+                       op.kind.window ? 8 / op.kind.bits : op.kind.bits ? 8 / op.widths[p] : table.shape[1]};
       const int64_t columns = shape[1] * call.plane[p].values;
       if (dim < 0 || dim > columns) {
         refuse("dim = " + std::to_string(dim) + ": it must be from 0 to the " + std::to_string(columns) +
                " columns that are stored");
       }
     }
+
+    if (op.kind.scaled != Scaled::kNot) take_row_scales(inputs, call);
 
     std::vector<int64_t> rows;
     if (!op.cuda) {
@@ -210,17 +258,16 @@ struct Kernel {
 
 const Op& of(const OrtCustomOp* op) { return *static_cast<const Op*>(op); }
 
-Op::Op(int bits, ONNXTensorElementDataType value_type, ONNXTensorElementDataType id_type, bool cuda)
+Op::Op(Kind kind, ONNXTensorElementDataType value_type, ONNXTensorElementDataType id_type, bool cuda)
     : OrtCustomOp{},
-      bits(bits),
+      kind(kind),
       value_type(value_type),
       id_type(id_type),
       cuda(cuda),
-      name(bits ? "DequantizeGatherU" + std::to_string(bits) : "DequantizeGather") {
+      name(kind.name()) {
   for (const int width : {8, 4, 2, 1}) {
-    if (bits & width) widths.push_back(width);
+    if (kind.linear() ? kind.bits & width : width == 8) widths.push_back(width);
   }
-  if (bits == 0) widths.push_back(8);
   version = kApiVersion;
   GetName = [](const OrtCustomOp* op) { return of(op).name.c_str(); };
   GetExecutionProviderType = [](const OrtCustomOp* op) -> const char* {
@@ -250,10 +297,22 @@ Op::Op(int bits, ONNXTensorElementDataType value_type, ONNXTensorElementDataType
 OrtCustomOpDomain* domain() {
   static std::deque<Op> ops;  // its elements stay where they are
   static OrtCustomOpDomain* const made = [] {
+    constexpr auto kFloat = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, kHalf = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+    std::vector<Kind> kinds;
+    for (int bits = 0; bits <= 8; ++bits) kinds.push_back({bits});
+    const size_t on_cuda = kinds.size();  // of the others the CUDA provider runs the body
+    for (const int bits : {1, 2, 4}) {
+      for (int window = bits; window <= bits + kMostShared; ++window) kinds.push_back({bits, window});
+    }
+    for (size_t i = 0, plain = kinds.size(); i < plain; ++i) {
+      for (const Scaled scaled : {Scaled::kByNumbers, Scaled::kByCodes}) {
+        kinds.push_back({kinds[i].bits, kinds[i].window, scaled});
+      }
+    }
     for (const bool cuda : kProviders) {
       for (const auto id : {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64}) {
-        ops.emplace_back(0, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, id, cuda);
-        for (int bits = 0; bits <= 8; ++bits) ops.emplace_back(bits, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, id, cuda);
+        ops.emplace_back(Kind{}, kHalf, id, cuda);
+        for (size_t i = 0; i < (cuda ? on_cuda : kinds.size()); ++i) ops.emplace_back(kinds[i], kFloat, id, cuda);
       }
     }
     OrtCustomOpDomain* domain = nullptr;

@@ -17,6 +17,9 @@ DOMAIN = "eigenselect"
 LINEAR = "DequantizeGatherU"
 """Start of the names of the operators for evenly spaced codes."""
 
+SCALED, SCALED_BY_CODES = "Scaled", "ScaledByCodes"
+"""Ends of the names of the operators that scale the rows: by numbers in float16, by bytes through a table."""
+
 MASKS_FROM = 18
 """Opset with BitwiseAnd and BitwiseOr. Before it bytes are taken apart by shifts, which take a third longer."""
 
@@ -28,20 +31,54 @@ CUT = """
 """
 
 
-def _function(name: str, inputs: list[str], body: str, opset: int) -> onnx.FunctionProto:
-    text = (
-        f'<domain: "{DOMAIN}", opset_import: ["" : {opset}]> {name} <dim> ({", ".join(inputs)}) => (vectors) {{{body}}}'
-    )
+def _function(name: str, inputs: list[str], body: str, opset: int, *, ours: bool = False) -> onnx.FunctionProto:
+    imports = f'"" : {opset}' + (f', "{DOMAIN}" : 1' if ours else "")
+    text = f'<domain: "{DOMAIN}", opset_import: [{imports}]> {name} <dim> ({", ".join(inputs)}) => (vectors) {{{body}}}'
     return onnx.parser.parse_function(text)
 
 
 def operator(name: str, opset: int, *, padded: bool) -> onnx.FunctionProto:
     """The operator of that name."""
+    if (scaled := scaled_name(name)) is not None:
+        return scaled_rows(*scaled, opset)
     if (bits := linear_bits(name)) is not None:
         return dequantize_gather_linear(bits, opset, padded=padded)
     if (windows := trellis_windows(name)) is not None:
         return trellis_gather(windows, opset, padded=padded)
     return dequantize_gather(opset, padded=padded)
+
+
+def scaled_name(name: str) -> tuple[str, str] | None:
+    """The operator whose rows the operator of that name scales, and by what; None of another operator."""
+    found = (end for end in (SCALED_BY_CODES, SCALED) if name.endswith(end))
+    return next(((name.removesuffix(end), end) for end in found), None)
+
+
+def scaled_rows(of: str, end: str, opset: int) -> onnx.FunctionProto:
+    """The operator `of` with a number for each row that its rows are multiplied by.
+
+    Before the ids comes row_scale, (n, 1) float16, or row_codes, (n, 1) uint8, and row_levels, (256, 1) float32.
+
+    Args:
+        of: name of an operator of ours.
+        end: `SCALED` or `SCALED_BY_CODES`.
+        opset: of the model.
+    """
+    inputs = operator(of, opset, padded=False).input[:-1]
+    if end == SCALED_BY_CODES:
+        stored = ["row_codes", "row_levels"]
+        column = f"column = {DOMAIN}.DequantizeGather <dim = 1> (row_codes, row_levels, ids)"
+    else:
+        stored = ["row_scale"]
+        column = "picked = Gather <axis = 0> (row_scale, ids) column = Cast <to = 1> (picked)"
+    body = f"""
+    rows = {DOMAIN}.{of} <dim: int = @dim> ({", ".join([*inputs, "ids"])})
+    {column}
+    vectors = Mul (rows, column)
+    """
+    function = _function(f"{of}{end}", [*inputs, *stored, "ids"], body, opset, ours=True)
+    function.doc_string = f"{of}, each row multiplied by a number of its own."
+    return function
 
 
 def dequantize_gather(opset: int, *, padded: bool) -> onnx.FunctionProto:

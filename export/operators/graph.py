@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from eigenselect.compressors.payloads.bitpack import plane_widths
 from eigenselect.compressors.payloads.ops import Array
 from eigenselect.export.choices import OPSET, Target
-from eigenselect.export.operators.functions import DOMAIN, linear_bits, operator
+from eigenselect.export.operators.functions import DOMAIN, SCALED_BY_CODES, linear_bits, operator, scaled_name
 from eigenselect.export.operators.trellis import trellis_windows
 
 
@@ -99,19 +99,24 @@ class Graph:
     def functions(self) -> list[onnx.FunctionProto]:
         """What the nodes of our domain mean."""
         ours = [node for node in self.nodes if node.domain == DOMAIN]
-        padded = {node.op for node in ours if self._padded(node)}
-        return [operator(name, self.opset, padded=name in padded) for name in sorted({node.op for node in ours})]
+        bodies = {node.op: False for node in ours}
+        for node in ours:
+            name, _ = scaled_name(node.op) or (node.op, "")
+            bodies[name] = bodies.get(name, False) or self._padded(name, node)
+            if node.op.endswith(SCALED_BY_CODES):
+                bodies.setdefault("DequantizeGather", False)
+        return [operator(name, self.opset, padded=padded) for name, padded in sorted(bodies.items())]
 
-    def _padded(self, node: Node) -> bool:
-        """Whether the bytes of a row hold more columns than are wanted of them."""
+    def _padded(self, name: str, node: Node) -> bool:
+        """Whether the bytes of a row hold more columns than are wanted of them by the operator `name`."""
         dim = node.attributes["dim"]
-        if (windows := trellis_windows(node.op)) is not None:
+        if (windows := trellis_windows(name)) is not None:
             return bool(dim < self.arrays[node.inputs[0]].shape[1] * len(windows.starts))
-        bits = linear_bits(node.op)
+        bits = linear_bits(name)
         if bits is None:
             packed, lut = (self.arrays[name] for name in node.inputs[:2])
             return bool(dim < packed.shape[1] * lut.shape[1])
-        planes = zip(node.inputs[:-3], plane_widths(bits), strict=True)
+        planes = zip(node.inputs, plane_widths(bits), strict=False)
         return any(dim < self.arrays[plane].shape[1] * 8 // width for plane, width in planes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from onnx import helper, numpy_helper
 
 from eigenselect.compressors import DCCL, TTSVD, LightToken, ResidualQuantization
 from eigenselect.compressors.payloads.bitpack import pack, planar, plane_widths, split
+from eigenselect.compressors.payloads.trellis import Trellis
 from eigenselect.export import native, to_onnx
 from eigenselect.export.choices import Target
 from eigenselect.export.native import build
@@ -101,6 +103,14 @@ def lookup(v: int, w: int, dtype: type = np.float32) -> tuple[list[np.ndarray], 
     return [packed, lut], lut[packed].reshape(N, -1)
 
 
+def trellis(bits: int, window: int, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The inputs of trellis codes, and all rows, (N, dim)."""
+    rng = np.random.default_rng(window)
+    packed = rng.integers(0, 256, (N, -(-dim * bits // 8)), dtype=np.uint8)
+    levels = rng.standard_normal(1 << window, dtype=np.float32)
+    return packed, levels, Trellis(packed, levels, bits, dim).read(slice(None))
+
+
 def evenly_spaced(bits: int, dim: int) -> tuple[list[np.ndarray], np.ndarray]:
     """The inputs of evenly spaced codes, and all rows, (N, dim)."""
     rng = np.random.default_rng(bits)
@@ -134,7 +144,8 @@ def test_the_cases_have_every_kind_of_operator() -> None:
         for node in to_onnx(payload_of(case, "gaussian"), target=target).graph.node
         if node.domain == DOMAIN
     }
-    assert used == {"DequantizeGather", *(f"DequantizeGatherU{bits}" for bits in range(1, 9))}
+    trellis = {f"TrellisGather{name}" for name in ("1W8", "1W9Scaled", "2W8", "2W9Scaled", "4W8")}
+    assert used == {"DequantizeGather", "DequantizeGatherScaled", *(f"DequantizeGatherU{bits}" for bits in range(1, 9))} | trellis
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -155,6 +166,42 @@ def test_evenly_spaced_codes(bits: int, library: Path) -> None:
         ids = np.arange(-N, N)
         found = run(library, f"DequantizeGatherU{bits}", arrays, ids, dim, np.float32)
         np.testing.assert_array_equal(found, rows[ids], strict=True)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_trellis_codes(bits: int, library: Path) -> None:
+    for more, dim in itertools.product((0, 4, 8, 16), (1, 3, 13, 16, 301)):
+        packed, levels, rows = trellis(bits, bits + more, dim)
+        ids = np.arange(-N, N)
+        found = run(library, f"TrellisGather{bits}W{bits + more}", [packed, levels], ids, dim, np.float32)
+        np.testing.assert_array_equal(found, rows[ids], strict=True)
+
+
+def every_half() -> np.ndarray:
+    """Numbers in float16, (N, 1): of either sign, some below the normal ones, and none."""
+    numbers = np.random.default_rng(3).standard_normal((N, 1)).astype(np.float16)
+    numbers[:6, 0] = [0, 6e-8, -6e-8, 5e-5, 6.1e-5, -65504]
+    return numbers
+
+
+def test_rows_are_scaled(library: Path) -> None:
+    numbers, ids, dim = every_half(), np.arange(-N, N), 37
+    rng = np.random.default_rng(4)
+    codes, levels = rng.integers(0, 256, (N, 1), dtype=np.uint8), rng.standard_normal((256, 1), dtype=np.float32)
+    packed, values, rows = trellis(2, 10, dim)
+    (words, lut), looked_up = lookup(4, 10)
+    (plane, step, zero), spaced = evenly_spaced(2, dim)
+    (whole, wide), one_by_one = lookup(3, 13)
+    for op, arrays, expected in (
+        ("TrellisGather2W10", [packed, values], rows),
+        ("DequantizeGather", [words, lut], looked_up[:, :dim]),
+        ("DequantizeGather", [whole, wide], one_by_one[:, :dim]),
+        ("DequantizeGatherU2", [plane, step, zero], spaced),
+    ):
+        found = run(library, f"{op}Scaled", [*arrays, numbers], ids, dim, np.float32)
+        np.testing.assert_array_equal(found, (expected * numbers.astype(np.float32))[ids], strict=True)
+        found = run(library, f"{op}ScaledByCodes", [*arrays, codes, levels], ids, dim, np.float32)
+        np.testing.assert_array_equal(found, (expected * levels[codes[:, 0]])[ids], strict=True)
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])

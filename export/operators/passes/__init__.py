@@ -6,5 +6,6 @@ A pass keeps what the graph computes, and that its last node gives the rows. Imp
 from eigenselect.export.operators.passes.half_rows import half_rows
 from eigenselect.export.operators.passes.joined_planes import joined_planes
 from eigenselect.export.operators.passes.linear_codes import linear_codes
+from eigenselect.export.operators.passes.scaled_rows import scaled_rows
 
-__all__ = ["half_rows", "joined_planes", "linear_codes"]
+__all__ = ["half_rows", "joined_planes", "linear_codes", "scaled_rows"]
