@@ -85,8 +85,8 @@ def candidates(
     left_out: list[str] = []
     if trained and (host or rows):
         raise ValueError(
-            f"use = 'trained' leaves decode matrices out, and {'the model' if host else 'exact_rows'} needs the table's "
-            "own columns: drop one of the two"
+            f"use = 'trained' leaves decode matrices out, and {'the model' if host else 'exact_rows'} needs the "
+            "table's own columns: drop one of the two"
         )
     if isinstance(pool, PoolSettings):
         apart = len({*zeros.tolist()} - {*rows}) if len(zeros) <= MOST else 0
