@@ -12,13 +12,14 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
-from eigenselect.export.host.host import Host, one_line, start
+from eigenselect.export.host.host import Host, start
 from eigenselect.export.host.splice import free_prefix, replace_lookups
 from eigenselect.export.models.external import write
 from eigenselect.export.models.ids import graph_input
 from eigenselect.export.models.reader import chosen, entries
 from eigenselect.export.models.sessions import needed_inputs, signature
 from eigenselect.export.models.tables import HostTable
+from eigenselect.export.models.words import brief
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -103,7 +104,7 @@ class Encoder:
             found = self._session.run(names, self._feeds(self.table, ids))
         except Exception as error:  # ONNX Runtime has an exception class of its own for each reason
             raise ValueError(
-                f"{path} does not run on 2 texts of {longest} tokens ({one_line(error)}): export it with free batch "
+                f"{path} does not run on 2 texts of {longest} tokens ({brief(error)}): export it with free batch "
                 f"and sequence, and at least {longest} positions"
             ) from error
         for name, value in zip(names, found, strict=True):

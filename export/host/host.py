@@ -20,6 +20,7 @@ from eigenselect.export.models.sessions import Feeds, Outputs, give, load, made_
 from eigenselect.export.models.stored import read_model
 from eigenselect.export.models.tables import HostTable, find_tables, rows_by_input
 from eigenselect.export.models.unread import not_followed
+from eigenselect.export.models.words import brief, listed, of_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +53,13 @@ class Host:
             raise ValueError(
                 f"{path} has opset {opset_of(model)}: must be at least {OLDEST_OPSET}; onnx.version_converter raises it"
             )
-        model = with_lookups_inlined(model)
-        found = Model(model)
-        return cls(path, model, found, find_tables(found, path.parent))
+        try:
+            data_files(model, path.parent)
+            model = with_lookups_inlined(model)
+            found = Model(model)
+            return cls(path, model, found, find_tables(found, path.parent))
+        except ValueError as error:
+            raise ValueError(of_file(path, error)) from error
 
     @property
     def nbytes(self) -> int:
@@ -77,7 +82,7 @@ class Host:
         table = match.match(self.path, self.tables, n, k, read, others, rows)
         if table.others and tied == "refuse":
             raise ValueError(
-                f"{self.path}: {table.description} is used by {', '.join(table.others)} too (a tied output head?): it "
+                f"{self.path}: {table.description} is used by {listed(table.others, 60)} too (a tied output head?): it "
                 "must stay in the file, which grows by the payload; tied=keep does that"
             )
         if kept is not None and not kept.remap:
@@ -108,7 +113,7 @@ class Host:
             return run(session, feeds)
         except Exception as error:
             which = "made inputs" if inputs is None else f"those of {inputs}"
-            raise ValueError(f"{self.path} does not run on {which} ({one_line(error)}): {give(self.model)}") from error
+            raise ValueError(f"{self.path} does not run on {which} ({brief(error)}): {give(self.model)}") from error
 
 
 def start(path: Path, host: Path, threads: int | None = None) -> ort.InferenceSession:
@@ -120,12 +125,8 @@ def start(path: Path, host: Path, threads: int | None = None) -> ort.InferenceSe
     try:
         return load(path, threads=threads)
     except Exception as error:  # ONNX Runtime has an exception class of its own for each reason
+        why = brief(str(error).replace(str(path), path.name))
         raise ValueError(
-            f"{host}: ONNX Runtime {ort.__version__} cannot load it ({one_line(error)}): upgrade onnxruntime, or "
-            "export the model with an older opset"
+            f"{host}: ONNX Runtime {ort.__version__} cannot load it ({why}): upgrade onnxruntime, or export the model "
+            "with an older opset"
         ) from error
-
-
-def one_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split())

@@ -13,6 +13,7 @@ from onnx import TensorProto
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.export.models.constants.constant import CODES
 from eigenselect.export.models.tables import HostTable
+from eigenselect.export.models.words import listed, of_file
 
 Ids = npt.NDArray[np.int64]
 
@@ -34,6 +35,9 @@ HALF_ROUNDING = 2.0**-11
 """Largest relative error of rounding to float16, which either table may have seen."""
 
 BLOCK_BYTES = 1 << 24
+
+LENGTH = 100
+"""Characters of the tables that a message names, beyond the first one."""
 
 
 def match(
@@ -60,17 +64,18 @@ def match(
             differ.append(f"{table.description} has another shape")
         elif (share := nearer_share(n, table.rows_at(kept), read)) < NEARER_SHARE:
             differ.append(
-                f"{table.description} has other values, {share:.0%} of its rows are nearer to their own decoded row "
-                f"than to another where {NEARER_SHARE:.0%} are needed"
+                f"{table.description} has other values, {share:.0%} of its rows are nearer to their own than to "
+                f"another, not {NEARER_SHARE:.0%}"
             )
         else:
             matching.append(table)
     if not matching:
-        found = "; ".join(differ) or "no stored table is looked up in it"
-        raise ValueError(f"{host}: it does not hold the {n} x {k} table that was compressed: {found}{others}")
+        found = listed(differ, LENGTH) or "no stored table is looked up in it"
+        message = f"it does not hold the {n} x {k} table that was compressed: {found}{others}"
+        raise ValueError(of_file(host, message))
     if len(matching) > 1:
-        names = " and ".join(table.description for table in matching)
-        raise ValueError(f"{host}: {names} both match: store the table once in the model, so that it is clear which")
+        names = " and ".join(table.description for table in matching[:2])
+        raise ValueError(of_file(host, f"{names} both match: store the table once, so that it is clear which"))
     return matching[0]
 
 

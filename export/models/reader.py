@@ -16,8 +16,12 @@ from eigenselect.export.models.scopes import Model, tensors
 from eigenselect.export.models.stored import nbytes, read_model, type_name
 from eigenselect.export.models.tables import HostTable, find_tables
 from eigenselect.export.models.unread import not_followed
+from eigenselect.export.models.words import listed, of_file, quoted
 
 BLOCK_BYTES = 1 << 24
+
+LENGTH = 150
+"""Characters of the tables that a message names, beyond the first one."""
 
 
 def embedding_table(path: Path, tensor: str | None = None) -> npt.NDArray[np.floating[Any]]:
@@ -46,9 +50,9 @@ def embedding_rows(path: Path, tensor: str | None = None) -> npt.NDArray[np.floa
     try:
         found = Model(inlined := with_lookups_inlined(model))
         table = chosen(found, find_tables(found, path.parent), tensor)
+        whole = entries(table)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    whole = entries(table)
+        raise ValueError(of_file(path, error)) from error
     if table.stored_type == table.type:
         return whole
     names = {name for name, _ in table.value.stored} | {name for _, name in {*table.value.parts} - {*table.value.big}}
@@ -75,24 +79,24 @@ def chosen(model: Model, tables: list[HostTable], tensor: str | None) -> HostTab
     Raises:
         ValueError: none, with the nodes that may look one up but are not followed; or several to choose from.
     """
-    listed = f"looked up are {'; '.join(table.description for table in tables) or 'none'}"
+    all_ = f"looked up are {listed([table.description for table in tables], LENGTH) or 'none'}"
     if tensor is not None:
         named = [table for table in tables if tensor in table.names]
         if not named:
-            raise ValueError(f"no embedding tables are named {tensor!r}; {listed}{not_followed(model, tables)}")
+            raise ValueError(f"no embedding tables are named {quoted(tensor)}; {all_}{not_followed(model, tables)}")
         if len(named) > 1:
-            raise ValueError(f"{len(named)} embedding tables are named {tensor!r}; {listed}")
+            raise ValueError(f"{len(named)} embedding tables are named {quoted(tensor)}; {all_}")
         return named[0]
     meant = [table for table in tables if table.n >= table.d and _of_input_ids(table)]
     if not meant:
         name_one = "name one with table.tensor; " if tables else ""
         raise ValueError(
-            f"no tables are looked up by ids that are an input; {name_one}{listed}{not_followed(model, tables)}"
+            f"no tables are looked up by ids that are an input; {name_one}{all_}{not_followed(model, tables)}"
         )
     if len(meant) > 1:
-        names = ", ".join(repr(table.name) for table in meant)
+        names = listed([table.description for table in meant], LENGTH)
         raise ValueError(
-            f"{len(meant)} tables are looked up by ids that are an input: {names}; name one with table.tensor; {listed}"
+            f"{len(meant)} tables are looked up by ids that are an input: {names}; name one with table.tensor"
         )
     return meant[0]
 

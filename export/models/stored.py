@@ -12,6 +12,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from eigenselect.export.models.words import brief, quoted
+
 PAIRED = (TensorProto.INT4, TensorProto.UINT4)
 
 FLOAT8 = {
@@ -20,6 +22,9 @@ FLOAT8 = {
     TensorProto.FLOAT8E5M2: np.dtype(ml_dtypes.float8_e5m2),
     TensorProto.FLOAT8E5M2FNUZ: np.dtype(ml_dtypes.float8_e5m2fnuz),
 }
+
+
+MOST_DIGITS = 18
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -31,10 +36,22 @@ def read_model(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path, load_external_data=False)
         onnx.checker.check_model(str(path))
+        _check_text(model)
     except Exception as error:  # protobuf and the checker have exception classes of their own
-        detail = " ".join(str(error).split())
-        raise ValueError(f"{path} is not a valid ONNX model ({detail}): fetch or export it again") from error
+        raise ValueError(f"{path} is not a valid ONNX model ({brief(error)}): fetch or export it again") from error
     return model
+
+
+def _check_text(model: onnx.ModelProto) -> None:
+    """Raise a ValueError unless every name is text: protobuf gives bytes for one that is no UTF-8."""
+    waiting: list[Any] = [model]
+    while waiting:
+        for field, value in waiting.pop().ListFields():
+            values = [value] if isinstance(value, str | bytes) or hasattr(value, "ListFields") else value
+            if field.type == field.TYPE_MESSAGE:
+                waiting.extend(values)
+            elif field.type == field.TYPE_STRING and any(isinstance(text, bytes) for text in values):
+                raise ValueError(f"a {field.name} is no UTF-8")
 
 
 def type_name(type_: int) -> str:
@@ -50,7 +67,7 @@ def is_external(tensor: onnx.TensorProto) -> bool:
 def nbytes(tensor: onnx.TensorProto) -> int:
     """Bytes of the values in the file."""
     if is_external(tensor):
-        return int(_entries(tensor).get("length", _size(tensor)))
+        return _number(tensor, "length", _size(tensor))
     return int(len(tensor.raw_data) if tensor.HasField("raw_data") else tensor.ByteSize())
 
 
@@ -70,6 +87,17 @@ def _entries(tensor: onnx.TensorProto) -> dict[str, str]:
     return {entry.key: entry.value for entry in tensor.external_data}
 
 
+def _number(tensor: onnx.TensorProto, key: str, default: int) -> int:
+    """An offset or a length in a data file."""
+    given = _entries(tensor).get(key, str(default))
+    if not given.isascii() or not given.isdecimal() or len(given) > MOST_DIGITS:
+        raise ValueError(
+            f"tensor {quoted(tensor.name)} has the {key} {quoted(given)} in its data file: must be an integer of at "
+            "least 0; fetch the model again"
+        )
+    return int(given)
+
+
 def place(tensor: onnx.TensorProto, folder: Path) -> tuple[Path, int, int]:
     """Data file, offset and length of an external tensor of a model in `folder`.
 
@@ -79,16 +107,32 @@ def place(tensor: onnx.TensorProto, folder: Path) -> tuple[Path, int, int]:
     entries = _entries(tensor)
     path = folder / entries.get("location", "")
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"tensor {tensor.name!r} names the data file {path}, outside of its folder: move it in")
+        raise ValueError(f"tensor {quoted(tensor.name)} names the data file {path}, outside of its folder: move it in")
     if not path.is_file():
-        raise ValueError(f"the data file {path} of tensor {tensor.name!r} is missing: put it beside the model")
-    offset, length = int(entries.get("offset", 0)), nbytes(tensor)
+        raise ValueError(f"the data file {path} of tensor {quoted(tensor.name)} is missing: put it beside the model")
+    offset, length = _number(tensor, "offset", 0), nbytes(tensor)
     if offset + length > path.stat().st_size:
+        has, end = path.stat().st_size, offset + length
         raise ValueError(
-            f"the data file {path} has {path.stat().st_size} bytes, tensor {tensor.name!r} ends at {offset + length}: "
-            "fetch it again"
+            f"the data file {path} has {has} bytes, tensor {quoted(tensor.name)} ends at {end}: fetch it again"
         )
     return path, offset, length
+
+
+def check(tensor: onnx.TensorProto, folder: Path) -> None:
+    """Raise a ValueError unless the file holds as many bytes of values as the shape of a tensor says."""
+    if is_external(tensor):
+        place(tensor, folder)
+    elif not tensor.HasField("raw_data"):
+        array(tensor, folder)
+        return
+    if nbytes(tensor) != _size(tensor):
+        raise ValueError(_unlike(tensor, nbytes(tensor)))
+
+
+def _unlike(tensor: onnx.TensorProto, size: int) -> str:
+    shape = " x ".join(map(str, tensor.dims)) or "()"
+    return f"tensor {quoted(tensor.name)} of shape {shape} has {size} bytes: fetch the model again"
 
 
 def array(tensor: onnx.TensorProto, folder: Path) -> npt.NDArray[Any]:
@@ -104,11 +148,11 @@ def array(tensor: onnx.TensorProto, folder: Path) -> npt.NDArray[Any]:
         try:
             found: npt.NDArray[Any] = numpy_helper.to_array(tensor)
         except Exception as error:  # it raises what its own code happens to
-            raise ValueError(f"tensor {tensor.name!r} does not hold {list(shape)} values: fetch it again") from error
+            raise ValueError(_unlike(tensor, nbytes(tensor))) from error
         return found
     data, size = _bytes(tensor, folder), _size(tensor)
     if not size or len(data) != size:
-        raise ValueError(f"tensor {tensor.name!r} of shape {list(shape)} has {len(data)} bytes: fetch it again")
+        raise ValueError(_unlike(tensor, len(data)))
     if tensor.data_type in PAIRED:
         values = _pairs(data, signed=tensor.data_type == TensorProto.INT4)[: math.prod(shape)]
     else:

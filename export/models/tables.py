@@ -20,6 +20,7 @@ from eigenselect.export.models.ids import graph_input
 from eigenselect.export.models.lookups.places import Place, find_places, lookup_of
 from eigenselect.export.models.scopes import Model, Name
 from eigenselect.export.models.stored import type_name
+from eigenselect.export.models.words import quoted
 from eigenselect.export.operators.functions import DOMAIN
 
 BLOCK_BYTES = 1 << 24
@@ -81,9 +82,9 @@ class HostTable:
     @cached_property
     def description(self) -> str:
         """Name, shape and stored type, in words."""
-        shards = " + ".join(repr(name) for name, _ in self.value.stored[:MOST_NAMED])
+        shards = " + ".join(quoted(name) for name, _ in self.value.stored[:MOST_NAMED])
         more = f" + {len(self.value.stored) - MOST_NAMED} more" if len(self.value.stored) > MOST_NAMED else ""
-        names = " = ".join((shards + more, *map(repr, self.copies)))
+        names = " = ".join((shards + more, *map(quoted, self.copies)))
         return f"{names} {self.n} x {self.d} {type_name(self.stored_type)}"
 
     def read(self, rows: Rows) -> npt.NDArray[Any]:
@@ -146,9 +147,9 @@ def _others(model: Model, table: HostTable) -> list[str]:
     for owner, name in table.big:
         for scope, node in model.uses[owner, name]:
             if node is None:
-                found.append(f"the output {name!r}")
+                found.append(f"the output {quoted(name)}")
             elif (id(scope), node.output[0]) not in own:
-                found.append(f"{node.op_type} {node.name or node.output[0]!r}")
+                found.append(f"{node.op_type} {quoted(node.name or node.output[0])}")
     return found
 
 

@@ -14,14 +14,16 @@ from eigenselect.export.models.scopes import Model, Name, Scope, attribute, is_s
 from eigenselect.export.models.stored import type_name
 from eigenselect.export.models.tables import HostTable
 from eigenselect.export.models.walks import evaluated
+from eigenselect.export.models.words import listed, quoted
 
-MOST_NAMED = 5
+LENGTH = 150
+"""Characters of the nodes that a message names, beyond the first one."""
 
 QUANTIZED = "give the float model that it was made of"
 
 CURES = {
     "GatherBlockQuantized": QUANTIZED,
-    "GatherND": "look rows up by one Gather, or a GatherND whose indices are ids.unsqueeze(-1)",
+    "GatherND": "give it ids.unsqueeze(-1) as its indices",
 }
 """What to do, by operator."""
 
@@ -41,20 +43,17 @@ def not_followed(model: Model, tables: Sequence[HostTable]) -> str:
                 found.append((-_entries(behind), _in_words(node, behind)))
     if not found:
         return ""
-    named = [words for _, words in sorted(found, key=lambda each: each[0])][:MOST_NAMED]
-    more = [f"and {len(found) - MOST_NAMED} more"] if len(found) > MOST_NAMED else []
-    return f"; not followed are {'; '.join([*named, *more])}"
+    return f"; not followed are {listed([words for _, words in sorted(found, key=lambda each: each[0])], LENGTH)}"
 
 
 def _in_words(node: onnx.NodeProto, tensor: onnx.TensorProto) -> str:
     shape = " x ".join(map(str, tensor.dims))
     cure = CURES.get(node.op_type) or (
-        QUANTIZED if tensor.data_type in CODES else "let one Gather look rows up in one stored n x d tensor"
+        QUANTIZED if tensor.data_type in CODES else "let one Gather look rows up in one n x d tensor"
     )
-    name = node.name or node.output[0]
     return (
-        f"{node.op_type} {name!r} of {node.domain or 'ai.onnx'}, which takes ids to {tensor.name!r} {shape} "
-        f"{type_name(tensor.data_type)}: {cure}"
+        f"{node.op_type} {quoted(node.name or node.output[0])} of {node.domain or 'ai.onnx'} takes ids to "
+        f"{quoted(tensor.name)} {shape} {type_name(tensor.data_type)}: {cure}"
     )
 
 

@@ -102,7 +102,7 @@ def test_newer_opsets(opset: int, tmp_path: Path) -> None:
     try:
         run(path, feeds())
     except Exception:  # ONNX Runtime has an exception class of its own for each reason
-        refused(path, uniform(), rf"host\.onnx: ONNX Runtime .* cannot load it \(.*[oO]pset {opset}.*\): upgrade onnxr")
+        refused(path, uniform(), r"host\.onnx: ONNX Runtime .* cannot load it \(.*[oO]pset \d+.*\): upgrade onnxr")
         return
     rewrite_host(path, uniform(), tmp_path / "new.onnx")
     check_rows(tmp_path / "new.onnx", uniform(), feeds(), opset=opset)
@@ -362,8 +362,7 @@ def test_a_host_without_the_table_lists_what_it_has(tmp_path: Path) -> None:
         path,
         uniform(),
         r"host\.onnx: it does not hold the 300 x 13 table that was compressed: 'stored' 300 x 13 int8 has other "
-        r"values, (4[0-9]|5[0-9])% of its rows are nearer to their own decoded row than to another where 75% are "
-        r"needed; 'types\.weight' 2 x 13 float32 has another shape$",
+        r"values, (4[0-9]|5[0-9])% of its rows are nearer to their own than to another, not 75%; and 1 more$",
     )
     refused(path, uniform(gaussian(299, D)), "the 299 x 13 table .* 'stored' 300 x 13 int8 has another shape;")
 

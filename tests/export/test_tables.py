@@ -186,12 +186,11 @@ def test_several_tables_are_listed_and_the_largest_is_not_taken(tmp_path: Path) 
     model = make_host(TABLE, extra=[NODE("Gather", ["second", "types"], ["h"])])
     model.graph.initializer.append(stored(TABLE[:7] + 1, "second"))
     path = save_host(model, tmp_path / "a.onnx")
-    listed = "looked up are 'table' 40 x 6 float32; 'types.weight' 2 x 6 float32; 'second' 7 x 6 float32"
     with pytest.raises(ValueError) as caught:
         embedding_table(path)
     assert str(caught.value) == (
-        f"{path}: 2 tables are looked up by ids that are an input: 'table', 'second'; name one with table.tensor; "
-        f"{listed}"
+        f"{path}: 2 tables are looked up by ids that are an input: 'table' 40 x 6 float32; 'second' 7 x 6 float32; "
+        "name one with table.tensor"
     )
     np.testing.assert_array_equal(embedding_table(path, "second"), TABLE[:7] + 1)
     with pytest.raises(ValueError, match="no embedding tables are named 'weight'; looked up are 'table' 40 x 6"):

@@ -16,7 +16,7 @@ from eigenselect.export.models.constants.arithmetic import arithmetic
 from eigenselect.export.models.constants.constant import MOST_AXES, READ, Array, Constant, leaf
 from eigenselect.export.models.constants.views import Inputs
 from eigenselect.export.models.scopes import Name, Scope, attribute, is_standard
-from eigenselect.export.models.stored import array
+from eigenselect.export.models.stored import array, check
 from eigenselect.export.models.walks import evaluated
 
 FORMS: dict[str, Callable[[onnx.NodeProto, Inputs], Constant | None]] = {
@@ -80,6 +80,7 @@ class Tracer:
     def _stored(self, at: Name, tensor: onnx.TensorProto) -> Constant | None:
         if tensor.data_type not in READ or len(tensor.dims) > MOST_AXES or min(tensor.dims, default=1) < 1:
             return None
+        check(tensor, self._folder)
         return leaf(at, tuple(tensor.dims), tensor.data_type, cache(lambda: array(tensor, self._folder)))
 
     def _constant(self, at: Name, node: onnx.NodeProto) -> Constant | None:

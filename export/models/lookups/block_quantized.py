@@ -20,11 +20,15 @@ def gather_block_quantized(tracer: Tracer, scope: Scope, node: onnx.NodeProto) -
         default if (found := attribute(node, name)) is None else int(found.i)
         for name, default in (("bits", 4), ("block_size", 128), ("gather_axis", 0), ("quantize_axis", 1))
     )
+    if len(node.input) < 3:
+        return None
     data, scale, zero = (tracer.trace(scope, node.input[at]) if len(node.input) > at else None for at in (0, 2, 3))
     given = [part for part in (data, scale, zero) if part is not None]
     if data is None or scale is None or len(given) != sum(map(bool, node.input)) - 1:
         return None
     if (len(data.shape), len(scale.shape), by, along % 2) != (2, 2, 0, 1) or block < 1:
+        return None
+    if zero is not None and (zero.type, len(zero.shape)) != (data.type, 2):
         return None
     codes = data
     if data.type == TensorProto.UINT8:
