@@ -185,6 +185,7 @@ def kill(folder: Path, expected: dict[str, Any], case: tuple[str, str, Any, floa
     found = state(folder, command)
     assert found == expected, f"{says}\n{found}\n{expected}\n{log.read_text()}"
     print(says, flush=True)
+    shutil.rmtree(folder)
 
 
 def quiet_times() -> None:
