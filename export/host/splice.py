@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -145,11 +146,12 @@ def add(
 
 
 def _generalise(function: onnx.FunctionProto, opset: int) -> None:
-    """Turn a function of an earlier rewrite into the one that cuts padded rows too."""
-    bodies = [operator(function.name, opset, padded=padded) for padded in (False, True)]
+    """Turn a function of an earlier rewrite into the one for all rows, padded ones too."""
+    forms = itertools.product((False, True), repeat=2)
+    bodies = [operator(function.name, opset, padded=padded, narrow=narrow) for padded, narrow in forms]
     if function.SerializeToString() not in {body.SerializeToString() for body in bodies}:
         raise ValueError(
             f"the host has a {function.domain}.{function.name} of another version of this program: "
             "rewrite the original model instead"
         )
-    function.CopyFrom(bodies[1])
+    function.CopyFrom(bodies[-1])

@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from eigenselect.compressors.payloads.bitpack import plane_widths
 from eigenselect.compressors.payloads.ops import Array
 from eigenselect.export.choices import OPSET, Target
-from eigenselect.export.operators.functions import DOMAIN, SCALED_BY_CODES, linear_bits, operator, scaled_name
+from eigenselect.export.operators.functions import DOMAIN, NARROW, SCALED_BY_CODES, linear_bits, operator, scaled_name
 from eigenselect.export.operators.trellis import trellis_windows
 
 
@@ -98,14 +98,19 @@ class Graph:
 
     def functions(self) -> list[onnx.FunctionProto]:
         """What the nodes of our domain mean."""
-        ours = [node for node in self.nodes if node.domain == DOMAIN]
-        bodies = {node.op: False for node in ours}
-        for node in ours:
-            name, _ = scaled_name(node.op) or (node.op, "")
-            bodies[name] = bodies.get(name, False) or self._padded(name, node)
-            if node.op.endswith(SCALED_BY_CODES):
-                bodies.setdefault("DequantizeGather", False)
-        return [operator(name, self.opset, padded=padded) for name, padded in sorted(bodies.items())]
+        padded: dict[str, bool] = {}
+        narrow: list[bool] = []
+        for node in self.nodes:
+            if node.domain != DOMAIN:
+                continue
+            name, by = scaled_name(node.op) or (node.op, "")
+            padded |= {node.op: False} | {name: padded.get(name, False) or self._padded(name, node)}
+            luts = [node.inputs[1]] if name == "DequantizeGather" else []
+            if by == SCALED_BY_CODES:
+                padded.setdefault("DequantizeGather", False)
+                luts.append(node.inputs[-2])
+            narrow += [self.arrays[lut].shape[1] <= NARROW for lut in luts]
+        return [operator(name, self.opset, padded=wide, narrow=all(narrow)) for name, wide in sorted(padded.items())]
 
     def _padded(self, name: str, node: Node) -> bool:
         """Whether the bytes of a row hold more columns than are wanted of them by the operator `name`."""

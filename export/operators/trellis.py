@@ -19,6 +19,7 @@ TRELLIS = "TrellisGather"
 CACHED = 1 << 14
 """Levels, repeated, that a cache nearby has room for: 64 KiB."""
 
+
 ALLOWZERO_FROM = 14
 """Opset with a Reshape that takes a length of 0. Before it a batch must not be empty in two axes."""
 
@@ -49,7 +50,6 @@ def trellis_body(windows: Windows, result: str, opset: int) -> str:
     """From `packed`, `levels` and `ids` to `result`, the rows with all columns of their bytes."""
     places, levels = trellis_table(windows)
     return f"""
-    first = Constant <value_ints = [0]> ()
     second = Constant <value_ints = [1]> ()
     {_numbers(windows)}
     {_positions(windows)}
@@ -78,8 +78,8 @@ def _reshaped(result: str, opset: int) -> str:
     {result} = Reshape <allowzero = 1> (values, shape)
     """
     return f"""
-    none = Equal (batch, first)
-    lengths = Where (none, end, batch)
+    no_length = Equal (batch, start)
+    lengths = Where (no_length, end, batch)
     shape = Concat <axis = 0> (lengths, columns)
     {result} = Reshape (values, shape)
     """
@@ -90,6 +90,7 @@ def _numbers(windows: Windows) -> str:
     lines = [
         "bytes = Gather <axis = 0> (packed, ids)",
         "number0 = Cast <to = 1> (bytes)",
+        "start = Constant <value_ints = [0]> ()",
         "end = Constant <value_ints = [-1]> ()",
         f"beyond = Constant <value_ints = [{(1 << 63) - 1}]> ()",
         "no_offset = Constant <value = uint8 {0}> ()",
@@ -98,15 +99,14 @@ def _numbers(windows: Windows) -> str:
     for back in range(1, windows.before + 1):
         lines += [
             f"back{back} = Slice ({rolled}, end, beyond, end)",
-            f"front{back} = Slice ({rolled}, first, end, end)",
+            f"front{back} = Slice ({rolled}, start, end, end)",
             f"rolled{back} = Concat <axis = -1> (back{back}, front{back})",
             f"unit{back} = Constant <value_float = {256.0**back}> ()",
             f"higher{back} = DequantizeLinear (rolled{back}, unit{back}, no_offset)",
             f"number{back} = Add (number{back - 1}, higher{back})",
         ]
         rolled = f"rolled{back}"
-    lines += ["line = Constant <value_ints = [1, -1]> ()", f"numbers = Reshape (number{windows.before}, line)"]
-    return "\n".join(lines)
+    return "\n".join([*lines, f"numbers = Flatten <axis = 0> (number{windows.before})"])
 
 
 def _positions(windows: Windows) -> str:
