@@ -119,6 +119,13 @@ CASES: list[Case] = [
     *(Case(Spectral(then=ByteCodebook(bits)), parity="sum", random=True, one_pass=False) for bits in (1, 2, 4)),
     *(Case(TrellisCode(bits, window=8), random=True) for bits in (1, 2, 3, 4, 7)),
     *(Case(Spectral(then=TrellisCode(bits, window=9)), parity="sum", random=True, one_pass=False) for bits in (1, 2)),
+    *(Case(TrellisCode(window=8, row=row), random=True) for row in (1, 4)),
+    Case(
+        Spectral(norm="uint2", matrix=KMeans(4), then=TrellisCode(window=9, row=3)),
+        parity="sum",
+        random=True,
+        one_pass=False,
+    ),
     *(Case(ProductQuantization(pieces, codewords), random=True) for pieces, codewords in ((3, 16), (5, 8), (2, 256))),
     Case(Spectral(then=ProductQuantization(4, 16)), parity="sum", random=True, one_pass=False),
     *(

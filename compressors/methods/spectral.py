@@ -21,7 +21,10 @@ from eigenselect.compressors.methods.byte_codebook import ByteCodebook
 from eigenselect.compressors.methods.identity import Identity
 from eigenselect.compressors.methods.kmeans import KMeans
 from eigenselect.compressors.payloads.base import Payload
+from eigenselect.compressors.payloads.bitpack import pack
+from eigenselect.compressors.payloads.column import Column
 from eigenselect.compressors.payloads.composed import Projected, Scaled, Unaligned
+from eigenselect.compressors.payloads.packed import Packed
 from eigenselect.compressors.settings import check_choice, check_flag, check_number, check_then, shown
 
 Float32s = npt.NDArray[np.float32]
@@ -29,8 +32,11 @@ Float32s = npt.NDArray[np.float32]
 SMALLEST = 1e-6
 """Singular values below this share of the largest are dropped: they are rounding of float32."""
 
-NORMS: dict[str, Compressor | None] = {"float16": Identity("float16"), "uint8": KMeans(8), "none": None}
-"""What compresses the (n, 1) row scales."""
+NORMS: dict[str, Compressor] = {"float16": Identity("float16"), "uint8": KMeans(8)}
+"""What compresses the (n, 1) row scales, but for those of two bits."""
+
+CLASSES = 4
+"""Row scales of two bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,15 +59,19 @@ class Spectral(Compressor):
     """Z = X V S^(-whitening) Q, each row divided by its length, quantized by `then`; decoded by the inverse matrix.
 
     V and S are the table's right singular vectors and singular values, Q a random rotation. The inverse (d, d) matrix
-    is stored in float16 and charged to the bytes. A row's scale is fitted by least squares once its codes are known.
+    is stored and charged to the bytes. In few bits it is another matrix, but then Z is made with that one's inverse: no
+    error comes of it, only a transform that is a little less than the best. A row's scale is fitted by least squares
+    once its codes are known.
 
     Attributes:
         whitening: α from 0 (rotation only) to 1. 1 gives the highest eigenspace overlap, 0.5 the lowest
             reconstruction error.
-        norm: how row scales are stored: `float16` (2 bytes a row), `uint8` (1 byte, 256 fitted levels) or `none`.
+        norm: how row scales are stored: `float16` (2 bytes a row), `uint8` (1 byte, 256 fitted levels), `uint2` (a
+            quarter of a byte, 4 levels by which rows are divided before they are quantized) or `none`.
         then: what quantizes the normalised rows.
         fold: leave the matrix to the consumer: what is decoded is Z, for a first linear layer W to take as
             `decode_matrix` @ W.
+        matrix: what compresses the matrix.
 
     Example:
         >>> import numpy as np
@@ -73,20 +83,23 @@ class Spectral(Compressor):
     """
 
     whitening: float = 0.5
-    norm: Literal["float16", "uint8", "none"] = "float16"
+    norm: Literal["float16", "uint8", "uint2", "none"] = "float16"
     then: Compressor = field(default_factory=lambda: ByteCodebook(2))
     fold: bool = False
+    matrix: Compressor = field(default_factory=lambda: Identity("float16"))
 
     def __post_init__(self) -> None:
         check_number(self, "whitening", least=0, most=1)
-        check_choice(self, "norm", tuple(NORMS))
+        check_choice(self, "norm", ("float16", "uint8", "uint2", "none"))
         check_then(self)
         check_flag(self, "fold")
+        check_then(self, "matrix")
 
     @property
     def name(self) -> str:  # noqa: D102
-        norm = {"float16": "", "uint8": "-norm8", "none": "-nonorm"}[self.norm]
-        return f"spectral{shown(self.whitening)}{norm}{'-fold' if self.fold else ''}-{self.then.name}"
+        norm = {"float16": "", "uint8": "-norm8", "uint2": "-norm2", "none": "-nonorm"}[self.norm]
+        matrix = "" if self.matrix == Identity("float16") else f"-matrix({self.matrix.name})"
+        return f"spectral{shown(self.whitening)}{norm}{matrix}{'-fold' if self.fold else ''}-{self.then.name}"
 
     @property
     def keeps_dimension(self) -> bool:  # noqa: D102
@@ -101,31 +114,39 @@ class Spectral(Compressor):
         return self.norm == "float16" or (self.norm == "none" and self.then.keeps_zero_rows)  # by a scale of zero
 
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
-        norm = NORMS[self.norm]
-        matrix = 0 if self.fold else 2 * d * d
-        return self.then.nbytes(n, d) + matrix + (norm.nbytes(n, 1) if norm else 0)
+        norm = NORMS.get(self.norm)
+        scales = norm.nbytes(n, 1) if norm else -(-n // 4) + 4 * CLASSES if self.norm == "uint2" else 0
+        return self.then.nbytes(n, d) + scales + (0 if self.fold else self.matrix.nbytes(d, d))
 
     def decode_matrix(self, table: Table, rng: np.random.Generator) -> npt.NDArray[np.floating] | None:  # noqa: D102
-        return self._matrices(table, rng)[1] if self.fold else None
+        return self._matrices(table, rng)[1].astype(np.float16) if self.fold else None
 
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
         forward, backward = self._matrices(table, rng)
-        part = self._quantized(ProjectedTable(table, forward), rng)
-        return Unaligned(part) if self.fold else Projected(part, backward)
+        if self.fold:
+            return Unaligned(self._quantized(ProjectedTable(table, forward), rng))
+        if self.matrix == Identity("float16"):
+            return Projected(self._quantized(ProjectedTable(table, forward), rng), backward.astype(np.float16))
+        matrix = self.matrix.compress(EmbeddingTable(backward), rng)
+        forward = _inverse(matrix.read(slice(None)), int(np.linalg.matrix_rank(backward)))
+        return Projected(self._quantized(ProjectedTable(table, forward), rng), matrix)
 
     def _quantized(self, z: Table, rng: np.random.Generator) -> Payload:
-        norm = NORMS[self.norm]
-        if norm is None:
+        if self.norm == "none":
             return self.then.compress(z, rng)
         lengths = np.concatenate([np.linalg.norm(block.astype(np.float64), axis=1) for block in z.blocks()])
         # The scales are stored relative to the longest row, whose length goes into the codebook: float16 is narrow.
         relative = (lengths / (lengths.max() or 1.0)).astype(np.float32)
+        if self.norm == "uint2":
+            classes = _classes(relative)
+            return Scaled(self.then.compress(_Normalised(z, classes.read(slice(None))[:, 0]), rng), classes)
+        norm = NORMS[self.norm]
         part = self.then.compress(_Normalised(z, relative), rng)
         scale = norm.compress(EmbeddingTable(_fitted_scales(z, part, relative)), rng)
         return Scaled(part, scale)
 
-    def _matrices(self, table: Table, rng: np.random.Generator) -> tuple[Float32s, npt.NDArray[np.float16]]:
-        """(d, d) float32 that makes Z of X, and its inverse in float16, whose largest entry is about 1."""
+    def _matrices(self, table: Table, rng: np.random.Generator) -> tuple[Float32s, Float32s]:
+        """(d, d) float32 that makes Z of X, and its inverse, whose largest entry is about 1."""
         d = table.d
         sigma, vectors = table.spectrum
         kept = sigma > SMALLEST * sigma[0]
@@ -136,7 +157,27 @@ class Spectral(Compressor):
         top = np.abs(backward).max() or 1.0
         inverse = np.where(kept, 1 / np.where(kept, power, 1.0), 0.0)
         forward = (vectors * inverse) @ rotation * top
-        return forward.astype(np.float32), (backward / top).astype(np.float16)
+        return forward.astype(np.float32), (backward / top).astype(np.float32)
+
+
+def _classes(relative: Float32s) -> Column:
+    """Each row's length as one of four: k-means over their logarithms, for what counts are ratios."""
+    some = relative > 0
+    logarithms = np.zeros(len(relative), np.float32)
+    np.log(relative, out=logarithms, where=some)
+    if some.any():
+        logarithms[~some] = logarithms[some].mean()
+    codes = KMeans(2).compress(EmbeddingTable(logarithms[:, None]), np.random.default_rng(0))
+    assert isinstance(codes, Packed)
+    padded = np.pad(codes.packed[:, 0], (0, -len(relative) % 4)).reshape(-1, 4)
+    return Column(pack(padded, 2)[:, 0], np.exp(codes.codebook), len(relative))
+
+
+def _inverse(matrix: Float32s, rank: int) -> Float32s:
+    """(d, d) inverse of a matrix on the `rank` directions of its largest singular values; nothing of the others."""
+    u, sigma, vt = np.linalg.svd(matrix.astype(np.float64))
+    inverse: Float32s = ((vt.T[:, :rank] / sigma[:rank]) @ u.T[:rank]).astype(np.float32)
+    return inverse
 
 
 def _fitted_scales(z: Table, part: Payload, relative: Float32s) -> Float32s:

@@ -88,27 +88,63 @@ class ImageOfPart(OfPart):
 class Projected(ImageOfPart):
     """A part times a matrix.
 
-    Arrays:
-        matrix: (j, k) float32 or float16.
-
     Attributes:
         part: a payload of j columns.
+        matrix: (j, k) float32 or float16; or a payload of j rows, which is decoded as a whole.
     """
 
-    matrix: npt.NDArray[np.floating]
+    matrix: npt.NDArray[np.floating] | Payload
 
     def __post_init__(self) -> None:
         check_payload("Projected.part", self.part)
-        check_array("Projected.matrix", self.matrix, 2, "float32", "float16")
-        if len(self.matrix) != self.part.k:
-            raise ValueError(f"Projected.matrix has {len(self.matrix)} rows for a part of {self.part.k} columns")
+        if isinstance(self.matrix, Payload):
+            check_payload("Projected.matrix", self.matrix)
+        else:
+            check_array("Projected.matrix", self.matrix, 2, "float32", "float16")
+        if self._rows != self.part.k:
+            raise ValueError(f"Projected.matrix has {self._rows} rows for a part of {self.part.k} columns")
+
+    @property
+    def _rows(self) -> int:
+        return self.matrix.n if isinstance(self.matrix, Payload) else len(self.matrix)
 
     @property
     def k(self) -> int:  # noqa: D102
-        return int(self.matrix.shape[1])
+        return self.matrix.k if isinstance(self.matrix, Payload) else int(self.matrix.shape[1])
 
     def image(self, a: V, ops: Ops[V]) -> V:  # noqa: D102
+        if isinstance(self.matrix, Payload):
+            # Made of nothing but constants: a session decodes it once, when it is loaded.
+            every = ops.param("every", np.arange(self._rows, dtype=np.int32))
+            return ops.matmul(a, self.matrix.decode(every, ops.scope("matrix")))
         return ops.matmul(a, ops.param("matrix", self.matrix))
+
+
+@dataclass(frozen=True)
+class Columns(ImageOfPart):
+    """Some columns of a part.
+
+    Arrays:
+        places: (k,) int32, which, in their order.
+
+    Attributes:
+        part: a payload.
+    """
+
+    places: npt.NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        check_payload("Columns.part", self.part)
+        check_array("Columns.places", self.places, 1, "int32")
+        if not len(self.places) or self.places.min() < 0 or self.places.max() >= self.part.k:
+            raise ValueError(f"Columns.places must be one or more columns from 0 to {self.part.k - 1}")
+
+    @property
+    def k(self) -> int:  # noqa: D102
+        return len(self.places)
+
+    def image(self, a: V, ops: Ops[V]) -> V:  # noqa: D102
+        return ops.columns(a, ops.param("places", self.places))
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,10 @@ class CostOps:
         self.bytes += math.prod((*rows.shape, *packed.shape[1:])) * packed.itemsize + dim * levels.itemsize
         return self._made((*rows.shape, dim))
 
+    def columns(self, a: Shape, places: Shape) -> Shape:  # noqa: D102
+        self._whole(places)
+        return self._made((*a.shape[:-1], *places.shape))
+
     def add(self, a: Shape, b: Shape) -> Shape:  # noqa: D102
         return self._elementwise(a, b)
 

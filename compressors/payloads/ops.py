@@ -64,6 +64,9 @@ class Ops(Protocol[V]):
         picked by the `window` bits that end with bit bits*(j+1) - 1.
         """
 
+    def columns(self, a: V, places: V) -> V:
+        """The columns at `places`, stored, in that order."""
+
     def add(self, a: V, b: V) -> V:
         """Elementwise sum."""
 
@@ -143,6 +146,9 @@ class NumpyOps:
         for j, start in enumerate(windows.starts):  # a byte's columns one by one: long loops
             columns[..., j] = levels[numbers >> start & len(levels) - 1]
         return columns.reshape(*picked.shape[:-1], picked.shape[-1] * len(windows.starts))[..., :dim]
+
+    def columns(self, a: Array, places: Array) -> Array:  # noqa: D102
+        return a[..., places]
 
     def add(self, a: Array, b: Array) -> Array:  # noqa: D102
         return a + b

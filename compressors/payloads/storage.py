@@ -12,7 +12,16 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 # Imported to be defined: a file may name any of our kinds.
-from eigenselect.compressors.payloads import coded, composed, dense, mapped, packed, tensor_train, trellis  # noqa: F401
+from eigenselect.compressors.payloads import (  # noqa: F401
+    coded,
+    column,
+    composed,
+    dense,
+    mapped,
+    packed,
+    tensor_train,
+    trellis,
+)
 from eigenselect.compressors.payloads.base import FORMAT_VERSION, Payload, kinds
 from eigenselect.compressors.plugins import load_plugins
 from eigenselect.compressors.whole import check_listed

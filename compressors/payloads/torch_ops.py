@@ -60,6 +60,9 @@ class TorchOps:
         columns = [levels[numbers >> start & len(levels) - 1] for start in windows.starts]
         return torch.stack(columns, -1).flatten(-2)[..., :dim]
 
+    def columns(self, a: Tensor, places: Tensor) -> Tensor:  # noqa: D102
+        return a[..., places]
+
     def add(self, a: Tensor, b: Tensor) -> Tensor:  # noqa: D102
         return a + b
 

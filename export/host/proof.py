@@ -22,6 +22,7 @@ from eigenselect.export.models.sessions import Feeds, Outputs, load, relative_er
 from eigenselect.export.models.stored import nbytes
 from eigenselect.export.operators.model import save, to_onnx
 from eigenselect.export.verification.parity import (
+    COLUMN_BYTES,
     OVERHEAD_BYTES,
     RELATIVE_ERROR,
     OnnxDecoder,
@@ -107,7 +108,7 @@ def prove(
         session_bytes=session_bytes(path),
         host_session_bytes=session_bytes(host),
     )
-    overhead = (OVERHEAD_BYTES + LOOKUP_BYTES * (len(splice.lookups) - 1)) * payload.bands
+    overhead = (OVERHEAD_BYTES + COLUMN_BYTES * payload.k + LOOKUP_BYTES * (len(splice.lookups) - 1)) * payload.bands
     overhead += 0 if mapped is None else mapped.nbytes
     limits = {
         "table_error": RELATIVE_ERROR,

@@ -113,6 +113,9 @@ class OnnxOps:
         name = trellis_name(bits, len(self._stored(levels)).bit_length() - 1)
         return self._node(name, packed, levels, rows, domain=DOMAIN, dim=dim)
 
+    def columns(self, a: str, places: str) -> str:  # noqa: D102
+        return self._node("Gather", a, places, axis=-1)
+
     def add(self, a: str, b: str) -> str:  # noqa: D102
         return self._node("Add", a, b)
 

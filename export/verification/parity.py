@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import onnxruntime as ort
 from onnx import numpy_helper
 
 from eigenselect.compressors.payloads.base import Payload
+from eigenselect.compressors.payloads.composed import Projected
 from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.export.choices import Output
 from eigenselect.export.operators.builder import OnnxOps
@@ -24,6 +25,9 @@ from eigenselect.export.operators.trellis import trellis_table, trellis_windows
 
 OVERHEAD_BYTES = 16 << 10
 """What a file, and the constants of a loaded session, may exceed the payload by for each band of rows."""
+
+COLUMN_BYTES = 4
+"""And for each column: a row of a matrix that is decoded is named by its id."""
 
 RELATIVE_ERROR = 1e-6
 """Largest ‖onnx − numpy‖_F / ‖numpy‖_F: products may be summed in another order, lookups are bit-equal."""
@@ -131,8 +135,8 @@ def verify(
     """Check the model at `path` against the payload it was made from.
 
     ONNX Runtime's rows equal the numpy decode (first, last and random rows), those of float16 up to their rounding;
-    the file is at most 16 KiB larger than the payload, for each band of rows; a loaded session holds the packed table
-    and no expanded one.
+    the file is at most 16 KiB, and 4 bytes a column, larger than the payload, for each band of rows; a loaded session
+    holds the packed table and no expanded one.
 
     Raises:
         VerificationError: naming the check that failed, with what was measured and what was allowed.
@@ -163,7 +167,7 @@ def verify(
         providers=decoder.providers,
         output=output,
     )
-    overhead = OVERHEAD_BYTES * payload.bands
+    overhead = (OVERHEAD_BYTES + COLUMN_BYTES * payload.k) * payload.bands
     limits = {
         "relative_error": RELATIVE_ERROR,
         "file_bytes": payload.nbytes + overhead,
@@ -198,7 +202,7 @@ def _beyond_rounding(
 
 
 def added_bytes(payload: Payload) -> int:
-    """What a session may add to a payload: the tables of trellis codes, and what widens a float16 matrix.
+    """What a session may add to a payload: the tables of trellis codes, matrices as float32 where they are not.
 
     A matrix meets float32 activations. Rows in float16 may not be widened.
     """
@@ -206,9 +210,20 @@ def added_bytes(payload: Payload) -> int:
     payload.decode("ids", ops)
     tables = (trellis_table(windows) for node in ops.nodes if (windows := trellis_windows(node.op)) is not None)
     matrices = (array for name, array in payload.arrays().items() if name.rpartition(".")[2] == "matrix")
-    return sum(4 * rows * columns for rows, columns in tables) + sum(
-        array.nbytes for array in matrices if array.dtype == np.float16
+    decoded = (part.matrix for part in _parts(payload) if isinstance(part, Projected))
+    return (
+        sum(4 * rows * columns for rows, columns in tables)
+        + sum(array.nbytes for array in matrices if array.dtype == np.float16)
+        + sum(4 * matrix.n * matrix.k for matrix in decoded if isinstance(matrix, Payload))
     )
+
+
+def _parts(payload: Payload) -> Iterator[Payload]:
+    """The payload and all that it is made of."""
+    yield payload
+    for _, value in payload._items():
+        if isinstance(value, Payload):
+            yield from _parts(value)
 
 
 def session_bytes(path: Path, ids: int | None = None) -> int:

@@ -7,7 +7,9 @@ import pytest
 
 from eigenselect.compressors.payloads.base import Payload, kinds
 from eigenselect.compressors.payloads.coded import Coded
+from eigenselect.compressors.payloads.column import Column
 from eigenselect.compressors.payloads.composed import (
+    Columns,
     Projected,
     Repeated,
     Replaced,
@@ -46,6 +48,9 @@ def examples(n: int) -> dict[str, tuple[Payload, Cost]]:
         "one codebook": (Coded(whole, floats(1, 5, 1), False, 2), Cost(10 + 2 * 4, 0, 2)),
         "summed codes": (Coded(whole, floats(2, 5, 3), True, 3), Cost(10 + 2 * 12, 3, 2)),
         "trellis": (Trellis(codes(3), floats(1 << 10), 2, 11), Cost(3 + 11 * 4, 0, 1)),
+        "columns": (Columns(dense, np.array([5, 0, 0], np.int32)), Cost(24 + 12, 0, 2)),
+        # Where its byte and its code in the byte are, three numbers of 8 bytes and a byte.
+        "column": (Column(np.zeros(-(-n // 4), np.uint8), floats(4, 1), n), Cost(3 * 8 + 1 + 4, 0, 1 + 5 + 1)),
         "sum": (Sum((dense, dense, dense)), Cost(72, 12, 5)),
         "projected": (Projected(dense, np.ones((6, 7), np.float16)), Cost(24 + 84, 42, 2)),
         "repeated": (Repeated(dense, 3, 17), Cost(24, 0, 2)),

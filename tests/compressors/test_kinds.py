@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from eigenselect.compressors import Payload
 from eigenselect.compressors.payloads.bitpack import pack
 from eigenselect.compressors.payloads.coded import Coded
-from eigenselect.compressors.payloads.composed import Sum, Unaligned
+from eigenselect.compressors.payloads.column import Column
+from eigenselect.compressors.payloads.composed import Columns, Sum, Unaligned
 from eigenselect.compressors.payloads.dense import Dense
 from eigenselect.compressors.payloads.ops import NO_ROW, NumpyOps
 from eigenselect.compressors.payloads.packed import Packed
@@ -60,11 +62,15 @@ def twelve_bits(n: int, c: int) -> tuple[Payload, np.ndarray]:
 
 def bit_by_bit(packed: np.ndarray, levels: np.ndarray, bits: int, dim: int) -> np.ndarray:
     """Trellis codes: each row as a string of bits in a ring, a window slid along it."""
+    return by_ends(packed, levels, range(bits, bits * dim + 1, bits))
+
+
+def by_ends(packed: np.ndarray, levels: np.ndarray, ends: Iterable[int]) -> np.ndarray:
+    """The same for windows that end anywhere."""
     window = len(levels).bit_length() - 1
     rows = []
     for row in packed:
         ring = "".join(f"{byte:08b}" for byte in row)
-        ends = range(bits, bits * dim + 1, bits)
         rows.append([levels[int("".join(ring[i % len(ring)] for i in range(end - window, end)), 2)] for end in ends])
     return np.array(rows, dtype=np.float32)
 
@@ -73,6 +79,21 @@ def trellis(bits: int, window: int, dim: int, n: int = 23, seed: int = 0) -> Exa
     packed = np.random.default_rng(seed).integers(0, 256, (n, -(-dim * bits // 8)), dtype=np.uint8)
     levels = normal(1 << window, seed=seed)
     return Example(Trellis(packed, levels, bits, dim), bit_by_bit(packed, levels, bits, dim))
+
+
+def ring(bits: list[int], window: int, n: int = 23, seed: int = 0) -> Example:
+    packed = np.random.default_rng(seed).integers(0, 256, (n, sum(bits) // 8), dtype=np.uint8)
+    levels = normal(1 << window, seed=seed)
+    step, ends = math.gcd(*bits, 4), np.cumsum(bits)
+    every = Trellis(packed, levels, step, sum(bits) // step)
+    return Example(Columns(every, (ends // step - 1).astype(np.int32)), by_ends(packed, levels, ends.tolist()))
+
+
+def column(m: int, n: int) -> Example:
+    codes, levels = np.random.default_rng(3).integers(0, 1 << m, n), normal(1 << m, 1)
+    padded = np.pad(codes, (0, -n % (8 // m))).reshape(-1, 8 // m)
+    packed = (padded << (m * np.arange(8 // m))).sum(axis=1).astype(np.uint8)
+    return Example(Column(packed, levels, n), levels[codes])
 
 
 def train(rows: list[int], columns: list[int], ranks: list[int], count: int, dim: int, seed: int = 0) -> Example:
@@ -112,6 +133,19 @@ EXAMPLES: dict[str, Callable[[], Example]] = {
     "trellis-narrow": lambda: trellis(4, 4, 13),
     "trellis-one-value": lambda: trellis(2, 9, 1),
     "trellis-widest": lambda: trellis(4, 20, 13),
+    **{
+        f"ring-{name}-{window}": (lambda bits=bits, window=window: ring(bits, window))
+        for name, bits in {
+            "even": [2, 2, 2, 2],
+            "byte": [3, 2, 3],
+            "uneven": [3, 1, 0, 4, 2, 0, 0, 6, 5, 3],
+            "twos": [2, 4, 2, 8, 0, 8],
+            "fours": [4, 8, 4],
+        }.items()
+        for window in (8, 9, 10, 14, 17)
+    },
+    "ring-narrow": lambda: ring([1, 1, 1, 1, 0, 1, 1, 1, 1], 1),
+    **{f"column-{m}-{n}": (lambda m=m, n=n: column(m, n)) for m in (1, 2, 4) for n in (1, 16, 23)},
     "train-2": lambda: train([5, 6], [3, 4], [3], 30, 12),
     "train-2-padded": lambda: train([5, 6], [3, 4], [3], 23, 11),
     "train-3": lambda: train([3, 4, 5], [2, 3, 2], [2, 4], 60, 12),
@@ -222,6 +256,16 @@ REFUSED: list[tuple[Callable[[], Payload], str]] = [
     *(
         (lambda dim=dim: Trellis(BYTES, np.zeros(16, np.float32), 2, dim), f"Trellis.dim = {dim!r} does not go with 3 ")
         for dim in (8, 13, 0, -1, 12.0, "12")
+    ),
+    *(
+        (lambda places=places: Columns(CODES, np.array(places, np.int32)), "Columns.places must be one or more columns")
+        for places in ([], [5], [0, -1])
+    ),
+    (lambda: Column(BYTES, TABLE[:, :1], 4), "Column.packed is uint8 of shape "),
+    (lambda: Column(BYTES[0], TABLE, 12), "Column.levels is (4, 3): it must be one column of 2, 4 or 16"),
+    *(
+        (lambda n=n: Column(BYTES[0], TABLE[:, :1], n), f"Column.count = {n!r} does not go with 3")
+        for n in (8, 13, 9.0)
     ),
     (lambda: TensorTrain(CORES[:1], 3, 2), "TensorTrain.cores have shapes [(3, 1, 2, 4)]: they must be two or more"),
     (lambda: TensorTrain((), 3, 2), "TensorTrain.cores have shapes []"),

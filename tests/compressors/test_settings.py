@@ -61,7 +61,7 @@ VALID: dict[type[Compressor], list[dict[str, Any]]] = {
     ResidualQuantization: [{"books": 2}],
     Spectral: [{}],
     TTSVD: [{"rate": 2, "time_limit": 3}],
-    TrellisCode: [{"bits": 2}],
+    TrellisCode: [{"bits": 2}, {"row": 2}],
     Uniform: [{"bits": 2}],
 }
 """Settings of every method, among which each of its fields is given once."""
@@ -120,6 +120,9 @@ KEEPS = (
         (ByteCodebook, {"bits": 2.0}, "ByteCodebook bits = 2.0: must be 1, 2 or 4; at 8 use KMeans"),
         (TrellisCode, {"bits": 8}, f"TrellisCode bits = 8: {COUNT} from 1 to 7; at 8 use KMeans"),
         *((TrellisCode, {"window": w}, f"TrellisCode window = {w}: {COUNT} from 8 to 14") for w in (7, 15)),
+        (TrellisCode, {"bits": None}, "TrellisCode bits = None: must be given, or row in its place; row = None"),
+        (TrellisCode, {"bits": None, "row": 0}, f"TrellisCode row = 0: {COUNT} of at least 1"),
+        (Spectral, {"matrix": 4}, "Spectral matrix = 4: must be a compressor; in a configuration one with a _target_"),
         (ProductQuantization, {"pieces": 0}, f"ProductQuantization pieces = 0: {COUNT} of at least 1"),
         (ProductQuantization, {"codewords": 3}, "codewords = 3: must be 2, 4, 8, 16, 32, 64, 128 or 256"),
         (ResidualQuantization, {"books": True}, f"ResidualQuantization books = True: {COUNT} of at least 1"),
@@ -142,7 +145,7 @@ KEEPS = (
         (PCA, {"then": 3}, "PCA then = 3: must be a compressor; in a configuration one with a _target_"),
         (Spectral, {"whitening": "0.5"}, f"Spectral whitening = '0.5': {NUMBER} of at least 0 and at most 1"),
         (Spectral, {"whitening": 1.5}, f"Spectral whitening = 1.5: {NUMBER} of at least 0 and at most 1"),
-        (Spectral, {"norm": "int4"}, "Spectral norm = 'int4': must be float16, uint8 or none"),
+        (Spectral, {"norm": "int4"}, "Spectral norm = 'int4': must be float16, uint8, uint2 or none"),
         (Spectral, {"fold": "yes"}, "Spectral fold = 'yes': must be true or false"),
         *((Bands, {"share": s}, f"Bands share = {s}: {NUMBER} above 0 and below 1") for s in (0, 1, -0.1, 1.5)),
         (Bands, {"by": "frequency"}, "Bands by = 'frequency': must be order or counts"),
@@ -199,7 +202,7 @@ OTHERS: dict[type[Compressor], dict[str, list[Any]]] = {
     ProductQuantization: {"pieces": [3], "codewords": [16]},
     ResidualQuantization: {"books": [3], "codewords": [16]},
     TTSVD: {"rate": [2.0000001], "cores": [2], "sweeps": [1], "time_limit": [None, 3.0000001]},
-    TrellisCode: {"bits": [1], "window": [8]},
+    TrellisCode: {"bits": [1], "window": [8], "row": [3]},
     Uniform: {"bits": [3], "rounding": ["stochastic"]},
 }
 """Other values for the settings of a method that hands work to no other one."""

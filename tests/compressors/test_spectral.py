@@ -103,7 +103,9 @@ def test_nbytes_by_hand() -> None:
     packed = 10 * 4 + 4096
     assert Spectral().nbytes(10, 13) == packed + 2 * 13 * 13 + 2 * 10
     assert Spectral(norm="uint8").nbytes(10, 13) == packed + 2 * 13 * 13 + 10 + 1024
+    assert Spectral(norm="uint2").nbytes(10, 13) == packed + 2 * 13 * 13 + 3 + 16
     assert Spectral(norm="none").nbytes(10, 13) == packed + 2 * 13 * 13
+    assert Spectral(norm="none", matrix=KMeans(4)).nbytes(10, 13) == packed + 13 * 7 + 4 * 16
 
 
 def test_folded_is_the_same_without_the_matrix() -> None:
@@ -120,3 +122,24 @@ def test_folded_is_the_same_without_the_matrix() -> None:
     )
     assert whole.decode_matrix(table, rng()) is None
     assert score(table, payload)["eos"] == pytest.approx(score(table, whole.compress(table, rng()))["eos"], abs=1e-6)
+
+
+@pytest.mark.parametrize("levels", [KMeans(4), KMeans(8)])
+def test_a_matrix_of_few_levels_is_inverted_exactly(levels: KMeans) -> None:
+    table = gaussian(500, 20)
+    payload = Spectral(0.5, "none", Identity("float32"), matrix=levels).compress(EmbeddingTable(table), rng())
+    assert len(np.unique(decode(payload.matrix))) <= 1 << levels.bits
+    assert np.linalg.norm(decode(payload) - table) < 1e-4 * np.linalg.norm(table)
+
+
+def test_rows_are_divided_by_one_of_four_scales() -> None:
+    lengths = np.random.default_rng(1).choice([0.3, 1, 2, 4], (2000, 1)).astype(np.float32)
+    table = EmbeddingTable(gaussian(2000, 16) * lengths)
+    errors = {}
+    for norm in ("float16", "uint2", "none"):
+        payload = Spectral(0, norm, ByteCodebook(2)).compress(table, rng())
+        errors[norm] = score(table, payload)["reconstruction_error"]
+    assert errors["uint2"] < 0.96 * errors["none"]
+    assert errors["uint2"] < 1.1 * errors["float16"]
+    scales = decode(Spectral(0, "uint2", ByteCodebook(2)).compress(table, rng()).part.scale)
+    assert len(np.unique(scales)) == 4 and scales.max() / scales.min() == pytest.approx(4 / 0.3, rel=0.2)

@@ -7,9 +7,16 @@ import numpy as np
 import pytest
 
 from eigenselect.compressors import EmbeddingTable, KMeans, TrellisCode
-from eigenselect.compressors.methods.trellis_code import viterbi
-from eigenselect.compressors.methods.trellis_code.viterbi import LANES, encode
+from eigenselect.compressors.methods.trellis_code import _first, viterbi
+from eigenselect.compressors.methods.trellis_code.viterbi import LANES
 from tests.cases import decode
+
+
+def encode(rows: np.ndarray, levels: np.ndarray, bits: int, steps: int, reach: int) -> np.ndarray:
+    """The windows of rows whose values have `bits` bits each; what the row has beyond them is free."""
+    squares, doubles = np.stack([levels * levels, 0 * levels]), np.stack([-2 * levels, 0 * levels])
+    kinds = (np.arange(steps) >= rows.shape[1]).astype(np.int64)
+    return viterbi.encode(rows, squares, doubles, kinds, np.full(steps, bits), reach)
 
 
 def best_ring(row: np.ndarray, levels: np.ndarray, bits: int, steps: int) -> float:
@@ -102,7 +109,7 @@ def test_each_plane_is_about_what_those_before_it_leave() -> None:
         payload = TrellisCode(bits, 8).compress(EmbeddingTable(table), np.random.default_rng(0))
         errors[bits] = float(((decode(payload) - table) ** 2).mean())
     for bits, product in ((3, (2, 1)), (6, (4, 2)), (7, (4, 2, 1))):
-        assert errors[bits] == pytest.approx(np.prod([errors[plane] for plane in product]), rel=0.2)
+        assert errors[bits] == pytest.approx(np.prod([errors[plane] for plane in product]), rel=0.25)
 
 
 @pytest.mark.parametrize(("bits", "published"), [(1, 0.7), (2, 0.91)])
@@ -138,9 +145,38 @@ def test_compiled_sums_are_those_that_are_written(bits: int, states: int) -> Non
     values = rng.standard_normal(LANES).astype(np.float32)
     following, back = np.empty(cost.size, np.float32), rng.integers(0, 256, cost.size, np.uint8)
     before, room = back.reshape(states, LANES).copy(), viterbi.choice_bits(bits)
-    viterbi._step(cost.ravel(), following, back, values, levels * levels, -2 * levels, bits, states)
+    viterbi._step(cost.ravel(), following, back, values, levels * levels, -2 * levels, bits, room, states)
 
     windows = np.arange(states << bits).reshape(1 << bits, states)  # by predecessor and state
     ways = cost[windows >> bits] + ((levels * levels)[windows][..., None] + values * (-2 * levels)[windows][..., None])
     assert following.tobytes() == ways.min(axis=0).tobytes()
     assert np.array_equal(back.reshape(states, LANES), (before.astype(np.int64) << room | ways.argmin(axis=0)) & 255)
+
+
+def test_bits_are_shared_to_the_last_one() -> None:
+    """More or fewer bits a value, all of a row's bytes used, and no value is the worse for its fewer bits."""
+    table = np.random.default_rng(6).standard_normal((1500, 50)).astype(np.float32)
+    errors = {}
+    for row in (3, 7, 13, 16, 19):
+        payload = TrellisCode(window=8, row=row).compress(EmbeddingTable(table), np.random.default_rng(0))
+        bits = np.diff(payload.places, prepend=-1)
+        assert bits.sum() == 8 * row == payload.part.k
+        assert np.ptp(bits) <= 1
+        error = ((decode(payload) - table) ** 2).mean(axis=0)
+        errors[row] = float(error.mean())
+        assert error[bits == bits.max()].mean() == pytest.approx(error[bits == bits.min()].mean(), rel=0.1)
+        assert errors[row] < 1.4 * 2 ** (-16 * row / 50), "Shannon's limit, and a quarter of a bit"
+    padded = TrellisCode(2, 8).compress(EmbeddingTable(table), np.random.default_rng(0))  # 13 bytes, four bits unused
+    assert errors[13] < 0.99 * ((decode(padded) - table) ** 2).mean()
+
+
+def test_the_first_levels_are_laid_out_in_parts() -> None:
+    """The ways out of a state and the ways into one each have a level of every part, and with fewer ways of some."""
+    for bits, window in ((2, 8), (2.56, 9), (4, 10)):
+        levels = _first(window, bits, np.random.default_rng(0))
+        count = 1 << window
+        parts = 2 ** (int(bits) + 1)
+        part = np.searchsorted(np.sort(levels)[count // parts :: count // parts], levels, side="right")
+        for ways in (parts, parts // 2, parts // 4):
+            out, into = part.reshape(-1, ways), part.reshape(ways, -1).T
+            assert all(len(set(each * ways // parts)) == ways for each in (*out, *into))
