@@ -63,12 +63,14 @@ class Columns:
 
         Raises:
             ValueError: no rows, a row without a value or token, lists of different lengths.
+            pyarrow.ArrowInvalid: data that are no such columns.
         """
         parts: list[npt.NDArray[Any]] = []
         numbers: npt.NDArray[Any] | None = None
         tokens: list[str] = []
         at = 0
         for batch in batches:
+            batch.validate(full=True)  # offsets of a damaged Arrow file would be followed out of it
             rows = self._rows(batch, at)
             if numbers is None and n is not None and len(rows):
                 numbers = np.empty((min(n, limit or n), rows.shape[1]), rows.dtype)

@@ -14,13 +14,15 @@ import re
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from eigenselect.selector.sources.foreign import HEAD_BYTES, not_fetched
 from eigenselect.selector.sources.format import Found, Request, Tensor
 from eigenselect.selector.sources.formats import FORMATS
 from eigenselect.selector.sources.tensors import LIKELY, place, table_of
 from eigenselect.selector.sources.vocabulary import vocabulary, with_tokens
+
+T = TypeVar("T")
 
 INDEXES = ("*.safetensors.index.json", "*.bin.index.json")
 """Files that say which shard holds which tensor, by preference."""
@@ -64,9 +66,7 @@ def weights_folder(path: Path) -> Path:
     if (snapshots := folder / "snapshots").is_dir():
         main, revisions = folder / "refs" / "main", sorted(snapshots.iterdir())
         folder = snapshots / main.read_text().strip() if main.is_file() else revisions[0] if revisions else folder
-    modules = folder / "modules.json"
-    inside = [folder / str(module["path"]) for module in _json(modules)] if modules.is_file() else []
-    for each in (folder, *inside):
+    for each in (folder, *_modules(folder)):
         if _shards(each):
             return each
     models = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.onnx"))
@@ -79,7 +79,7 @@ def _shards(folder: Path) -> dict[Path, list[str]]:
     """The files of weights and, where there is an index, the tensors of each: those of the first format found."""
     for index in (index for pattern in INDEXES for index in sorted(folder.glob(pattern))):
         shards: dict[Path, list[str]] = {}
-        for name, file in _json(index)["weight_map"].items():
+        for name, file in _weight_map(index).items():
             shards.setdefault(folder / file, []).append(name)
         return shards
     for format in sorted(FORMATS.values(), key=lambda format: format.name != "safetensors"):
@@ -88,18 +88,36 @@ def _shards(folder: Path) -> dict[Path, list[str]]:
     return {}
 
 
-def _json(path: Path) -> Any:
+def _modules(folder: Path) -> list[Path]:
+    """The folders of the modules of a sentence-transformers model."""
+    path = folder / "modules.json"
+    modules = _json(path, list) if path.is_file() else []
+    return [folder / str(module["path"]) for module in modules if isinstance(module, dict) and "path" in module]
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    found = _json(index, dict).get("weight_map")
+    if not isinstance(found, dict) or not all(isinstance(file, str) and file for file in found.values()):
+        raise ValueError(f"{index}: its weight_map does not name a file for each tensor: fetch it again")
+    return found
+
+
+def _json(path: Path, kind: type[T]) -> T:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error}): fetch it again") from error
+    if not isinstance(found, kind):
+        raise ValueError(f"{path}: JSON, but no {kind.__name__}: fetch it again")
+    return found
 
 
 def _config(folder: Path) -> dict[str, Any]:
     """What the model says of itself; of one that takes more than text, what it says of its text."""
     path = folder / "config.json"
-    found: dict[str, Any] = _json(path) if path.is_file() else {}
-    return found | (found.get("text_config") or {})
+    found: dict[str, Any] = _json(path, dict) if path.is_file() else {}
+    text = found.get("text_config")
+    return found | text if isinstance(text, dict) else found
 
 
 def _tensors(folder: Path, wanted: str | None) -> dict[str, Tensor]:
@@ -148,7 +166,7 @@ def _format(file: Path) -> Callable[[Path], Mapping[str, Tensor]]:
 
 def _tied(config: dict[str, Any]) -> list[str]:
     """What is to be said of an output head that is not stored apart."""
-    heads = [name for name in config.get("architectures") or () if HEADED.search(name)]
-    if not config.get("tie_word_embeddings", bool(heads)):
+    headed = HEADED.search(str(config.get("architectures")))
+    if not config.get("tie_word_embeddings", headed):
         return []
     return ["The model's output head is tied to it, and takes the compressed table too."]

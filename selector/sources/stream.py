@@ -70,7 +70,7 @@ def members(file: BufferedReader | Path) -> list[str]:
     try:
         with zipfile.ZipFile(file) as archive:
             return [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-    except (zipfile.BadZipFile, ValueError):
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
         return []
 
 
