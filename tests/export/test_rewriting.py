@@ -122,12 +122,6 @@ def test_exit_codes_of_a_failed_verification_and_of_a_bug(
 # --- models of other programs -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory is measured in a process each; other tests start them."""
-    monkeypatch.setattr("eigenselect.export.host.proof.session_bytes", lambda path: 0)
-
-
 def exported(model: object, path: Path) -> Path:
     """A torch module as torch.onnx.export writes it."""
     torch = pytest.importorskip("torch")
@@ -160,7 +154,7 @@ def network(head: int):
     return Network().eval()
 
 
-@pytest.mark.usefixtures("_no_processes")
+@pytest.mark.usefixtures("no_processes")
 def test_a_model_of_torch(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     model = network(7)
@@ -178,7 +172,7 @@ def test_a_model_of_torch(tmp_path: Path) -> None:
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.usefixtures("_no_processes")
+@pytest.mark.usefixtures("no_processes")
 def test_a_tied_model_of_torch(tmp_path: Path) -> None:
     model = network(500)
     model.head.weight = model.words.weight
@@ -189,7 +183,7 @@ def test_a_tied_model_of_torch(tmp_path: Path) -> None:
     assert rewrite_host(path, payload, tmp_path / "new.onnx", tied="keep").removed_bytes == 0
 
 
-@pytest.mark.usefixtures("_no_processes")
+@pytest.mark.usefixtures("no_processes")
 def test_a_model_of_the_dynamic_quantizer(tmp_path: Path) -> None:
     quantization = pytest.importorskip("onnxruntime.quantization")
     path = exported(network(7), tmp_path / "float.onnx")
