@@ -106,7 +106,9 @@ def test_a_table_of_one_column_matches_itself_alone(bits: int, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-@pytest.mark.parametrize("form", ["plain", "half", "int8", "whole"])
+@pytest.mark.parametrize(
+    "form", ["plain", "half", "int8", "whole", "int4", "int4 blocks", "int8 blocks", "float8 rows"]
+)
 def test_the_recorded_error_is_found_again_in_any_storage(form: str, bits: int, tmp_path: Path) -> None:
     """The payload was made of the float table, and the host holds it rounded."""
     payload = uniform(bits=bits)

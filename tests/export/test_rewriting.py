@@ -172,6 +172,29 @@ def test_a_model_of_torch(tmp_path: Path) -> None:
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_processes")
+@pytest.mark.parametrize("dynamo", [False, True])
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_an_embedding_bag_of_torch(mode: str, dynamo: bool, tmp_path: Path) -> None:
+    """One exporter writes a loop over slices of ids, the other one over slices of rows."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    bag = torch.nn.EmbeddingBag(500, 24, mode=mode).eval()
+    given = (torch.arange(10) * 7, torch.tensor([0, 4, 7]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, of what it calls
+        names = {} if dynamo else {"input_names": ["ids", "offsets"]}
+        torch.onnx.export(bag, given, tmp_path / "host.onnx", dynamo=dynamo, verbose=False, **names)
+    payload = compress(embedding_table(tmp_path / "host.onnx"))
+    assert rewrite_host(tmp_path / "host.onnx", payload, tmp_path / "new.onnx").removed_bytes == 500 * 24 * 4
+    session = ort.InferenceSession(tmp_path / "new.onnx")
+    feeds = {value.name: each.numpy() for value, each in zip(session.get_inputs(), given, strict=True)}
+    with torch.no_grad():
+        bag.weight.copy_(torch.from_numpy(decode(payload)))
+        np.testing.assert_allclose(session.run(None, feeds)[0], bag(*given).numpy(), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.usefixtures("no_processes")
 def test_a_tied_model_of_torch(tmp_path: Path) -> None:
     model = network(500)
