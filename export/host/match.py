@@ -12,6 +12,7 @@ from onnx import TensorProto
 
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.export.models.constants.constant import CODES
+from eigenselect.export.models.stored import PAIRED
 from eigenselect.export.models.tables import HostTable
 from eigenselect.export.models.words import listed, of_file
 
@@ -33,6 +34,17 @@ ERROR_TOLERANCE = 0.02
 
 HALF_ROUNDING = 2.0**-11
 """Largest relative error of rounding to float16, which either table may have seen."""
+
+ROUNDING = {
+    TensorProto.BFLOAT16: 2.0**-8,
+    TensorProto.FLOAT8E4M3FN: 2.0**-4,
+    TensorProto.FLOAT8E4M3FNUZ: 2.0**-4,
+    TensorProto.FLOAT8E5M2: 2.0**-3,
+    TensorProto.FLOAT8E5M2FNUZ: 2.0**-3,
+}
+"""The same of shorter floats."""
+
+BLOCK_COLUMNS = 4
 
 BLOCK_BYTES = 1 << 24
 
@@ -138,14 +150,20 @@ def check_error(host: Path, table: HostTable, found: float, recorded: float) -> 
 
 def _storage_error(table: HostTable) -> float:
     """Bound on ‖H − X‖_F / ‖H‖_F where H stores X in the host's type."""
-    if table.stored_type == TensorProto.BFLOAT16:
-        return 2.0**-8
-    if table.stored_type not in CODES:
-        return HALF_ROUNDING
+    if table.stored_type not in CODES or table.stored_type in ROUNDING:
+        return ROUNDING.get(table.stored_type, HALF_ROUNDING)
     ids = np.random.default_rng(0).permutation(table.n)[:SAMPLED_ROWS]
     rows = table.read(ids).astype(np.float64)
+    # Blocks of a row, which may have a step each, are of four bits alone.
+    columns = BLOCK_COLUMNS if table.stored_type in PAIRED else table.d
+    error = sum(_rounding(rows[:, start : start + columns]) for start in range(0, table.d, columns))
+    return float(np.sqrt(error) / (np.linalg.norm(rows) or 1.0)) + HALF_ROUNDING
+
+
+def _rounding(rows: npt.NDArray[np.float64]) -> float:
+    """Bound on the squared error of entries that are multiples of a step of their row: half of it, or less."""
     gaps = np.diff(np.sort(rows, axis=1), axis=1)
-    # Entries of a row are multiples of its step: the smallest difference of two of them is one, or more.
-    steps = np.where(gaps > 1e-6 * np.abs(rows).max(axis=1, keepdims=True), gaps, np.inf).min(axis=1)
+    # The smallest difference of two of them is a step, or more.
+    steps = np.where(gaps > 1e-6 * np.abs(rows).max(axis=1, keepdims=True), gaps, np.inf).min(axis=1, initial=np.inf)
     steps[~np.isfinite(steps)] = 0
-    return float(np.sqrt(table.d * np.square(steps / 2).sum()) / (np.linalg.norm(rows) or 1.0)) + HALF_ROUNDING
+    return float(rows.shape[1] * np.square(steps / 2).sum())

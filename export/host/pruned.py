@@ -32,6 +32,10 @@ class Kept:
         remap: whether the model goes on to take its old ids, by a map that is put into it.
         oov: then, for the id of a row that was dropped: `error`, `zeros` for a row of zeros, or the payload's row that
             it gets.
+
+    >>> import numpy as np
+    >>> Kept(np.array([4, 0]), remap=True, oov=1).map(5)  # rows of a table of five
+    array([1, 1, 1, 1, 0], dtype=int32)
     """
 
     rows: Ids

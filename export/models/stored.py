@@ -44,14 +44,21 @@ def read_model(path: Path) -> onnx.ModelProto:
 
 def _check_text(model: onnx.ModelProto) -> None:
     """Raise a ValueError unless every name is text: protobuf gives bytes for one that is no UTF-8."""
-    waiting: list[Any] = [model]
-    while waiting:
-        for field, value in waiting.pop().ListFields():
-            values = [value] if isinstance(value, str | bytes) or hasattr(value, "ListFields") else value
-            if field.type == field.TYPE_MESSAGE:
-                waiting.extend(values)
-            elif field.type == field.TYPE_STRING and any(isinstance(text, bytes) for text in values):
-                raise ValueError(f"a {field.name} is no UTF-8")
+    graphs, nodes = [model.graph], [node for function in model.functions for node in function.node]
+    for graph in graphs:  # grows while it is read
+        nodes.extend(graph.node)
+        for node in graph.node:
+            for attribute in node.attribute:
+                graphs.extend([attribute.g] if attribute.HasField("g") else attribute.graphs)
+    texts = [
+        *(text for node in nodes for text in (node.name, node.op_type, node.domain, *node.input, *node.output)),
+        *(tensor.name for graph in graphs for tensor in graph.initializer),
+        *(part.value for graph in graphs for tensor in graph.initializer for part in tensor.external_data),
+        *(value.name for graph in graphs for value in (*graph.input, *graph.output)),
+        *(dim.dim_param for value in model.graph.input for dim in value.type.tensor_type.shape.dim),
+    ]
+    if any(isinstance(text, bytes) for text in texts):
+        raise ValueError("a name is no UTF-8")
 
 
 def type_name(type_: int) -> str:

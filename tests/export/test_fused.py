@@ -12,7 +12,6 @@ from onnx import NodeProto, TensorProto, helper
 
 from eigenselect.compressors import EmbeddingTable, Identity, Payload, Uniform
 from eigenselect.export import embedding_table, rewrite_host
-from eigenselect.export.host import proof
 from tests.cases import decode, gaussian
 from tests.export.forms import NODE, narrow, stored
 from tests.export.hosts import save_host
@@ -21,10 +20,7 @@ N, D, OPSET = 60, 20, 21
 TABLE = gaussian(N, D)
 IDS = np.random.default_rng(3).integers(0, N, (2, 5))
 
-
-@pytest.fixture(autouse=True)
-def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proof, "session_bytes", lambda path: 0)
+pytestmark = pytest.mark.usefixtures("no_processes")
 
 
 def model_of(

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from eigenselect.compressors import EmbeddingTable, Uniform
 from eigenselect.export import Kept, VerificationError, embedding_table, rewrite_host
-from eigenselect.export.host import proof
 from tests.export.mutations import TABLE, mutated, seeds
 
 SEEDS = seeds()
@@ -61,7 +60,7 @@ def test_a_changed_model_is_read_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_processes")
 @pytest.mark.parametrize(("reader", "examples"), [(read, 5_000), (rewrite, 1_500)])
-def test_many_changed_models(reader: Read, examples: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proof, "session_bytes", lambda path: 0)
+def test_many_changed_models(reader: Read, examples: int, tmp_path: Path) -> None:
     check(tmp_path, reader, examples)

@@ -13,7 +13,6 @@ from onnx import TensorProto
 
 from eigenselect.compressors import EmbeddingTable, Identity, Payload, Uniform
 from eigenselect.export import Kept, rewrite_host
-from eigenselect.export.host import proof
 from tests.cases import decode, gaussian
 from tests.export.forms import NODE, stored
 from tests.export.hosts import entries, make_host, save_host
@@ -25,10 +24,7 @@ TYPES = np.random.default_rng(5).integers(0, 2, (3, 7))
 OLD = np.random.default_rng(6).integers(0, N, (3, 7))
 NEW = np.random.default_rng(7).integers(0, len(ROWS), (3, 7))
 
-
-@pytest.fixture(autouse=True)
-def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proof, "session_bytes", lambda path: 0)
+pytestmark = pytest.mark.usefixtures("no_processes")
 
 
 def payload_of(form: str = "plain", bits: int = 4) -> Payload:

@@ -122,12 +122,6 @@ def test_exit_codes_of_a_failed_verification_and_of_a_bug(
 # --- models of other programs -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory is measured in a process each; other tests start them."""
-    monkeypatch.setattr("eigenselect.export.host.proof.session_bytes", lambda path: 0)
-
-
 def exported(model: object, path: Path) -> Path:
     """A torch module as torch.onnx.export writes it."""
     torch = pytest.importorskip("torch")
@@ -160,7 +154,7 @@ def network(head: int):
     return Network().eval()
 
 
-@pytest.mark.usefixtures("_no_processes")
+@pytest.mark.usefixtures("no_processes")
 def test_a_model_of_torch(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     model = network(7)
@@ -178,7 +172,30 @@ def test_a_model_of_torch(tmp_path: Path) -> None:
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.usefixtures("_no_processes")
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_processes")
+@pytest.mark.parametrize("dynamo", [False, True])
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_an_embedding_bag_of_torch(mode: str, dynamo: bool, tmp_path: Path) -> None:
+    """One exporter writes a loop over slices of ids, the other one over slices of rows."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    bag = torch.nn.EmbeddingBag(500, 24, mode=mode).eval()
+    given = (torch.arange(10) * 7, torch.tensor([0, 4, 7]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, of what it calls
+        names = {} if dynamo else {"input_names": ["ids", "offsets"]}
+        torch.onnx.export(bag, given, tmp_path / "host.onnx", dynamo=dynamo, verbose=False, **names)
+    payload = compress(embedding_table(tmp_path / "host.onnx"))
+    assert rewrite_host(tmp_path / "host.onnx", payload, tmp_path / "new.onnx").removed_bytes == 500 * 24 * 4
+    session = ort.InferenceSession(tmp_path / "new.onnx")
+    feeds = {value.name: each.numpy() for value, each in zip(session.get_inputs(), given, strict=True)}
+    with torch.no_grad():
+        bag.weight.copy_(torch.from_numpy(decode(payload)))
+        np.testing.assert_allclose(session.run(None, feeds)[0], bag(*given).numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("no_processes")
 def test_a_tied_model_of_torch(tmp_path: Path) -> None:
     model = network(500)
     model.head.weight = model.words.weight
@@ -189,7 +206,7 @@ def test_a_tied_model_of_torch(tmp_path: Path) -> None:
     assert rewrite_host(path, payload, tmp_path / "new.onnx", tied="keep").removed_bytes == 0
 
 
-@pytest.mark.usefixtures("_no_processes")
+@pytest.mark.usefixtures("no_processes")
 def test_a_model_of_the_dynamic_quantizer(tmp_path: Path) -> None:
     quantization = pytest.importorskip("onnxruntime.quantization")
     path = exported(network(7), tmp_path / "float.onnx")

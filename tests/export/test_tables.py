@@ -213,6 +213,28 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
         embedding_table(tmp_path / "a.onnx")
 
 
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    """The checker takes them, and they come as bytes."""
+    path = save_host(make_host(TABLE), tmp_path / "a.onnx")
+    path.write_bytes(path.read_bytes().replace(b"look_types_up", b"look\xfftypes_up"))
+    with pytest.raises(
+        ValueError, match=r"a\.onnx is not a valid ONNX model \(a name is no UTF-8\): fetch or export it"
+    ):
+        embedding_table(path)
+
+
+@pytest.mark.parametrize(("key", "value"), [("offset", "-1"), ("offset", "abc"), ("length", "9" * 30), ("length", "7")])
+def test_a_place_in_a_data_file_is_checked_first(key: str, value: str, tmp_path: Path) -> None:
+    path = save_host(make_host(TABLE), tmp_path / "host.onnx", external=True)
+    model = onnx.load(path, load_external_data=False)
+    table = next(tensor for tensor in model.graph.initializer if tensor.name == "table")
+    next(entry for entry in table.external_data if entry.key == key).value = value
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match=r"host\.onnx.*: .*") as caught:
+        embedding_table(path)
+    assert len(str(caught.value)) < 300 + len(str(tmp_path)) and "\n" not in str(caught.value)
+
+
 def test_typed_fields_are_read_as_well_as_raw_bytes(tmp_path: Path) -> None:
     model = make_host(TABLE)
     tensor = next(t for t in model.graph.initializer if t.name == "table")

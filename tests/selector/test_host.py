@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from eigenselect.compressors import load
 from tests.cases import gaussian
 from tests.export.hosts import make_host, save_host
-from tests.export.test_host import tied
+from tests.export.rewritten import tied
 from tests.selector.test_command import candidates, client, command, name, runs, store
 
 __all__ = ["client", "name", "store"]  # fixtures
