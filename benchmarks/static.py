@@ -16,6 +16,7 @@ from scipy.stats import spearmanr
 from eigenselect.compressors import (
     PCA,
     Bands,
+    Blockwise,
     ByteCodebook,
     Compressor,
     Identity,
@@ -36,8 +37,9 @@ METHODS: list[Compressor] = [
     Spectral(then=ByteCodebook(1)),
     Spectral(norm="none", then=TrellisCode(1)),
     Spectral(norm="uint8", then=TrellisCode(1)),
-    Spectral(norm="uint8", then=Bands(0.05, TrellisCode(2), TrellisCode(1))),
     Spectral(norm="uint8", then=Bands(0.1, TrellisCode(2), TrellisCode(1))),
+    Spectral(norm="uint2", matrix=Blockwise(8), then=Bands(0.1, TrellisCode(2), TrellisCode(1))),
+    Spectral(norm="uint2", matrix=Blockwise(8), then=Bands(0.15, TrellisCode(2), TrellisCode(1))),
 ]
 
 

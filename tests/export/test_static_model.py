@@ -173,3 +173,9 @@ def test_ids_are_those_of_every_kind_of_tokenizer() -> None:
     added = [{"id": 2, "content": "[PAD]"}]
     assert ids_of({"model": {"vocab": {"a": 0, "b": 1}}, "added_tokens": added}) == {"a": 0, "b": 1, "[PAD]": 2}
     assert ids_of({"model": {"type": "Unigram", "vocab": [["<unk>", 0.0], ["a", -1.5]]}}) == {"<unk>": 0, "a": 1}
+
+
+def test_without_the_package_of_tokenizers_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(ValueError, match=r"not installed: pip install 'eigenselect\[static\]'$"):
+        model().encode("word1")
