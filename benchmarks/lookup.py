@@ -22,8 +22,9 @@ from onnx import helper, numpy_helper
 
 from eigenselect.compressors import Payload
 from eigenselect.compressors.codebooks.scalar import affine
+from eigenselect.compressors.methods.trellis_code import shares
 from eigenselect.compressors.payloads.bitpack import plane_bytes, plane_widths
-from eigenselect.compressors.payloads.composed import Projected, Scaled, Sum, Unaligned
+from eigenselect.compressors.payloads.composed import Columns, Projected, Scaled, Sum, Unaligned
 from eigenselect.compressors.payloads.dense import Dense
 from eigenselect.compressors.payloads.packed import Packed
 from eigenselect.compressors.payloads.trellis import Trellis
@@ -63,6 +64,9 @@ def payloads(n: int, d: int, rng: np.random.Generator) -> Iterator[tuple[str, Pa
     yield from ((f"trellis b={bits}, scales", Unaligned(Scaled(trellis(bits), norms))) for bits in (1, 2, 3, 4))
     yield "trellis b=2, window 12, scales", Unaligned(Scaled(trellis(2, 12), norms))
     yield "trellis b=2, scales of 8 bits", Unaligned(Scaled(trellis(2), codes))
+    places = (np.cumsum(shares(np.ones(d), plane_bytes(d, 2))) - 1).astype(np.int32)
+    spread = Trellis(bytes_of(2), normal(1 << 10), 1, 8 * plane_bytes(d, 2))
+    yield "trellis whose values share the bytes of 2 bits", Columns(spread, places)
     yield "byte codebook b=2, scales, matrix", Projected(Scaled(codebook(2), norms), matrix)
     yield from (
         (f"trellis b={bits}, scales, matrix", Projected(Scaled(trellis(bits), norms), matrix)) for bits in (1, 2)
