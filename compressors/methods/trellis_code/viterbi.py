@@ -49,7 +49,7 @@ def _step_of_two(
     cost: Any, following: Any, back: Any, values: Any, squares: Any, doubles: Any, bits: int, room: int, states: int
 ) -> None:  # pragma: no cover
     """`_step` of two windows a state."""
-    more = np.uint32(room)
+    kept = np.uint32(255 if room == 1 else 0)  # a shift by a variable number would not be vectorised
     for state in range(states):
         at, a, b = state * LANES, (state >> bits) * LANES, ((states + state) >> bits) * LANES
         square0, double0 = squares[state], doubles[state]
@@ -59,7 +59,7 @@ def _step_of_two(
             best = cost[_U(a + i)] + (square0 + value * double0)
             best, which = _cheaper(best, _0, cost[_U(b + i)] + (square1 + value * double1), _1)
             following[_U(at + i)] = best
-            back[_U(at + i)] = np.uint32(np.uint32(back[_U(at + i)]) << more) | which
+            back[_U(at + i)] = np.uint32((np.uint32(back[_U(at + i)]) << _1) & kept) | which
 
 
 @inlined
@@ -67,7 +67,7 @@ def _step_of_four(
     cost: Any, following: Any, back: Any, values: Any, squares: Any, doubles: Any, bits: int, room: int, states: int
 ) -> None:  # pragma: no cover
     """`_step` of four windows a state."""
-    more = np.uint32(room)
+    kept = np.uint32(255 if room == 2 else 0)
     for state in range(states):
         at, w1, w2, w3 = state * LANES, states + state, 2 * states + state, 3 * states + state
         a, b, c, d = (state >> bits) * LANES, (w1 >> bits) * LANES, (w2 >> bits) * LANES, (w3 >> bits) * LANES
@@ -80,7 +80,7 @@ def _step_of_four(
             best, which = _cheaper(best, which, cost[_U(c + i)] + (square2 + value * double2), _2)
             best, which = _cheaper(best, which, cost[_U(d + i)] + (square3 + value * double3), _3)
             following[_U(at + i)] = best
-            back[_U(at + i)] = np.uint32(np.uint32(back[_U(at + i)]) << more) | which
+            back[_U(at + i)] = np.uint32((np.uint32(back[_U(at + i)]) << _2) & kept) | which
 
 
 @inlined
