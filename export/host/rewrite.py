@@ -7,7 +7,7 @@ all else stays as it is. The result is verified before it takes its place; the h
 from __future__ import annotations
 
 import itertools
-from contextlib import suppress
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from eigenselect.export.host.host import Host
 from eigenselect.export.host.proof import Proof, prove
 from eigenselect.export.host.pruned import Kept, Remapping, kept_feeds, renumbered
 from eigenselect.export.host.splice import Splice, add, free_prefix, opset_of, replace_lookups
-from eigenselect.export.models.external import PAGE_BYTES, data_file, data_files, write
+from eigenselect.export.models.external import PAGE_BYTES, data_file, data_files, rename_data, write
 from eigenselect.export.models.ids import graph_input
 from eigenselect.export.models.scopes import tensors
 from eigenselect.export.models.sessions import Feeds, OutputDifference, differences
@@ -122,8 +122,7 @@ def rewrite_host(
     Args:
         host: an ONNX model; only read.
         payload: a table of the host's own dimension.
-        out: where to; a host with external data gets its data file beside it, `NAME.onnx.data`, or `NAME.onnx.2.data`
-            where an earlier model at `out` uses that: the model names its own, so that both change in one step.
+        out: where to; a host with external data gets its data file beside it.
         tied: what to do if the table is used otherwise too: refuse, or keep it for that use.
         target: what the payload's operators are chosen for; see `export.operators.graph.Target`.
         inputs: a `.npz` file of inputs to compare the two models on; None makes some.
@@ -156,7 +155,7 @@ def rewrite_host(
     check_runtime(opset_of(opened.model), target)
     host_bytes, stored = opened.nbytes, sum(map(nbytes, tensors(opened.model)))
     with held(out.parent / hidden_name(out), out) as folder:
-        written = folder / free_name(out)
+        written = folder / out.name
         remapping = (
             Remapping(kept, table.n, free_prefix(opened.found.names()), table.type) if kept and kept.remap else None
         )
@@ -203,36 +202,50 @@ def _check_out(host: Host, out: Path) -> None:
     if out.is_dir():
         raise ValueError(f"out = {out} is a folder: name a file")
     files = [file.resolve() for file in host.files]
-    for written in (out, *(out.with_name(name) for name in _data_names(out))):
+    for written in (out, data_file(out), _second(out)):
         if written.resolve() in files:
             raise ValueError(f"out = {out} would overwrite {written} of the host: give another name")
 
 
-def _data_names(out: Path) -> tuple[str, str]:
-    """What the data file of a model at `out` may be called: one name while an earlier model uses the other."""
-    return f"{out.name}.data", f"{out.name}.2.data"
-
-
-def free_name(out: Path) -> str:
-    """What a model that is to be `out` is called until then, so that its data file is not that of the model there."""
-    used = set()
-    if any(out.with_name(name).exists() for name in _data_names(out)):
-        with suppress(Exception):  # there is no model at `out`; protobuf has exception classes of its own
-            model = onnx.load(out, load_external_data=False)
-            used = {file.name for file in data_files(model, out.parent)}
-    return next(name for name in _data_names(out) if name not in used).removesuffix(".data")
+def _second(out: Path) -> Path:
+    """A data file of the model at `out` while that of the earlier model is still in use."""
+    return data_file(out.with_name(f"{out.name}.2"))
 
 
 def publish(written: Path, out: Path) -> None:
-    """Let a model take the place of an earlier one in one step: its data file, of another name, is there before."""
-    data, unused = data_file(written), {*_data_names(out)}
+    """Let a model take the place of an earlier one: at each step the one at `out` has the data that it names."""
+    data, unused = data_file(written), {data_file(out), _second(out)}
     with undisturbed():
         if data.exists():
-            data.replace(out.with_name(data.name))
-            unused.remove(data.name)
+            if _uses(out, data_file(out)):
+                _bridge(written, out)
+            data.replace(data_file(out))
+            unused.remove(data_file(out))
         written.replace(out)
-        for name in unused:
-            out.with_name(name).unlink(missing_ok=True)
+        for file in unused:
+            file.unlink(missing_ok=True)
+
+
+def _uses(out: Path, data: Path) -> bool:
+    """Whether there is a model at `out` with that data file."""
+    if not data.exists():
+        return False
+    try:
+        model = onnx.load(out, load_external_data=False)
+        return data.name in {file.name for file in data_files(model, out.parent)}
+    except Exception:  # there is no model at `out`; protobuf has exception classes of its own
+        return False
+
+
+def _bridge(written: Path, out: Path) -> None:
+    """Let the model take its place with its data in another file than the earlier model's, which is then free."""
+    second = _second(out)
+    shutil.copyfile(data_file(written), second)  # runtimes refuse a second link to one file
+    model = onnx.load(written, load_external_data=False)
+    rename_data(model, second.name)
+    bridge = written.with_name("bridge.onnx")
+    bridge.write_bytes(model.SerializeToString())
+    bridge.replace(out)
 
 
 def _put(

@@ -91,3 +91,11 @@ def point(tensor: onnx.TensorProto, path: Path, offset: int, length: int) -> Non
     for key, value in (("location", data_file(path).name), ("offset", str(offset)), ("length", str(length))):
         tensor.external_data.add(key=key, value=value)
     tensor.external_data.extend(kept)
+
+
+def rename_data(model: onnx.ModelProto, name: str) -> None:
+    """Say that what lies in a data file lies in one of that `name`, in the same places."""
+    for tensor in filter(is_external, tensors(model)):
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = name

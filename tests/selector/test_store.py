@@ -8,6 +8,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from eigenselect.selector.store.lost import named, reason_of
 from eigenselect.selector.store.output import journal_of
 from eigenselect.selector.store.process import Process
 from tests.running import command
+from tests.servers import Server, mlflow_server, postgres
 from tests.stores import make_store
 
 ENTRIES = ("pca", "pca_then_bits", "spectral", "spectral_trellis", "blockwise", "identity", "stochastic")
@@ -276,18 +278,72 @@ def test_a_full_folder_of_temporary_files_is_named(client, monkeypatch, capsys):
     )
 
 
+@pytest.fixture(params=["mlflow server", "PostgreSQL"])
+def server(request: pytest.FixtureRequest, client: MlflowClient, tmp_path: Path, monkeypatch) -> Iterator[Server]:
+    """A real one, which runs and is the store."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    server = mlflow_server(folder) if request.param == "mlflow server" else postgres(folder)
+    server.start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    yield server
+    server.stop()
+
+
 @pytest.mark.slow
-def test_first_runs_at_once_on_a_new_database_all_go_through(client, tmp_path):
+def test_a_server_that_is_stopped_in_the_middle_is_gone_on_with(server, monkeypatch, capsys):
+    original, calls = Uniform._compress, []
+
+    def compress(*args):
+        calls.append(args[0].name)
+        if len(calls) == 2:
+            server.stop()
+        return original(*args)
+
+    began = Process.this()
+    with monkeypatch.context() as patch:
+        patch.setattr(Process, "this", lambda: replace(began, started="0"))
+        patch.setattr(Uniform, "_compress", compress)
+        assert command(*SELECT) == 5
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1 and "what was measured is kept" in errors and journal_of(Path("o")).exists()
+    assert command(*SELECT) == 2
+    assert re.match("error: the tracking store .* cannot be used: .*", capsys.readouterr().err)
+    server.start()
+    assert command(*SELECT) == 0
+    assert "Closed what stopped processes had left open: 1 run" in capsys.readouterr().out
+    there = MlflowClient(server.address)
+    assert {run.info.status for run in runs(there)} == {"FINISHED", "KILLED"}
+    done = [run for run in runs(there, "candidate") if run.data.tags["status"] == "measured"]
+    assert len(done) == len({run.data.tags["candidate_key"] for run in done}) == 4
+    assert not journal_of(Path("o")).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "PostgreSQL"])
+def test_first_runs_at_once_on_a_new_database_all_go_through(kind, client, tmp_path, monkeypatch):
     Path("mlflow.db").unlink()
+    new = postgres(tmp_path) if kind == "PostgreSQL" else None
+    if new is not None:
+        new.start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", new.address)
     words = [word for word in SELECT if not word.startswith("out=")]
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "eigenselect", *words, f"out=o{i}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        for i in range(6)
-    ]
-    for process in started:
-        printed = process.communicate(timeout=600)[0].decode()
-        assert process.returncode == 0, printed
-    assert len(runs(client, "selection")) == 6 and {run.info.status for run in runs(client)} == {"FINISHED"}
+    try:
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-m", "eigenselect", *words, f"out=o{i}"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            for i in range(4)
+        ]
+        for process in started:
+            printed = process.communicate(timeout=900)[0].decode()
+            assert process.returncode == 0, printed
+        there = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+        assert len(runs(there, "selection")) == 4 and {run.info.status for run in runs(there)} == {"FINISHED"}
+    finally:
+        if new is not None:
+            new.stop()
     assert not [*Path().glob("*.lock")]
