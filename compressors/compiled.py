@@ -9,7 +9,7 @@ from typing import Any
 import numba
 from numba.core import event
 
-from eigenselect.compressors.training import reported
+from eigenselect.compressors.training import reported_once
 
 
 class _Reported(event.Listener):  # type: ignore[misc]  # numba has no types
@@ -20,7 +20,7 @@ class _Reported(event.Listener):  # type: ignore[misc]  # numba has no types
 
     def on_start(self, _: Any) -> None:
         if not self._depth:
-            self._shown.enter_context(reported("compiling (once)"))
+            self._shown.enter_context(reported_once("compiling (once)"))
         self._depth += 1
 
     def on_end(self, _: Any) -> None:

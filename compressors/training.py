@@ -71,3 +71,23 @@ def reported(label: str) -> AbstractContextManager[Update]:
     >>> reporter.reset(token)
     """
     return reporter.get()(label)
+
+
+_once: list[float] = []
+"""Seconds of each work that was `reported_once`."""
+
+
+@contextmanager
+def reported_once(label: str) -> Iterator[Update]:
+    """Work that a machine does once, which says nothing of how long other work will take: `spent_once` counts it."""
+    began = time.monotonic()
+    try:
+        with reported(label) as update:
+            yield update
+    finally:
+        _once.append(time.monotonic() - began)
+
+
+def spent_once() -> float:
+    """Seconds that this process has spent so."""
+    return sum(_once)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from eigenselect.selector.decision.advice import advice
-from eigenselect.selector.decision.escaping import on_terminal
-from eigenselect.selector.decision.lookup import NANOSECONDS, RATIO
+from eigenselect.selector.decision.lookup import RATIO
 from eigenselect.selector.decision.palette import styles
-from eigenselect.selector.decision.ranking import heading, megabytes, number, ratio
+from eigenselect.selector.decision.ranking import heading
 from eigenselect.selector.decision.report import pareto_front
 from eigenselect.selector.decision.selection import Candidate, Selection, why
+from eigenselect.selector.decision.templates import render
 from eigenselect.selector.measures import higher_is_better, is_overlap
 from eigenselect.selector.measures.portrait import Portrait
 
@@ -62,7 +59,8 @@ def write_page(
     beside = beside or Beside()
     chosen, criterion = selection.chosen, selection.criterion
     front = {c.name for c in pareto_front(candidates, criterion, lookup=chosen.timed_on is not None)}
-    page = _environment().get_template("report.html").render(
+    page = render(
+        "report.html",
         selection=selection,
         beside=beside,
         why=why(selection),
@@ -75,20 +73,6 @@ def write_page(
         record=record,
     )  # fmt: skip
     path.write_text(page, encoding="utf-8")
-
-
-@cache
-def _environment() -> Environment:
-    made = Environment(
-        loader=PackageLoader("eigenselect.selector.decision"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {"heading": heading, "shown": on_terminal, "number": number, "megabytes": megabytes}
-    made.filters |= {"ratio": ratio, "scored": _scored, "nanoseconds": _nanoseconds, "polyline": _polyline}
-    return made
 
 
 def short(selection: Selection, candidate: Candidate, reason: str) -> str:
@@ -150,22 +134,3 @@ def _data(selection: Selection, candidates: Sequence[Candidate]) -> dict[str, An
         "lines": {"megabytes": ["budget", selection.budget / 1e6]}
         | ({} if limit is None else {limit.key: ["limit", limit.most]}),
     }
-
-
-def _scored(candidate: Candidate, key: str) -> str:
-    """A score with its standard error, as far as there are any."""
-    if key not in candidate.measures:
-        return ""
-    error = candidate.standard_errors.get(f"{key}_stderr")
-    return f"{candidate.measures[key]:.6g}" + ("" if error is None else f" ± {error:.1g}")
-
-
-def _nanoseconds(candidate: Candidate) -> str:
-    return f"{candidate.costs[NANOSECONDS]:,.0f}" if NANOSECONDS in candidate.costs else "-"
-
-
-def _polyline(values: Sequence[float], width: float, height: float, least: float = 0.0) -> str:
-    """The points of a line from the left to the right edge, 1 at the top and `least` at the bottom."""
-    step = width / max(1, len(values) - 1)
-    span = 1 - least or 1.0
-    return " ".join(f"{i * step:.1f},{height * (1 - (v - least) / span):.1f}" for i, v in enumerate(values))

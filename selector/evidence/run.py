@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from eigenselect.compressors.threads import one_blas_thread
+from eigenselect.selector.decision.escaping import on_terminal
 from eigenselect.selector.evidence.analysis import report
 from eigenselect.selector.evidence.analysis.comparison import compare
 from eigenselect.selector.evidence.plan import Plan
@@ -37,7 +38,7 @@ def run(plan: Plan, console: Console, *, sweep: bool) -> dict[str, Any]:
     """
     job = plan.job
     path = job.settings.table.path
-    name = f"validate {Path(path).name}, {size(job.budget)}"
+    name = on_terminal(f"validate {Path(path).name}, {size(job.budget)}")
     params = {"table": path, "seeds": plan.seeds}
     if closed := close_dead(job.tracker):
         console.print(closed)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from eigenselect.compressors import Compressor
+from eigenselect.compressors.training import spent_once
 from eigenselect.selector.pool.digest import method_name
 
 PATIENCE = 2.0
@@ -27,15 +28,15 @@ class Forecast:
         self._seconds: dict[str, float] = {}
         self._scales: list[float] = []
         self._plain: list[float] = []
-        self._began = time.monotonic()
+        self._began, self._once = time.monotonic(), spent_once()
 
     def begin(self) -> None:
         """The first of those that are left is begun."""
-        self._began = time.monotonic()
+        self._began, self._once = time.monotonic(), spent_once()
 
     def done(self) -> None:
         """It is made."""
-        self.took(time.monotonic() - self._began)
+        self.took(time.monotonic() - self._began - (spent_once() - self._once))
 
     def took(self, seconds: float) -> None:
         """It is made, and took so long."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eigenselect.compressors import EmbeddingTable
 from eigenselect.export import OnnxExport
+from eigenselect.selector.decision.escaping import on_terminal
 from eigenselect.selector.forms import Form, form_of
 from eigenselect.selector.pool.budget import size
 from eigenselect.selector.progress import progress
@@ -44,7 +45,7 @@ class Job(Search):
     @property
     def title(self) -> str:
         """What its run is called: `select glove.6B.50d.txt, 6.5 MB`."""
-        return f"select {Path(self.settings.table.path).name}, {size(self.budget)}"
+        return on_terminal(f"select {Path(self.settings.table.path).name}, {size(self.budget)}")
 
 
 def prepare(settings: Settings) -> Job:

@@ -10,6 +10,7 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from eigenselect.selector.decision.selection import Candidate
 from eigenselect.selector.pool.budget import size
 from eigenselect.selector.store.closing import LONGEST_TEXT
 from eigenselect.selector.store.experiment import DOWNSTREAM, PAYLOAD, REPLICATES, TIMED_ON, Experiment
-from eigenselect.selector.store.lost import reaches_store
+from eigenselect.selector.store.lost import FAILURES, reaches_store
 from eigenselect.selector.store.origin import aligned, origin
 from eigenselect.selector.store.view import SAVED, View, saved
 
@@ -60,7 +61,8 @@ class ParentRun:
         """
         own = wanted or f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}'"
         value = saved(name, f"tags.role = 'candidate' and {own}")
-        self.experiment.client.set_experiment_tag(self.experiment.experiment_id, f"{SAVED}{self.run_id}", value)
+        with suppress(*FAILURES):  # the pages then show all runs
+            self.experiment.client.set_experiment_tag(self.experiment.experiment_id, f"{SAVED}{self.run_id}", value)
         return View.of(self.experiment.experiment_id, self.run_id)
 
     @reaches_store

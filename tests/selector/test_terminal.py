@@ -26,6 +26,7 @@ from eigenselect.compressors import (
     Spectral,
     TrellisCode,
     Uniform,
+    training,
 )
 from eigenselect.selector.decision.advice import advice
 from eigenselect.selector.decision.escaping import in_csv, in_markdown, on_terminal
@@ -163,6 +164,19 @@ def test_a_candidate_that_takes_much_longer_than_expected_silences_the_forecast(
     forecast.took(10)
     assert forecast.left(4.0) == pytest.approx(16) and forecast.left(12.0) == pytest.approx(10)
     assert forecast.left(25.0) is None
+
+
+def test_what_is_done_once_is_no_forecast(monkeypatch):
+    monkeypatch.setattr(training, "_once", [])
+    clock = iter([0.0, 100.0, 100.0, 190.0, 203.0, 203.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    forecast = Forecast([Uniform(1), Uniform(2)])  # at 0
+    forecast.begin()  # at 100
+    with training.reported_once("compiling"):  # from 100 to 190
+        pass
+    forecast.done()  # at 203
+    monkeypatch.undo()
+    assert forecast.left(0.0) == pytest.approx(13)
 
 
 def test_cheap_candidates_have_a_forecast_from_the_second_on():

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import html
-import itertools
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
-from plotly.colors import qualitative
-from plotly.subplots import make_subplots
 from rich.console import Console
 from rich.table import Table as Grid
 
+from eigenselect.selector.decision.palette import styles
+from eigenselect.selector.decision.templates import render
 from eigenselect.selector.evidence.analysis.comparison import BASELINE
 from eigenselect.selector.evidence.analysis.statistics import CONFIDENCE, RESAMPLES, SAME_SIZE, STATISTICS
+from eigenselect.selector.measures import higher_is_better
 
 FILES = ("evidence.json", "evidence.html")
 
@@ -44,27 +41,41 @@ HEADINGS = {
     "largest_loss_equal_bytes": "at equal bytes ",
 }
 
-COLUMNS, WIDTH, HEIGHT = 4, 1200, 260
-"""Plots in a row; pixels of a row."""
+SCORE = "score"
+"""Axis of what a task gives."""
 
-COLORS = qualitative.D3
+WIDE = 150
+"""Columns of a terminal from which on all statistics are printed."""
 
 
 def show(console: Console, evidence: dict[str, Any]) -> None:
-    """The statistics over all tasks, best correlation first."""
+    """The statistics over all tasks with their intervals, best correlation first, and which differ from EOS."""
+    shown = STATISTICS if console.width >= WIDE else STATISTICS[:2]
     grid = Grid(box=None, pad_edge=False)
-    grid.add_column("measure")
-    for heading in HEADINGS.values():
-        grid.add_column(heading, justify="right")
+    grid.add_column("measure", overflow="fold")
+    for statistic in shown:
+        grid.add_column(HEADINGS[statistic], justify="right", no_wrap=True)
+    grid.add_column("against EOS", no_wrap=True)
     for key, row in _ranked(evidence["overall"]):
-        grid.add_row(key, *(_text(row[statistic]["value"]) for statistic in STATISTICS))
+        against = "" if key == BASELINE else _verdict(row["spearman"]["against_eos"])
+        grid.add_row(key, *(_cell(row[statistic]) for statistic in shown), against)
     console.print(grid)
     count = len({result["candidate"] for result in evidence["results"] if result["scores"]})
     console.print(
         f"\n{count} candidates, {len(evidence['seeds'])} seeds. Mean over {', '.join(evidence['tasks'])}; "
-        "of the losses the largest.",
+        f"of the losses the largest. In brackets the {CONFIDENCE:.0%} intervals; no distinction: that of the Spearman "
+        "correlation less the one of EOS holds 0.",
         soft_wrap=True,
     )
+
+
+def _verdict(interval: dict[str, Any]) -> str:
+    """Whether a measure orders candidates better than EOS, as far as that is known."""
+    if interval["low"] is None:
+        return "-"
+    if interval["low"] <= 0 <= interval["high"]:
+        return "no distinction"
+    return "better" if interval["low"] > 0 else "worse"
 
 
 def _ranked(rows: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -83,41 +94,33 @@ def write(folder: Path, evidence: dict[str, Any]) -> None:
     """Both files."""
     text = json.dumps(evidence, indent=2, allow_nan=False)
     (folder / "evidence.json").write_text(text + "\n", encoding="utf-8")
-    table = evidence["table"]
-    title = f"What the measures of {Path(table['path']).name} predict"
-    words = "".join(f"<dt>{html.escape(k)}<dd>{html.escape(v)}" for k, v in evidence["definitions"].items())
     ranked = _ranked(evidence["overall"])
-    headings = ["measure", *HEADINGS.values()]
-    summary = _grid(headings, [[key, *(_cell(row[each]) for each in STATISTICS)] for key, row in ranked])
-    others = [(key, row) for key, row in ranked if key != BASELINE]
-    against = _grid(headings, [[key, *(_cell(row[each]["against_eos"]) for each in STATISTICS)] for key, row in others])
-    sections, first = [], True
-    for name, task in evidence["tasks"].items():
-        chart = _picture(name, evidence).to_html(full_html=False, include_plotlyjs=first, div_id=f"plot-{name}")
-        missing = (
-            "" if task["missing"] is None else f"<p>{task['missing']:.1%} of what it looks up is not in the table."
-        )
-        sections.append(f"<h2>{html.escape(name)}</h2>{missing}{_table(task['measures'])}{chart}")
-        first = False
-    (folder / "evidence.html").write_text(
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>eigenselect: {html.escape(title)}</title>"
-        "<style>body{font:15px sans-serif;margin:2em auto;max-width:80em}td,th{padding:.2em .8em;text-align:right}"
-        "td:first-child,th:first-child{text-align:left}dt{font-weight:bold}</style>"
-        f"<h1>{html.escape(title)}</h1><p>{table['n']:,} x {table['d']}, candidates of at most "
-        f"{evidence['budget_bytes']:,} bytes, seeds {', '.join(map(str, evidence['seeds']))}.</p>"
-        f"<h2>Over all tasks</h2>{summary}<h2>Over all tasks, less what EOS has</h2>{against}<dl>{words}</dl>"
-        f"{''.join(sections)}</html>",
-        encoding="utf-8",
+    page = render(
+        "evidence.html",
+        title=f"What the measures of {Path(evidence['table']['path']).name} predict",
+        table=evidence["table"],
+        budget=evidence["budget_bytes"],
+        seeds=evidence["seeds"],
+        headings=["measure", *HEADINGS.values()],
+        overall=[[key, *(_cell(row[each]) for each in STATISTICS)] for key, row in ranked],
+        against=[
+            [key, *(_cell(row[each]["against_eos"]) for each in STATISTICS)] for key, row in ranked if key != BASELINE
+        ],
+        definitions=evidence["definitions"],
+        tasks=[
+            {"name": name, "missing": task["missing"], "rows": _rows(task["measures"]), "chart": _chart(name, evidence)}
+            for name, task in evidence["tasks"].items()
+        ],
     )
+    (folder / "evidence.html").write_text(page, encoding="utf-8")
 
 
-def _table(measures: dict[str, Any]) -> str:
+def _rows(measures: dict[str, Any]) -> list[list[str]]:
     """A task's statistics with their intervals."""
-    rows = [
+    return [
         [key, str(row["candidates"]), *(_cell(row[statistic]) for statistic in STATISTICS)]
         for key, row in measures.items()
     ]
-    return _grid(["measure", "candidates", *HEADINGS.values()], rows)
 
 
 def _cell(interval: dict[str, Any]) -> str:
@@ -126,42 +129,29 @@ def _cell(interval: dict[str, Any]) -> str:
     return f"{_text(interval['value'])} [{_text(interval['low'])}, {_text(interval['high'])}]"
 
 
-def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{html.escape(each)}" for each in headings)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(each)}" for each in row) for row in rows)
-    return f"<table><tr>{head}{body}</table>"
-
-
-def _picture(task: str, evidence: dict[str, Any]) -> go.Figure:
-    """Performance against each measure: a plot a measure, a colour a method, a point a candidate and seed."""
+def _chart(task: str, evidence: dict[str, Any]) -> dict[str, Any]:
+    """What the picture of a task is drawn from: its score against a measure, a point a candidate and seed."""
     keys = [key for key, row in evidence["tasks"][task]["measures"].items() if row["candidates"]]
-    methods = list(dict.fromkeys(_method(each["candidate"]) for each in evidence["results"]))
-    rows = -(-len(keys) // COLUMNS)
-    figure = make_subplots(rows, COLUMNS, subplot_titles=keys, vertical_spacing=0.25 / rows)
-    named: set[str] = set()
-    for (place, key), method in itertools.product(enumerate(keys), methods):
-        points = [
-            each
-            for each in evidence["results"]
-            if task in each["scores"] and key in each["measures"] and _method(each["candidate"]) == method
-        ]
-        if not points:
-            continue
-        figure.add_scatter(
-            x=[each["measures"][key] for each in points],
-            y=[each["scores"][task] for each in points],
-            text=[f"{each['candidate']}, seed {each['seed']}, {each['nbytes']:,} bytes" for each in points],
-            mode="markers",
-            marker={"size": 6, "opacity": 0.6, "color": COLORS[methods.index(method) % len(COLORS)]},
-            name=method,
-            legendgroup=method,
-            showlegend=method not in named,
-            row=place // COLUMNS + 1,
-            col=place % COLUMNS + 1,
-        )
-        named.add(method)
-    figure.update_layout(template="plotly_white", width=WIDTH, height=80 + HEIGHT * rows)
-    return figure
+    results = [each for each in evidence["results"] if task in each["scores"]]
+    return {
+        "points": [
+            {
+                "name": f"{each['candidate']}, seed {each['seed']}, {each['nbytes']:,} bytes",
+                "method": _method(each["candidate"]),
+                "at": {
+                    SCORE: each["scores"][task],
+                    **{key: each["measures"][key] for key in keys if key in each["measures"]},
+                },
+            }
+            for each in results
+        ],
+        "axes": {SCORE: {"says": f"{task}: score", "better": 1}}
+        | {key: {"says": key, "better": 1 if higher_is_better(key) else -1} for key in keys},
+        "styles": styles(_method(each["candidate"]) for each in results),
+        "x": BASELINE if BASELINE in keys else SCORE,
+        "y": SCORE,
+        "lines": {},
+    }
 
 
 def _method(candidate: str) -> str:

@@ -1,5 +1,4 @@
 "use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
 const W = 900, H = 430, L = 62, R = 20, T = 16, B = 48;
 const SHAPES = {
   circle: "M-5 0A5 5 0 1 0 5 0A5 5 0 1 0 -5 0Z",
@@ -31,15 +30,14 @@ function range(values) {
   return [low - pad, high + pad];
 }
 
-function front(points, x, y) {
+function front(data, points, x, y) {
   const sx = data.axes[x].better, sy = data.axes[y].better;
   const sorted = [...points].sort((a, b) => sx * (b.at[x] - a.at[x]) || sy * (b.at[y] - a.at[y]));
   let best = -Infinity;
   return sorted.filter((each) => sy * each.at[y] > best && (best = sy * each.at[y], true));
 }
 
-function draw() {
-  const [x, y] = ["x", "y"].map((each) => document.forms.axes[each].value);
+function drawn(data, x, y) {
   const points = data.points.filter((each) => x in each.at && y in each.at);
   const line = data.lines[x];
   const [x0, x1] = range([...points.map((each) => each.at[x]), ...(line ? [line[1]] : [])]);
@@ -60,7 +58,7 @@ function draw() {
     svg.append(element("path", {d: `M${X(line[1])} ${T}V${H - B}`, stroke: "#222", "stroke-dasharray": "5 4"}),
       element("text", {x: X(line[1]) - 5, y: T + 12, "text-anchor": "end"}, line[0]));
   }
-  const stairs = front(points, x, y).map((each, i) => (i ? `H${X(each.at[x])}V${Y(each.at[y])}` : `M${X(each.at[x])} ${Y(each.at[y])}`));
+  const stairs = front(data, points, x, y).map((each, i) => (i ? `H${X(each.at[x])}V${Y(each.at[y])}` : `M${X(each.at[x])} ${Y(each.at[y])}`));
   svg.append(element("path", {d: stairs.join(""), stroke: "#999", fill: "none"}));
   for (const each of points) {
     const [colour, shape] = data.styles[each.method];
@@ -73,22 +71,32 @@ function draw() {
         element("text", {x: X(each.at[x]) + (right ? -16 : 16), y: Y(each.at[y]) + 4, "text-anchor": right ? "end" : "start"}, each.name));
     }
   }
-  document.getElementById("picture").replaceChildren(svg);
+  return svg;
 }
 
-for (const side of ["y", "x"]) {
-  const label = document.createElement("label"), select = document.createElement("select");
-  select.name = side;
-  for (const key in data.axes) select.add(new Option(data.axes[key].says, key, key === data[side], key === data[side]));
-  select.addEventListener("change", draw);
-  label.append(side === "y" ? "up: " : "across: ", select);
-  document.getElementById("axes").append(label);
+function legend(data) {
+  const made = document.createElement("p");
+  made.className = "legend";
+  for (const method in data.styles) {
+    const [colour, shape] = data.styles[method], span = document.createElement("span");
+    const svg = element("svg", {viewBox: "-7 -7 14 14"});
+    svg.append(element("path", {d: SHAPES[shape], fill: colour}));
+    span.append(svg, ` ${method}`);
+    made.append(span);
+  }
+  return made;
 }
-for (const method in data.styles) {
-  const [colour, shape] = data.styles[method], span = document.createElement("span");
-  const svg = element("svg", {viewBox: "-7 -7 14 14"});
-  svg.append(element("path", {d: SHAPES[shape], fill: colour}));
-  span.append(svg, ` ${method}`);
-  document.getElementById("legend").append(span);
+
+for (const script of document.querySelectorAll("script.chart")) {
+  const data = JSON.parse(script.textContent), figure = document.createElement("figure"), form = document.createElement("form");
+  const picked = {x: data.x, y: data.y}, draw = () => figure.replaceChildren(drawn(data, picked.x, picked.y));
+  for (const [side, says] of [["y", "up: "], ["x", "across: "]]) {
+    const label = document.createElement("label"), select = document.createElement("select");
+    for (const key in data.axes) select.add(new Option(data.axes[key].says, key, key === data[side], key === data[side]));
+    select.addEventListener("change", () => { picked[side] = select.value; draw(); });
+    label.append(says, select);
+    form.append(label);
+  }
+  script.after(form, figure, legend(data));
+  draw();
 }
-draw();
