@@ -46,7 +46,7 @@ def run(plan: Plan, console: Console, *, sweep: bool) -> dict[str, Any]:
         job.tracker.parent(name, sweep=sweep, role="evidence", params=params, out=job.out) as parent,
         staged(job.out, report.FILES) as folder,
     ):
-        parent.log_settings(name, params, plan.settings.text)
+        parent.log_settings(params, plan.settings.text)
         parent = parent.log_table(Path(path).name, path, job.digest, profile(job))
         if plan.left_out:
             console.print(f"The table has no word of {', '.join(plan.left_out)}: left out.")

@@ -40,7 +40,7 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
     params = _parent_params(job)
     with job.tracker.parent(job.title, sweep=sweep, params=params, out=job.out) as parent:
         with staged(job.out) as folder:
-            parent.log_settings(job.title, params, job.settings.text)
+            parent.log_settings(params, job.settings.text)
             parent = parent.log_table(path.name, str(path), job.digest, profile(job))
             introduce(job, path.name, console)
             runs = Runs.of(job, parent, resume=job.settings.tracking.resume, journal=Journal(journal_of(job.out)))

@@ -14,9 +14,14 @@ DEFAULT = "0"
 """Id of the experiment `Default`."""
 
 
+def of_project(run: Run) -> bool:
+    """Whether `mlflow run` made a run."""
+    return bool(run.data.tags.get(MLFLOW_SOURCE_TYPE) == "PROJECT")
+
+
 def unplaced(run: Run) -> bool:
     """Whether a run is in `Default` because `mlflow run` was given no experiment."""
-    return bool(run.info.experiment_id == DEFAULT and run.data.tags.get(MLFLOW_SOURCE_TYPE) == "PROJECT")
+    return bool(run.info.experiment_id == DEFAULT and of_project(run))
 
 
 def refer(client: MlflowClient, project: str, name: str, experiment_id: str, run_id: str) -> None:

@@ -71,9 +71,8 @@ class ParentRun:
         return frozenset(run.data.tags["candidate_key"] for run in self._candidates())
 
     @reaches_store
-    def log_settings(self, name: str, params: Mapping[str, Any], config: str) -> None:
-        """The settings as params, the resolved configuration as `config.yaml`, and the name, of an outer run too."""
-        self.experiment.client.update_run(self.run_id, name=name)
+    def log_settings(self, params: Mapping[str, Any], config: str) -> None:
+        """The settings as params, and the resolved configuration as `config.yaml`."""
         self._batch(self.run_id, params=params)
         self.experiment.client.log_text(self.run_id, config, "config.yaml")
 

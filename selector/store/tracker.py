@@ -23,7 +23,7 @@ from eigenselect.selector.store.lost import FAILURES, StoreLostError, impatient,
 from eigenselect.selector.store.origin import origin
 from eigenselect.selector.store.preflight import check_artifacts, check_experiment, outer_experiment, reach
 from eigenselect.selector.store.process import Process
-from eigenselect.selector.store.project import refer, unplaced
+from eigenselect.selector.store.project import of_project, refer, unplaced
 from eigenselect.selector.store.registry import check_registry
 from eigenselect.selector.store.runs import ParentRun
 
@@ -89,9 +89,12 @@ class Tracker(Experiment):
         """The id of the run, with its tags."""
         outer = self.outer_run
         if outer is not None:
-            known = {} if sweep else self.client.get_run(outer).data.params
+            run = self.client.get_run(outer)
+            known = run.data.params
             if not sweep and all(known.get(key, str(value)) == str(value) for key, value in params.items()):
                 self.client.log_batch(outer, tags=[entities.RunTag(key, value) for key, value in tags.items()])
+                if of_project(run):  # its name is drawn by chance; that of another program's run is that program's
+                    self.client.update_run(outer, name=name)
                 return outer
             tags = {**tags, MLFLOW_PARENT_RUN_ID: outer}
         tags = {**origin(), **tags}

@@ -119,7 +119,7 @@ KEEPS = (
         (Blockwise, {"block": 8}, f"Blockwise block = 8: {COUNT} from 16 to 256; null is the whole row"),
         (ByteCodebook, {"bits": 2.0}, "ByteCodebook bits = 2.0: must be 1, 2 or 4; at 8 use KMeans"),
         (TrellisCode, {"bits": 8}, f"TrellisCode bits = 8: {COUNT} from 1 to 7; at 8 use KMeans"),
-        *((TrellisCode, {"window": w}, f"TrellisCode window = {w}: {COUNT} from 8 to 14") for w in (7, 15)),
+        *((TrellisCode, {"window": w}, f"TrellisCode window = {w}: {COUNT} from 8 to 16") for w in (7, 17)),
         (TrellisCode, {"bits": None}, "TrellisCode bits = None: must be given, or row in its place; row = None"),
         (TrellisCode, {"bits": None, "row": 0}, f"TrellisCode row = 0: {COUNT} of at least 1"),
         (Spectral, {"matrix": 4}, "Spectral matrix = 4: must be a compressor; in a configuration one with a _target_"),

@@ -113,10 +113,11 @@ def test_hand_over_is_complete_and_true(client, table, name, tmp_path, capsys):
         **{"path": "", "digest": "", "n": N, "d": D, "rank": D, "dtype": "float32"},
         "settings": {
             "tokens": str(tmp_path / "t.txt"),
-            **dict.fromkeys(("format", "tensor", "keep", "counts", "sha256")),
+            **dict.fromkeys(("format", "tensor", "rows", "dimension", "dtype", "keep", "counts", "sha256")),
             "padding": "refuse",
             "duplicates": "error",
         },
+        "remarks": [],
     }
     rows = candidates(tmp_path)
     assert len(rows) == len(record["rejected"]) + 1

@@ -61,7 +61,7 @@ class TrellisCode(Compressor):
         >>> TrellisCode(2, window=8).compress(table, np.random.default_rng(0)).nbytes
         1824
         >>> TrellisCode(row=11, window=8).compress(table, np.random.default_rng(0)).nbytes
-        2156
+        2252
     """
 
     bits: int | None = None
