@@ -16,6 +16,7 @@ from eigenselect.compressors.methods.product import ProductQuantization
 from eigenselect.compressors.methods.residual import ResidualQuantization
 from eigenselect.compressors.methods.spectral import Spectral
 from eigenselect.compressors.methods.tensor_train import TTSVD
+from eigenselect.compressors.methods.transform_code import TransformCode
 from eigenselect.compressors.methods.trellis_code import TrellisCode
 from eigenselect.compressors.methods.uniform import Uniform
 from eigenselect.compressors.payloads.base import Payload
@@ -39,6 +40,7 @@ __all__ = [
     "ProductQuantization",
     "ResidualQuantization",
     "Spectral",
+    "TransformCode",
     "TrellisCode",
     "Uniform",
     "load",

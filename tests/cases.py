@@ -37,6 +37,7 @@ from eigenselect.compressors import (
     ProductQuantization,
     ResidualQuantization,
     Spectral,
+    TransformCode,
     TrellisCode,
     Uniform,
 )
@@ -125,6 +126,10 @@ CASES: list[Case] = [
         parity="sum",
         random=True,
         one_pass=False,
+    ),
+    *(
+        Case(TransformCode(3, power, 9, matrix), parity="sum", random=True, one_pass=False)
+        for power, matrix in ((1, Identity("float16")), (2, KMeans(4)))
     ),
     *(Case(ProductQuantization(pieces, codewords), random=True) for pieces, codewords in ((3, 16), (5, 8), (2, 256))),
     Case(Spectral(then=ProductQuantization(4, 16)), parity="sum", random=True, one_pass=False),

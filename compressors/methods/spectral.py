@@ -40,7 +40,7 @@ CLASSES = 4
 
 
 @dataclass(frozen=True, eq=False)
-class _Normalised(View):
+class Normalised(View):
     """The rows of `source`, each divided by its own length (zero rows stay zero).
 
     Attributes:
@@ -49,7 +49,7 @@ class _Normalised(View):
 
     lengths: Float32s
 
-    def read(self, rows: Rows) -> Floats:
+    def read(self, rows: Rows) -> Floats:  # noqa: D102
         lengths = self.lengths[rows, None]
         return self.source.read(rows) / np.where(lengths > 0, lengths, np.float32(1))
 
@@ -115,7 +115,7 @@ class Spectral(Compressor):
 
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
         norm = NORMS.get(self.norm)
-        scales = norm.nbytes(n, 1) if norm else -(-n // 4) + 4 * CLASSES if self.norm == "uint2" else 0
+        scales = norm.nbytes(n, 1) if norm else classes_nbytes(n) if self.norm == "uint2" else 0
         return self.then.nbytes(n, d) + scales + (0 if self.fold else self.matrix.nbytes(d, d))
 
     def decode_matrix(self, table: Table, rng: np.random.Generator) -> npt.NDArray[np.floating] | None:  # noqa: D102
@@ -138,10 +138,10 @@ class Spectral(Compressor):
         # The scales are stored relative to the longest row, whose length goes into the codebook: float16 is narrow.
         relative = (lengths / (lengths.max() or 1.0)).astype(np.float32)
         if self.norm == "uint2":
-            classes = _classes(relative)
-            return Scaled(self.then.compress(_Normalised(z, classes.read(slice(None))[:, 0]), rng), classes)
+            classes = row_classes(relative)
+            return Scaled(self.then.compress(Normalised(z, classes.read(slice(None))[:, 0]), rng), classes)
         norm = NORMS[self.norm]
-        part = self.then.compress(_Normalised(z, relative), rng)
+        part = self.then.compress(Normalised(z, relative), rng)
         scale = norm.compress(EmbeddingTable(_fitted_scales(z, part, relative)), rng)
         return Scaled(part, scale)
 
@@ -160,7 +160,12 @@ class Spectral(Compressor):
         return forward.astype(np.float32), (backward / top).astype(np.float32)
 
 
-def _classes(relative: Float32s) -> Column:
+def classes_nbytes(n: int) -> int:
+    """Bytes of what `row_classes` makes of n rows."""
+    return -(-n // 4) + 4 * CLASSES
+
+
+def row_classes(relative: Float32s) -> Column:
     """Each row's length as one of four: k-means over their logarithms, for what counts are ratios."""
     some = relative > 0
     logarithms = np.zeros(len(relative), np.float32)

@@ -32,6 +32,7 @@ from eigenselect.compressors import (
     ProductQuantization,
     ResidualQuantization,
     Spectral,
+    TransformCode,
     TrellisCode,
     Uniform,
 )
@@ -61,6 +62,7 @@ VALID: dict[type[Compressor], list[dict[str, Any]]] = {
     ResidualQuantization: [{"books": 2}],
     Spectral: [{}],
     TTSVD: [{"rate": 2, "time_limit": 3}],
+    TransformCode: [{"row": 2}],
     TrellisCode: [{"bits": 2}, {"row": 2}],
     Uniform: [{"bits": 2}],
 }
@@ -121,6 +123,7 @@ KEEPS = (
         (TrellisCode, {"bits": 8}, f"TrellisCode bits = 8: {COUNT} from 1 to 7; at 8 use KMeans"),
         *((TrellisCode, {"window": w}, f"TrellisCode window = {w}: {COUNT} from 8 to 16") for w in (7, 17)),
         (TrellisCode, {"bits": None}, "TrellisCode bits = None: must be given, or row in its place; row = None"),
+        (TransformCode, {"power": 3}, f"TransformCode power = 3: {NUMBER} of at least 0 and at most 2"),
         (TrellisCode, {"bits": None, "row": 0}, f"TrellisCode row = 0: {COUNT} of at least 1"),
         (Spectral, {"matrix": 4}, "Spectral matrix = 4: must be a compressor; in a configuration one with a _target_"),
         (ProductQuantization, {"pieces": 0}, f"ProductQuantization pieces = 0: {COUNT} of at least 1"),

@@ -95,8 +95,7 @@ class TrellisCode(Compressor):
         from eigenselect.compressors.methods.trellis_code import viterbi  # noqa: F401
 
         if self.row is not None:
-            bits = shares(np.ones(table.d), self.row)
-            return _picked(*_coded(table, bits, np.ones(table.d), self.window, rng), bits)
+            return shared_code(table, shares(np.ones(table.d), self.row), np.ones(table.d), self.window, rng)
         assert self.bits is not None
         parts: list[Payload] = []
         for width in plane_widths(self.bits):
@@ -109,8 +108,15 @@ class TrellisCode(Compressor):
         return parts[0] if len(parts) == 1 else Sum(tuple(parts))
 
 
-def _picked(packed: npt.NDArray[np.uint8], levels: Float32s, bits: Ints) -> Payload:
-    """The payload of values of `bits` bits each: those of the windows, as far apart as may be, that end with theirs."""
+def shared_code(
+    table: Table, bits: Ints, weights: npt.NDArray[np.float64], window: int, rng: np.random.Generator
+) -> Columns:
+    """The rows (n, d) in values of `bits` (d,) bits each, from 0 to 8, whose squared errors have `weights` (d,).
+
+    What is stored is a code with a window at each bit, or as far apart as may be, of which those that end with the
+    values' bits are picked.
+    """
+    packed, levels = _coded(table, bits, weights, window, rng)
     step = math.gcd(*bits.tolist(), 4)
     every = Trellis(packed, levels, step, packed.shape[1] * 8 // step)
     return Columns(every, (np.cumsum(bits) // step - 1).astype(np.int32))
