@@ -78,6 +78,7 @@ def test_with_overrides(table, tmp_path):
     assert {child.info.status for child in found} == {"FINISHED"}
 
 
+@pytest.mark.slow
 def test_without_overrides_says_what_is_required(tmp_path):
     store = f"sqlite:///{tmp_path}/mlflow.db"
     run = mlflow_run(store)

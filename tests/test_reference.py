@@ -59,6 +59,7 @@ def test_no_method_is_worse_than_its_reference(compressor: Compressor, eos: floa
     assert scores(compressor)["eos"] > eos - 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(("compressor", "eos", "error"), BEYOND, ids=lambda value: getattr(value, "name", None))
 def test_trellis_codes_take_more_of_the_room(compressor: Compressor, eos: float, error: float) -> None:

@@ -228,6 +228,7 @@ def test_names_tell_settings_apart() -> None:
     assert LightToken(rate=8, dim=4, alpha=3, time_limit=None).name == "lighttoken-8x-k4-alpha3-timelimitNone"
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_scores_on_the_wordpiece_table() -> None:
     if not WORDPIECE.exists():

@@ -310,6 +310,7 @@ def test_enough_time_changes_nothing() -> None:
 # --- the real table ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(("rate", "cores"), REFERENCE)
 def test_reference_values(rate: float, cores: int) -> None:

@@ -39,10 +39,11 @@ def representatives() -> list[Case]:
     return list(found.values())
 
 
-@pytest.mark.parametrize("case", representatives(), ids=lambda case: case.id)
-def test_every_kind_at_every_opset(case: Case, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("turn", "case"), enumerate(representatives()), ids=lambda one: getattr(one, "id", ""))
+def test_every_kind_at_the_first_and_last_opset_and_one_between(turn: int, case: Case, tmp_path: Path) -> None:
     payload = payload_of(case, "gaussian")
-    for opset, ids in zip(range(13, 22), itertools.cycle([TensorProto.INT32, TensorProto.INT64]), strict=False):
+    opsets = (13, 14 + turn % 7, 21)
+    for opset, ids in zip(opsets, itertools.cycle([TensorProto.INT32, TensorProto.INT64]), strict=False):
         path = save_host(make_host(TABLE, opset=opset, ids=ids), tmp_path / "host.onnx")
         report = rewrite_host(path, payload, tmp_path / "new.onnx")
         new = onnx.load(tmp_path / "new.onnx")

@@ -144,7 +144,7 @@ def test_the_cases_have_every_kind_of_operator() -> None:
         for node in to_onnx(payload_of(case, "gaussian"), target=target).graph.node
         if node.domain == DOMAIN
     }
-    trellis = {f"TrellisGather{name}" for name in ("1W8", "1W9Scaled", "2W8", "2W9Scaled", "4W8")}
+    trellis = {f"TrellisGather{name}" for name in ("1W8", "1W9", "1W9Scaled", "2W8", "2W9Scaled", "4W8")}
     packed = {"DequantizeGather", "DequantizeGatherScaled", *(f"DequantizeGatherU{bits}" for bits in range(1, 9))}
     assert used == packed | trellis
 

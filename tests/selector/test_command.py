@@ -626,7 +626,9 @@ POOLS = {
 }
 
 
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize(
+    "pool", [pytest.param(pool, marks=[pytest.mark.slow] if pool in ("seeds", "full") else []) for pool in POOLS]
+)
 def test_every_pool_composes_and_runs(pool, client, table, tmp_path):
     assert command(*table, "budget=25%", "out=o", f"candidates={pool}", *POOLS[pool]) == 0
     rows = candidates(tmp_path)
