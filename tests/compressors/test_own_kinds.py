@@ -241,7 +241,9 @@ def test_the_verbs_are_those_of_every_execution() -> None:
 
 
 def test_torch_takes_the_verbs_and_no_others() -> None:
-    with pytest.raises(AttributeError, match=r"^'sub' is not a verb of a decode: there are add, add_codewords, cut, "):
+    with pytest.raises(
+        AttributeError, match=r"^'sub' is not a verb of a decode: there are add, add_codewords, columns, cut, "
+    ):
         CompressedEmbedding(odd("another verb"))
 
 
