@@ -39,7 +39,7 @@ def representatives() -> list[Case]:
     return list(found.values())
 
 
-@pytest.mark.parametrize(("turn", "case"), enumerate(representatives()), ids=lambda one: getattr(one, "id", ""))
+@pytest.mark.parametrize(("turn", "case"), list(enumerate(representatives())), ids=lambda one: getattr(one, "id", ""))
 def test_every_kind_at_the_first_and_last_opset_and_one_between(turn: int, case: Case, tmp_path: Path) -> None:
     payload = payload_of(case, "gaussian")
     opsets = (13, 14 + turn % 7, 21)
