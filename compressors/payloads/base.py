@@ -123,7 +123,7 @@ class Payload(ABC):
 
     @property
     def bands(self) -> int:
-        """Parts that hold different rows."""
+        """Parts that are decoded apart: of different rows, or a compressed matrix."""
         return max([1, *(part.bands for _, part in self._items() if isinstance(part, Payload))])
 
     @property

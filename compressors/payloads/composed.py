@@ -112,6 +112,10 @@ class Projected(ImageOfPart):
     def k(self) -> int:  # noqa: D102
         return self.matrix.k if isinstance(self.matrix, Payload) else int(self.matrix.shape[1])
 
+    @property
+    def bands(self) -> int:  # noqa: D102
+        return self.part.bands + (self.matrix.bands if isinstance(self.matrix, Payload) else 0)
+
     def image(self, a: V, ops: Ops[V]) -> V:  # noqa: D102
         if isinstance(self.matrix, Payload):
             # Made of nothing but constants: a session decodes it once, when it is loaded.

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from eigenselect.compressors import EmbeddingTable, Payload
+from eigenselect.compressors import EmbeddingTable, KMeans, Payload, Spectral, TrellisCode
 from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.compressors.payloads.packed import Packed
 from eigenselect.compressors.payloads.torch_ops import TorchOps
@@ -304,4 +304,14 @@ def test_each_band_of_rows_may_bring_lookup_tables_of_its_own() -> None:
     bands = {case.id: payload_of(case, "gaussian").bands for case in CASES}
     assert {bands[name] for name in ("float32", "uniform-b7", "spectral0.5-codebook-b1")} == {1}
     assert {count for name, count in bands.items() if name.startswith("bands")} == {2, 3}
-    assert {count for name, count in bands.items() if "bands" not in name} == {1}
+    apart = ("bands", "matrix(", "transform")
+    assert {count for name, count in bands.items() if not any(word in name for word in apart)} == {1}
+
+
+def test_a_compressed_matrix_has_room_of_its_own(tmp_path: Path) -> None:
+    """Its lookup tables are in the file beside those of the rows."""
+    method = Spectral(norm="uint2", matrix=KMeans(5), then=TrellisCode(window=8, row=16))
+    payload = method.compress(EmbeddingTable(gaussian(300, 64)), rng())
+    save(to_onnx(payload), tmp_path / "model.onnx")
+    report = verify(payload, tmp_path / "model.onnx", rng())
+    assert report.file_bytes > payload.nbytes + parity.OVERHEAD_BYTES + parity.COLUMN_BYTES * payload.k

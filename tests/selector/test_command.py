@@ -37,7 +37,7 @@ from tests.running import command
 
 N, D = 500, 12
 TOKENS = [f"token{i}" for i in range(N)]
-LEFT_OUT = ("stochastic", "spectral", "spectral_trellis", "blockwise")
+LEFT_OUT = ("stochastic", "spectral", "spectral_trellis", "spectral_row", "blockwise")
 POOL = [
     *("candidates.bits=[1,2,4]", "candidates.rates=[3]", "candidates.pool.pca_then_bits.rate=[2]"),
     *(f"~candidates.pool.{entry}" for entry in LEFT_OUT),

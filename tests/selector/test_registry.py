@@ -124,6 +124,7 @@ def aliases(name: str) -> dict[str, str]:
     return {alias: str(version) for alias, version in MlflowClient().get_registered_model(name).aliases.items()}
 
 
+@pytest.mark.slow
 def test_the_next_version_takes_the_alias_over(record, capsys):
     other = "other"
     assert select(f"tracking.register={other}", "criterion=reconstruction_error") == 0
