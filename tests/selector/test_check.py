@@ -25,6 +25,7 @@ from eigenselect.selector.decision.record import read_decision
 from eigenselect.selector.sources import read_table
 from eigenselect.selector.store.manifest import MANIFEST, write_manifest
 from tests.running import command as eigenselect
+from tests.running import only
 
 N, D = 400, 8
 TOKENS = [f"token{i}" for i in range(N)]
@@ -50,7 +51,7 @@ def handed_over(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made")
     write_table(root / "table", vectors(), TOKENS)
     settings = [f"table.path={root}/table.npy", f"table.tokens={root}/table.txt", "budget=1kB", f"out={root}/out"]
-    pool = [f"~candidates.pool.{entry}" for entry in ("pca", "pca_then_bits", "identity", "stochastic")]
+    pool = only("uniform", "kmeans", "spectral", "spectral_trellis", "blockwise")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
         patch.delenv("MLFLOW_RUN_ID", raising=False)

@@ -15,14 +15,14 @@ from eigenselect.compressors import load
 from tests.cases import gaussian
 from tests.export.hosts import make_host, save_host
 from tests.export.rewritten import tied
+from tests.running import only
 from tests.selector.test_command import candidates, client, command, name, runs, store
 
 __all__ = ["client", "name", "store"]  # fixtures
 
 N, D = 300, 13
 TABLE = gaussian(N, D)
-OTHERS = ("stochastic", "kmeans", "pca_then_bits", "spectral", "spectral_trellis", "blockwise", "identity")
-FEW = [f"~candidates.pool.{entry}" for entry in OTHERS]
+FEW = only("uniform", "pca")
 POOL = ["budget=2kB", "out=o", "candidates.bits=[2]", "candidates.rates=[10]", *FEW]
 PCA = "candidates.pool.pca.keep_dimension=[true,false]"
 

@@ -22,7 +22,7 @@ from eigenselect.selector.checking.examination import examine
 from eigenselect.selector.forms import FORMS, form_of
 from eigenselect.selector.sources import static
 from eigenselect.selector.store.output import FILES
-from tests.running import command
+from tests.running import command, only
 
 pytest.importorskip("tokenizers")
 
@@ -173,17 +173,13 @@ def handed_over(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def selected(root: Path, *settings: str, model: str = "model", out: str = "out") -> int:
     """Exit code of a selection of one candidate."""
-    others = [f"~candidates.pool.{name}" for name in OTHERS]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
         patch.delenv("MLFLOW_RUN_ID", raising=False)
         patch.setattr(parity, "session_bytes", lambda path, ids: 0)
         patch.chdir(root)
         asked = [f"table.path={root}/{model}", "budget=1200", f"out={out}", "candidates.bits=[2]"]
-        return command(*asked, *others, *settings)
-
-
-OTHERS = (*("stochastic", "kmeans", "pca", "pca_then_bits", "spectral", "spectral_trellis", "blockwise", "identity"),)
+        return command(*asked, *only("uniform"), *settings)
 
 
 def test_the_folder_comes_out_as_it_went_in_with_the_payload(handed_over: Path) -> None:

@@ -30,7 +30,7 @@ from eigenselect.selector.pool.zero_rows import MOST, fate, with_zero_rows
 from eigenselect.selector.sources import read_table
 from eigenselect.selector.sources.tokens import token_of
 from tests.cases import gaussian
-from tests.running import command
+from tests.running import command, only
 from tests.selector.test_command import client, store  # noqa: F401
 
 N, D = 300, 16
@@ -104,9 +104,9 @@ def test_a_hand_over_keeps_its_padding_and_its_tokens(capsys: pytest.CaptureFixt
     np.save("t.npy", np.concatenate([table(0).vectors[::-1], gaussian(1, D)]))
     parquet.write_table(pa.table({"token": [*tokens[::-1], "gone"]}), "t.parquet")
     parquet.write_table(pa.table({"token": tokens}), "keep.parquet")
-    drop = [f"~candidates.pool.{name}" for name in ("pca", "pca_then_bits", "spectral", "spectral_trellis", "identity")]
+    drop = only("uniform", "kmeans")
     settings = ["table.path=t.npy", "table.tokens=t.parquet", "table.keep=keep.parquet", "budget=20%", "out=o", *drop]
-    few = ["candidates.bits=[4]", "~candidates.pool.blockwise", "~candidates.pool.stochastic", "export.words=true"]
+    few = ["candidates.bits=[4]", "export.words=true"]
     assert command(*settings, *few) == 0
 
     record = json.loads(Path("o/selection.json").read_text())
