@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,6 +23,24 @@ from eigenselect.selector.terminal import warn
 def say(problem: BaseException | str) -> None:
     """One line on stderr."""
     warn(f"error: {problem}")
+
+
+def write_report(path: str | None, report: Mapping[str, Any]) -> None:
+    """Write a report as JSON to the file `path`, or to stdout where it is `-`; None writes nothing.
+
+    Raises:
+        ValueError: it cannot be written there.
+    """
+    if path is None:
+        return
+    text = json.dumps(report, indent=2) + "\n"
+    if path == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"json = {path} cannot be written: {error.strerror}; name another file") from error
 
 
 def settings(words: Sequence[str], known: Sequence[Setting]) -> dict[str, str]:

@@ -194,12 +194,7 @@ def select(
             than the limit, and the fastest is named.
         NothingMeasuredError: some fit, none of them has the criterion.
     """
-    if not any(c.nbytes <= budget for c in candidates):
-        smallest = min(candidates, key=lambda c: (c.nbytes, c.name))
-        raise NothingFitsError(
-            f"nothing fits the budget of {budget:,} bytes: the smallest candidate, {smallest.name}, "
-            f"needs {smallest.nbytes:,}; raise the budget or add smaller candidates"
-        )
+    check_fitting(candidates, budget)
     ranking, slower = _split(_ranked(candidates, budget, criterion), limit)
     if limit is not None and slower and not ranking:
         fastest = min(slower, key=lambda c: (c.costs[limit.key], c.name))
@@ -232,6 +227,16 @@ def select(
             if key != criterion and (ranked := _split(_ranked(candidates, budget, key), limit)[0])
         ],
     )
+
+
+def check_fitting(candidates: Sequence[Candidate], budget: int) -> None:
+    """Raise a NothingFitsError that names the smallest candidate where every one is larger than the budget."""
+    if not any(c.nbytes <= budget for c in candidates):
+        smallest = min(candidates, key=lambda c: (c.nbytes, c.name))
+        raise NothingFitsError(
+            f"nothing fits the budget of {budget:,} bytes: the smallest candidate, {smallest.name}, "
+            f"needs {smallest.nbytes:,}; raise the budget or add smaller candidates"
+        )
 
 
 def _why_beaten(candidate: Candidate, chosen: Candidate, criterion: str) -> str:

@@ -231,6 +231,30 @@ class EvidenceSettings:
         return EvidenceSettings(selection, validate, text)
 
 
+@dataclass(frozen=True)
+class PlanSettings:
+    """A selection that is not made, and the file that says what it would cost: `-` is stdout."""
+
+    selection: Settings
+    json: str | None
+
+    @staticmethod
+    def of(config: DictConfig) -> PlanSettings:
+        """The settings of `plan`.
+
+        Raises:
+            ValueError: as for `Settings.of`.
+        """
+        given, text = _resolved(config)
+        json = read(_PlanOutput, {"json": given.pop("json")}).json
+        return PlanSettings(_selection(given, text), json)
+
+
+@dataclass(frozen=True)
+class _PlanOutput:
+    json: TextOrNull
+
+
 def _resolved(config: DictConfig) -> tuple[dict[str, Any], str]:
     """A configuration as plain values, and as YAML."""
     if missing := sorted(OmegaConf.missing_keys(config)):

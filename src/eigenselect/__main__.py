@@ -19,6 +19,7 @@ from eigenselect.version import __version__
 COMMANDS = {
     "export": "eigenselect.selector.commands.export",
     "check": "eigenselect.selector.commands.check",
+    "plan": "eigenselect.selector.commands.plan",
     "validate": "eigenselect.selector.commands.validate",
     "native": "eigenselect.selector.commands.native",
 }
