@@ -66,6 +66,19 @@ def settings(words: Sequence[str], known: Sequence[Setting]) -> dict[str, str]:
     return found
 
 
+def folder_and_settings(words: Sequence[str], known: Sequence[Setting], usage: str) -> tuple[Path, dict[str, str]]:
+    """The folder of a hand-over and the `settings` after it, of a command that is called like `usage`.
+
+    Raises:
+        ValueError: there is no folder, or the settings cannot be used.
+    """
+    if words and words[0].startswith("-"):
+        raise ValueError(f"there is no flag {words[0]}: eigenselect {usage}")
+    if not words:
+        raise ValueError(f"give the folder of a hand-over: eigenselect {usage}")
+    return Path(words[0]), settings(words[1:], known)
+
+
 def _parsed(word: str) -> Override:
     try:
         (override,) = OverridesParser.create().parse_overrides([word])

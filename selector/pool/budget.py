@@ -36,7 +36,7 @@ def duration(seconds: float) -> str:
     """A time in few characters.
 
     >>> duration(0.04), duration(7.25), duration(200), duration(9000)
-    ('0.1 s', '7.3 s', '3.3 min', '2.5 h')
+    ('0.1 s', '7.2 s', '3.3 min', '2.5 h')
     """
     if seconds < 90:
         return f"{max(seconds, 0.1):.1f} s" if seconds < 10 else f"{seconds:.0f} s"
