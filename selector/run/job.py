@@ -71,9 +71,8 @@ def prepare(settings: Settings) -> Job:
     host = _host(settings, export, table)
     budget = settings.budget.nbytes(table.n, table.d)
     bound = host is not None or form is not None  # to the table's own coordinates
-    trained = settings.use == "trained"
     compressors, left_out = candidates(
-        table, budget, settings.candidates, settings.exact_rows, host=bound, trained=trained
+        table, budget, settings.candidates, settings.exact_rows, host=bound, use=settings.use
     )
     # The payload and the model of it; that of the host comes with its other tensors.
     check_room(settings.out, 2 * max((nbytes for _, nbytes in compressors if nbytes <= budget), default=0))
@@ -84,7 +83,7 @@ def prepare(settings: Settings) -> Job:
         budget=budget,
         compressors=compressors,
         left_out=left_out,
-        criterion=settings.criterion,
+        criterion=settings.decides,
         measures=settings.measures,
         seed=settings.seed,
         allowed_failures=settings.allowed_failures,
