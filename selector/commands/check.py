@@ -18,7 +18,7 @@ from eigenselect.selector.checking.drift import TOLERANCE
 from eigenselect.selector.checking.examination import examine
 from eigenselect.selector.checking.view import show
 from eigenselect.selector.commands.configuration import MAIN_JOB, REQUIRED, settings_of
-from eigenselect.selector.commands.words import settings
+from eigenselect.selector.commands.words import folder_and_settings
 from eigenselect.selector.progress import progress
 from eigenselect.selector.sources import read_table
 from eigenselect.selector.store.manifest import read_manifest
@@ -28,21 +28,17 @@ from eigenselect.version import __version__
 TABLE = [each for each in settings_of(MAIN_JOB) if each.key.startswith("table.") and each.default != REQUIRED]
 """Settings of a table beside its path."""
 
-USAGE = "eigenselect check DIR [table=NEW] [json=FILE]"
+USAGE = "check DIR [table=NEW] [json=FILE]"
 
 
 def main(words: Sequence[str]) -> int:
     """The exit code of `eigenselect check words`."""
     given: dict[str, str] = {}
     try:
-        if words and words[0].startswith("-"):
-            raise ValueError(f"there is no flag {words[0]}: {USAGE}")
-        if not words:
-            raise ValueError(f"give the folder of a hand-over: {USAGE}")
-        given = settings(words[1:], [*settings_of("check"), *TABLE])
+        folder, given = folder_and_settings(words, [*settings_of("check"), *TABLE], USAGE)
         tolerance = _tolerance(given)
-        read_manifest(Path(words[0]))  # before a large table is read
-        examination = examine(Path(words[0]), _newer(given), tolerance)
+        read_manifest(folder)  # before a large table is read
+        examination = examine(folder, _newer(given), tolerance)
     except ValueError as error:
         text = " ".join(str(error).split())
         warn(f"error: {text}")

@@ -11,7 +11,7 @@ WIDTH = 80
 MORE = {
     MAIN_JOB: [
         ("-m, --config-dir", "a run for each value, files of yours: docs/command.md"),
-        ("other commands", "check, export, native, validate: COMMAND --help; --version"),
+        ("other commands", "card, check, export, native, push, validate: COMMAND --help; --version"),
     ],
     "validate": [("all others", "those of the main job: eigenselect --help")],
 }

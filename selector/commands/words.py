@@ -6,6 +6,7 @@ import argparse
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -43,6 +44,19 @@ def settings(words: Sequence[str], known: Sequence[Setting]) -> dict[str, str]:
     if missing := [each.key for each in known if each.default == REQUIRED and each.key not in found]:
         raise ValueError(f"required and not given: {', '.join(f'{key}=...' for key in missing)}")
     return found
+
+
+def folder_and_settings(words: Sequence[str], known: Sequence[Setting], usage: str) -> tuple[Path, dict[str, str]]:
+    """The folder of a hand-over and the `settings` after it, of a command that is called like `usage`.
+
+    Raises:
+        ValueError: there is no folder, or the settings cannot be used.
+    """
+    if words and words[0].startswith("-"):
+        raise ValueError(f"there is no flag {words[0]}: eigenselect {usage}")
+    if not words:
+        raise ValueError(f"give the folder of a hand-over: eigenselect {usage}")
+    return Path(words[0]), settings(words[1:], known)
 
 
 def _parsed(word: str) -> Override:

@@ -20,6 +20,8 @@ COMMANDS = {
     "export": "eigenselect.selector.commands.export",
     "check": "eigenselect.selector.commands.check",
     "validate": "eigenselect.selector.commands.validate",
+    "card": "eigenselect.selector.commands.card",
+    "push": "eigenselect.selector.commands.push",
     "native": "eigenselect.selector.commands.native",
 }
 """Word -> the module whose `main` takes the words after it. Without one of them it is the main job."""
