@@ -9,7 +9,7 @@ from rich.table import Table as Grid
 
 from eigenselect.selector.decision.lookup import RATIO
 from eigenselect.selector.decision.selection import Candidate, Selection, why
-from eigenselect.selector.measures import WEIGHTED
+from eigenselect.selector.measures import BY_FREQUENCY, WEIGHTED
 
 SHOWN = 10
 """Candidates of a ranking that are printed; the others are counted."""
@@ -119,9 +119,11 @@ def _others(selection: Selection) -> list[Column]:
 def heading(key: str) -> str:
     """What a measure is called above a column.
 
-    >>> heading("eos"), heading("weighted_eos_p1"), heading("mean_cosine")
-    ('EOS', 'EOS p1', 'cosine')
+    >>> heading("eos"), heading("weighted_eos_p1"), heading("mean_cosine_by_frequency")
+    ('EOS', 'EOS p1', 'cosine, freq.')
     """
+    if key.endswith(BY_FREQUENCY):
+        return f"{heading(key.removesuffix(BY_FREQUENCY))}, freq."
     if key == "eos" or key.startswith(WEIGHTED):
         return f"EOS {key.rpartition('_')[2]}" if key != "eos" else "EOS"
     return {key: says for says, key in (ERROR, *OTHERS)}.get(key, key)

@@ -95,16 +95,15 @@ def assigned(settings: Settings) -> Assignment:
     host = _host(settings, export, table)
     budget = settings.budget.nbytes(table.n, table.d)
     bound = host is not None or form is not None  # to the table's own coordinates
-    trained = settings.use == "trained"
     compressors, left_out = candidates(
-        table, budget, settings.candidates, settings.exact_rows, host=bound, trained=trained
+        table, budget, settings.candidates, settings.exact_rows, host=bound, use=settings.use
     )
     return Assignment(
         table=table,
         budget=budget,
         compressors=compressors,
         left_out=left_out,
-        criterion=settings.criterion,
+        criterion=settings.decides,
         measures=settings.measures,
         seed=settings.seed,
         allowed_failures=settings.allowed_failures,
