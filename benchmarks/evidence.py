@@ -3,8 +3,8 @@
     python benchmarks/evidence.py run DATA [NAME ...]    try everything again, hours: benchmarks/evidence/NAME.json
     python benchmarks/evidence.py write                  write docs/evidence.md from these files, minutes
 
-DATA holds `embeddings/` and `tasks/`, with the files that `RUNS` names. What stands in docs/evidence.md between the
-marks `<!-- NAME -->` and `<!-- end -->` is written here, and nowhere else.
+DATA holds `embeddings/` and `tasks/`, with the files that `RUNS` names; `evidence_data.py` makes those of `uses`. What
+stands in docs/evidence.md between the marks `<!-- NAME -->` and `<!-- end -->` is written here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import evidence_uses
 import numpy as np
+from figures import cell, grid, number
 from theory import theory
 
 from eigenselect.selector.evidence.analysis.comparison import compare
@@ -36,6 +38,7 @@ WORDPIECE = (
     "table.path={data}/embeddings/minilm_l6_wordpiece_384d.fp16.safetensors "
     "table.tokens={data}/embeddings/minilm_l6.vocab.txt validate.model={data}/onnx/all-MiniLM-L6-v2.int8weights.onnx"
 )
+STATIC = "+experiment=uses table.path={data}/embeddings/"
 RUNS = {
     "study-glove50": f"+experiment=paper_sentiment {GLOVE_50}",
     "study-glove100": f"+experiment=paper_sentiment {GLOVE_100} validate.include=[cnn_MPQA,cnn_SST2]",
@@ -43,8 +46,21 @@ RUNS = {
     "criterion-glove100": f"+experiment=criterion {GLOVE_100}",
     "criterion-english300": f"+experiment=criterion {ENGLISH} validate.seeds=[0,1]",
     "criterion-wordpiece": f"+experiment=criterion_wordpiece {WORDPIECE} ~candidates.pool.dccl",
+    "uses-wordllama": f"{STATIC}wordllama",
+    "uses-wordpieces": f"{STATIC}wordpieces candidates.row=[48,96,192]",
+    "uses-english300": f"{STATIC}english300_sif.npy table.tokens={{data}}/embeddings/english300_sif.txt "
+    "candidates.row=[37,75,150]",
+    "uses-glove100": f"{STATIC}glove100_sif.npy table.tokens={{data}}/embeddings/glove100_sif.txt "
+    "candidates.row=[12,25,50]",
+    "uses-glove50": f"{STATIC}glove50_sif.npy table.tokens={{data}}/embeddings/glove50_sif.txt "
+    "candidates.row=[6,12,25]",
+    "uses-movielens": f"{STATIC}movielens.npy table.tokens={{data}}/embeddings/movielens.txt "
+    "candidates.row=[4,8,16] validate.include=[next_*,rating_*]",
 }
-"""Name -> settings of `selector.commands.validate`."""
+"""Name -> settings of `selector.commands.validate`; those of `uses` are tried with more seeds where methods draw."""
+
+SEEDS = "candidates=uses_random validate.seeds=[1,2]"
+"""What is tried after a run of `uses`, beside its own settings."""
 
 TITLES = {
     "study-glove50": "GloVe 50-d",
@@ -68,12 +84,18 @@ def run(data: Path, names: Sequence[str]) -> None:
         if name == "theory":
             found: dict[str, Any] = theory(str(data / "embeddings" / "glove.6B.50d.sub.txt.gz"))
         else:
-            with tempfile.TemporaryDirectory() as folder:
-                settings = RUNS[name].format(data=data.resolve()).split()
-                command = [sys.executable, "-m", "eigenselect.selector.commands.validate", *settings]
-                subprocess.run([*command, f"validate.tasks={data.resolve()}/tasks", f"out={folder}/out"], check=True)
-                found = kept(json.loads(Path(folder, "out", "evidence.json").read_text()))
+            found = tried(data, RUNS[name])
+            if name.startswith("uses"):
+                found["results"] += tried(data, f"{RUNS[name]} {SEEDS}")["results"]
         keep(name, found)
+
+
+def tried(data: Path, settings: str) -> dict[str, Any]:
+    """What `validate` finds."""
+    words = [*settings.format(data=data.resolve()).split(), f"validate.tasks={data.resolve()}/tasks"]
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "eigenselect", "validate", *words, f"out={folder}/out"], check=True)
+        return kept(json.loads(Path(folder, "out", "evidence.json").read_text(encoding="utf-8")))
 
 
 def kept(evidence: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,30 +136,14 @@ def there(prefix: str) -> list[str]:
     return [name for name in RUNS if name.startswith(prefix) and (RESULTS / f"{name}.json").exists()]
 
 
+def uses() -> dict[str, dict[str, Any]]:
+    """The results of the runs of `uses`."""
+    return {name: results(name) for name in there("uses")}
+
+
 def each_seed_a_point(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The results as the study counts them: every seed is a candidate of its own."""
     return [{**row, "candidate": f"{row['candidate']}, seed {row['seed']}"} for row in rows]
-
-
-def grid(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A number without its zero before the point."""
-    if value is None:
-        return "–"
-    return re.sub(r"^(-?)0\.", r"\1.", f"{round(value, digits) + 0.0:.{digits}f}").replace("-", "−")
-
-
-def cell(interval: Mapping[str, Any], digits: int = 2) -> str:
-    """A value with its interval."""
-    if interval["low"] is None:
-        return number(interval["value"], digits)
-    low, high = (number(interval[end], digits) for end in ("low", "high"))
-    return f"{number(interval['value'], digits)} [{low}, {high}]"
 
 
 # Sections of the document.
@@ -417,6 +423,9 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "criterion": criterion,
     "whole": whole,
     "simulations": simulations,
+    "practice": lambda: evidence_uses.practice(uses()),
+    "measures": lambda: evidence_uses.measures(uses()),
+    "comparisons": lambda: evidence_uses.comparisons(uses()),
 }
 
 

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from eigenselect.selector.evidence.analysis.report import show
+from eigenselect.selector.evidence.analysis.report import LINES, show
 from eigenselect.selector.evidence.analysis.statistics import STATISTICS
 from eigenselect.selector.terminal import Terminal
 
@@ -43,3 +43,13 @@ def test_intervals_and_what_they_distinguish(width: int) -> None:
     assert verdicts["eos"] == "" and verdicts["weighted_eos_p1"] == "better" and verdicts["pip_loss"] == "worse"
     assert "no distinction" in verdicts.values() and lines.index(table[0]) == 1 and "0.850 [0.700, 0.900]" in table[0]
     assert (table[0].count("[") == len(STATISTICS)) == (width == 160)
+
+
+def test_the_best_measures_are_printed_and_those_that_agree_once() -> None:
+    many = {f"measure{i}": statistic(0.9 - i / 100, 0.1, 1.0, (0.1, -0.2, 0.3)) for i in range(LINES + 5)}
+    overall = EVIDENCE["overall"] | many | {"alike": many["measure0"]}
+    out = io.StringIO()
+    show(Terminal(file=out, width=80, highlight=False, markup=False, emoji=False), {**EVIDENCE, "overall": overall})
+    names = [line.split()[0] for line in out.getvalue().splitlines() if "[" in line]
+    assert len(names) == LINES and "eos" in names and len({"alike", "measure0"} & {*names}) == 1
+    assert f"evidence.html has {len(overall) - LINES} more measures." in " ".join(out.getvalue().split())

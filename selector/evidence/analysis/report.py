@@ -45,27 +45,38 @@ HEADINGS = {
 SHOWN = 5
 """Digits of what a picture is drawn from."""
 
+LINES = 12
+"""Measures that are printed: the best ones, and EOS."""
+
 WIDE = 150
 """Columns of a terminal from which on all statistics are printed."""
 
 
 def show(console: Console, evidence: dict[str, Any]) -> None:
-    """The statistics over all tasks with their intervals, best correlation first, and which differ from EOS."""
+    """The statistics over all tasks with their intervals, best correlation first, and which differ from EOS.
+
+    Of measures that agree on everything one is shown.
+    """
     shown = STATISTICS if console.width >= WIDE else STATISTICS[:2]
     grid = Grid(box=None, pad_edge=False)
     grid.add_column("measure", overflow="fold")
     for statistic in shown:
         grid.add_column(HEADINGS[statistic], justify="right", no_wrap=True)
     grid.add_column("against EOS", no_wrap=True)
+    printed: list[Any] = []
     for key, row in _ranked(evidence["overall"]):
-        against = "" if key == BASELINE else _verdict(row["spearman"]["against_eos"])
-        grid.add_row(key, *(_cell(row[statistic]) for statistic in shown), against)
+        new = row["spearman"]["value"] is not None and row not in printed
+        if key == BASELINE or (new and len(printed) < LINES):
+            printed.append(row)
+            against = "" if key == BASELINE else _verdict(row["spearman"]["against_eos"])
+            grid.add_row(key, *(_cell(row[statistic]) for statistic in shown), against)
     console.print(grid)
     count = len({result["candidate"] for result in evidence["results"] if result["scores"]})
+    more = len(evidence["overall"]) - len(printed)
     console.print(
         f"\n{count} candidates, {len(evidence['seeds'])} seeds. Mean over {', '.join(evidence['tasks'])}; "
         f"of the losses the largest. In brackets the {CONFIDENCE:.0%} intervals; no distinction: that of the Spearman "
-        "correlation less the one of EOS holds 0.",
+        f"correlation less the one of EOS holds 0.{f' evidence.html has {more} more measures.' if more else ''}",
         soft_wrap=True,
     )
 

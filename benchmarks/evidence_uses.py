@@ -1,0 +1,253 @@
+"""What a table is used for, and the measure that foretells best what it then reaches: sections of docs/evidence.md.
+
+A measure is chosen on some tables and tasks, and reported on other tables with other tasks. Selection errors are
+compared with those of EOS on the same candidates in the same resamples; the p-values of all comparisons of a use are
+corrected together (Holm 1979).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from figures import cell, grid, number
+from scipy.special import ndtr
+
+from eigenselect.selector.evidence.analysis import statistics
+from eigenselect.selector.evidence.analysis.statistics import equal_bytes, interval, rounded, samples, selection_error
+from eigenselect.selector.measures import higher_is_better
+
+Runs = Mapping[str, Mapping[str, Any]]
+"""Name of a run -> what `evidence.keep` wrote of it."""
+
+Floats = npt.NDArray[np.float64]
+
+EOS = "eos"
+
+SIZES = (0.04, 0.08, 0.16)
+"""Budgets, in shares of the float32 table: room for about 1, 2 and 4 bits an entry."""
+
+LIMIT = 0.05
+"""Of the corrected p-values."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """A use of tables.
+
+    Attributes:
+        kinds: what the names of its tasks begin with.
+        tables: runs on which a measure is chosen, with `tasks`.
+        tasks: as their names are.
+    """
+
+    kinds: tuple[str, ...]
+    tables: tuple[str, ...]
+    tasks: tuple[str, ...]
+
+    def chosen_on(self, runs: Runs) -> list[tuple[str, str]]:
+        """Runs and tasks on which a measure is chosen."""
+        return [
+            (name, task) for name in self.tables if name in runs for task in self.tasks if task in scored(runs[name])
+        ]
+
+    def reported_on(self, runs: Runs) -> list[tuple[str, str]]:
+        """Runs and tasks of which neither the table nor the task was looked at before."""
+        return [
+            (name, task)
+            for name in runs
+            if name not in self.tables
+            for task in scored(runs[name])
+            if task not in self.tasks and task.startswith(self.kinds)
+        ]
+
+
+USES = {
+    "frozen": Use(
+        ("sts_", "paraphrase_", "wordsim_"), ("uses-glove100", "uses-wordpieces"), ("sts_STS-B.train", "sts_SICK")
+    ),
+    "retrieval": Use(("search_", "next_"), ("uses-glove100", "uses-wordpieces"), ("search_squad", "search_SICK")),
+    "trained": Use(("linear_", "rating_"), (), ()),
+}
+
+TITLES = {
+    "uses-wordllama": "WordLlama 256-d",
+    "uses-glove50": "GloVe 50-d",
+    "uses-glove100": "GloVe 100-d",
+    "uses-english300": "English 300-d",
+    "uses-wordpieces": "WordPiece 384-d",
+    "uses-movielens": "MovieLens 32-d",
+}
+
+
+def scored(run: Mapping[str, Any]) -> list[str]:
+    """The tasks of a run."""
+    return sorted({task for row in run["results"] for task in row["scores"]})
+
+
+def measured(runs: Runs) -> list[str]:
+    """The measures that every candidate of every run has, one of each group that always agrees."""
+    rows = [row["measures"] for run in runs.values() for row in run["results"]]
+    common = [key for key in rows[0] if all(key in row for row in rows)]
+    orders: dict[tuple[float, ...], str] = {}
+    for key in sorted(common, key=lambda key: (key != EOS, len(key), key)):
+        signed = [[_sign(key) * row["measures"][key] for row in run["results"]] for run in runs.values()]
+        ranks = tuple(rank for values in signed for rank in statistics.rankdata(rounded(np.array(values))))
+        orders.setdefault(ranks, key)
+    return [key for key in common if key in orders.values()]
+
+
+def _sign(key: str) -> int:
+    return 1 if higher_is_better(key) else -1
+
+
+def _column(run: Mapping[str, Any], of: str, key: str) -> dict[str, list[float]]:
+    """Candidate -> a measure, more is better, or a score, at each of its seeds."""
+    found: dict[str, list[float]] = {}
+    for row in run["results"]:
+        sign = _sign(key) if of == "measures" else 1
+        found.setdefault(row["candidate"], []).append(sign * row[of][key])
+    return found
+
+
+def _means(run: Mapping[str, Any], of: str, key: str) -> Floats:
+    return rounded(np.array([np.mean(values) for values in _column(run, of, key).values()]))
+
+
+def _nbytes(run: Mapping[str, Any]) -> dict[str, int]:
+    return {row["candidate"]: row["nbytes"] for row in run["results"]}
+
+
+def error(run: Mapping[str, Any], key: str, task: str, *, near: bool = False) -> float:
+    """The selection error of a measure on a task, over all pairs or those of equal bytes."""
+    nbytes = np.array([*_nbytes(run).values()])
+    pairs = ~np.eye(len(nbytes), dtype=np.bool_)
+    if near:
+        pairs &= equal_bytes(nbytes)
+    return float(selection_error(_means(run, "measures", key), _means(run, "scores", task), pairs))
+
+
+def mean_error(runs: Runs, key: str, places: Sequence[tuple[str, str]], *, near: bool = False) -> float:
+    """Mean selection error over runs and tasks."""
+    return float(np.mean([error(runs[name], key, task, near=near) for name, task in places]))
+
+
+def choice(runs: Runs, use: str) -> str:
+    """The measure of least mean selection error where it is chosen; EOS, the published one, where nothing is."""
+    places = USES[use].chosen_on(runs)
+    return min(measured(runs), key=lambda key: mean_error(runs, key, places)) if places else EOS
+
+
+def sampled(run: Mapping[str, Any], key: str, task: str) -> Floats:
+    """The selection error, and that of each resample of the candidates."""
+    found = samples(_column(run, "measures", key), _column(run, "scores", task), _nbytes(run))
+    return found["selection_error"]
+
+
+def loss(run: Mapping[str, Any], key: str, task: str) -> Floats:
+    """What is lost of the score by the measure's choice, mean over the budgets `SIZES`; and of each resample."""
+    names = [*_nbytes(run)]
+    size = 4 * run["table"]["n"] * run["table"]["d"]
+    nbytes = np.array([*_nbytes(run).values()])
+    measure, score = _means(run, "measures", key), _means(run, "scores", task)
+    rng = np.random.default_rng(0)
+    drawn = np.vstack([np.arange(len(names)), rng.integers(len(names), size=(statistics.RESAMPLES, len(names)))])
+    lost = []
+    for share in SIZES:
+        fits = (nbytes <= share * size)[drawn]
+        picked = np.where(fits, measure[drawn], -np.inf).argmax(axis=1)
+        reached = np.take_along_axis(score[drawn], picked[:, None], axis=1)[:, 0]
+        lost.append(np.where(fits, score[drawn], -np.inf).max(axis=1) - reached)
+    return np.mean(lost, axis=0)
+
+
+def corrected(values: Sequence[Floats]) -> list[float]:
+    """p-values of differences, each with its resamples, after Holm (1979): two-sided, the resamples taken as normal."""
+    spreads = [max(float(np.nanstd(each[1:])), 1e-12) for each in values]
+    raw = np.array([2 * ndtr(-abs(each[0]) / spread) for each, spread in zip(values, spreads, strict=True)])
+    order = np.argsort(raw)
+    steps = np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1))
+    found = np.empty(len(raw))
+    found[order] = np.minimum(steps, 1)
+    return [float(p) for p in found]
+
+
+def _mean(of: Callable[..., Floats], runs: Runs, key: str, places: Sequence[tuple[str, str]]) -> Floats:
+    """Over runs and tasks, of a statistic and of each of its resamples."""
+    return np.mean([of(runs[name], key, task) for name, task in places], axis=0)
+
+
+def practice(runs: Runs) -> str:
+    """The first page: each use, its measure, and what it costs to follow it and EOS."""
+    if not runs:
+        return ""
+    rows = []
+    for use in USES:
+        places = USES[use].reported_on(runs)
+        key = choice(runs, use)
+        errors = [_mean(sampled, runs, each, places) for each in (key, EOS)]
+        losses = [_mean(loss, runs, each, places) for each in (key, EOS)]
+        tables = len({name for name, _ in places})
+        rows.append(
+            [
+                *(f"`use={use}`", f"`{key}`", f"{len(places)} on {tables} tables"),
+                *(cell(asdict(interval(each)), 3) for each in errors),
+                *(cell(asdict(interval(100 * each)), 1) for each in losses),
+            ]
+        )
+    headings = ["use", "criterion", "tasks", "selection error", "EOS's", "loss, points of 100", "EOS's loss"]
+    return grid(headings, rows)
+
+
+def measures(runs: Runs) -> str:
+    """Every measure that was tried, where a measure was chosen and where it is reported."""
+    if not runs:
+        return ""
+    heads, columns = ["measure"], []
+    for use in USES:
+        if places := USES[use].chosen_on(runs):
+            heads.append(f"{use}, chosen on {len(places)}")
+            columns.append((places, False))
+        places = USES[use].reported_on(runs)
+        for near, says in ((False, ""), (True, ", equal bytes")):
+            heads.append(f"{use}, {len(places)} others{says}")
+            columns.append((places, near))
+    keys = measured(runs)
+    found = {key: [mean_error(runs, key, places, near=near) for places, near in columns] for key in keys}
+    best = np.array([*found.values()]).min(axis=0)
+    rows = [
+        [key, *(f"**{number(v, 3)}**" if v == least else number(v, 3) for v, least in zip(values, best, strict=True))]
+        for key, values in sorted(found.items(), key=lambda item: item[1][0])
+    ]
+    return grid(heads, rows)
+
+
+def comparisons(runs: Runs) -> str:
+    """The chosen measure against EOS on each table and task that it was not chosen on."""
+    parts = []
+    for use in USES if runs else ():
+        key, places = choice(runs, use), USES[use].reported_on(runs)
+        if key == EOS or not places:
+            continue
+        pairs = [[sampled(runs[name], each, task) for each in (key, EOS)] for name, task in places]
+        ps = corrected([own - eos for own, eos in pairs])
+        rows, below, worse, small = [], 0, 0, 0
+        for (name, task), (own, eos), p in zip(places, pairs, ps, strict=True):
+            difference = interval(own - eos)
+            below += p < LIMIT and own[0] < eos[0]
+            worse += p < LIMIT and own[0] > eos[0]
+            small += bool(own[0] <= 0.6 * eos[0])
+            values = [number(each, 3) for each in (own[0], eos[0])]
+            ends = f"{number(difference.low, 3)}, {number(difference.high, 3)}"
+            says = f"{number(difference.value, 3)} [{ends}; p {number(p, 3)}]"
+            rows.append([TITLES[name], task, *values, number(own[0] / eos[0]), says])
+        headings = ["table", "task", "selection error", "EOS's", "ratio", "difference [95% interval; corrected p]"]
+        parts.append(
+            f"**`use={use}`: `{key}`**\n\n{grid(headings, rows)}\n"
+            f"Of these {len(places)} comparisons the error is below EOS's with a corrected p under {LIMIT} in {below}, "
+            f"above it in {worse}; it is at most .6 of EOS's in {small}.\n\n"
+        )
+    return "".join(parts)
