@@ -160,7 +160,8 @@ def loss(run: Mapping[str, Any], key: str, task: str) -> Floats:
         fits = (nbytes <= share * size)[drawn]
         picked = np.where(fits, measure[drawn], -np.inf).argmax(axis=1)
         reached = np.take_along_axis(score[drawn], picked[:, None], axis=1)[:, 0]
-        lost.append(np.where(fits, score[drawn], -np.inf).max(axis=1) - reached)
+        best = np.where(fits, score[drawn], -np.inf).max(axis=1)
+        lost.append(np.where(fits.any(axis=1), best - reached, 0))  # where nothing fits nothing is lost
     return np.mean(lost, axis=0)
 
 

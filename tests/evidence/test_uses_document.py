@@ -1,0 +1,100 @@
+"""What benchmarks/evidence_uses.py makes of results: measures chosen on some tables and tasks, reported on others."""
+
+from __future__ import annotations
+
+import importlib
+from itertools import combinations
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MEASURES = ("eos", "weighted_eos_p1", "reconstruction_error", "reconstruction_error_relative")
+COUNT = 9
+
+
+@pytest.fixture
+def writer(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.setattr("eigenselect.selector.evidence.analysis.statistics.RESAMPLES", 50)
+    return importlib.import_module("evidence_uses")
+
+
+def made(seed: int, tasks: tuple[str, ...]) -> dict:
+    """Results of a run: scores follow the reconstruction error, which is another unit of its relative."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(COUNT):
+        measures = {key: float(rng.random()) for key in MEASURES}
+        measures["reconstruction_error_relative"] = measures["reconstruction_error"] / 7
+        scores = {task: 0.3 * float(rng.random()) - measures["reconstruction_error"] for task in tasks}
+        rows.append(
+            {"candidate": f"c{i}", "nbytes": 1000 + 400 * (i % 3), "seed": 0, "measures": measures, "scores": scores}
+        )
+    return {"table": {"n": 1000, "d": 8}, "seeds": [0], "results": rows}
+
+
+@pytest.fixture
+def runs() -> dict:
+    sts = ("sts_STS-B.train", "sts_X", "search_squad", "search_Y", "linear_Z")
+    return {"uses-glove100": made(0, sts), "uses-wordllama": made(1, sts), "uses-glove50": made(2, sts)}
+
+
+def brute_error(run: dict, key: str, task: str) -> float:
+    sign = -1 if key.startswith("reconstruction") else 1
+    pairs = list(combinations(run["results"], 2))
+    wrong = [
+        sign * (a["measures"][key] - b["measures"][key]) * (a["scores"][task] - b["scores"][task]) < 0 for a, b in pairs
+    ]
+    return float(np.mean(wrong))
+
+
+def test_what_is_reported_was_not_looked_at(writer: ModuleType, runs: dict) -> None:
+    frozen = writer.USES["frozen"]
+    assert frozen.chosen_on(runs) == [("uses-glove100", "sts_STS-B.train")]
+    assert frozen.reported_on(runs) == [("uses-wordllama", "sts_X"), ("uses-glove50", "sts_X")]
+    assert writer.USES["retrieval"].reported_on(runs) == [("uses-wordllama", "search_Y"), ("uses-glove50", "search_Y")]
+
+
+def test_the_measure_of_least_error_is_chosen(writer: ModuleType, runs: dict) -> None:
+    assert "reconstruction_error_relative" not in writer.measured(runs), "it agrees with the other always"
+    errors = {key: brute_error(runs["uses-glove100"], key, "sts_STS-B.train") for key in writer.measured(runs)}
+    assert writer.choice(runs, "frozen") == min(errors, key=errors.__getitem__) == "reconstruction_error"
+    assert writer.choice(runs, "trained") == "eos"
+    places = writer.USES["frozen"].reported_on(runs)
+    found = writer.mean_error(runs, "eos", places)
+    assert found == pytest.approx(np.mean([brute_error(runs[name], "eos", task) for name, task in places]))
+
+
+def test_the_loss_is_of_the_choice_at_each_budget(writer: ModuleType, runs: dict) -> None:
+    run = runs["uses-glove50"]
+    lost = []
+    for share in writer.SIZES:
+        fit = [row for row in run["results"] if row["nbytes"] <= share * 4 * 1000 * 8]
+        picked = max(fit, key=lambda row: row["measures"]["eos"])
+        lost.append(max(row["scores"]["sts_X"] for row in fit) - picked["scores"]["sts_X"])
+    found = writer.loss(run, "eos", "sts_X")
+    assert found[0] == pytest.approx(np.mean(lost), rel=1e-6) and len(found) == 51 and found.min() >= 0
+
+
+def test_p_values_are_corrected_for_their_count(writer: ModuleType) -> None:
+    spread = np.array([1.0, -1.0])
+    differences = [np.concatenate([[value], spread]) for value in (-3.0, 0.5, -2.0)]
+    raw = {3.0: 0.0026998, 2.0: 0.0455003, 0.5: 0.6170751}
+    assert writer.corrected(differences) == pytest.approx([3 * raw[3.0], raw[0.5], 2 * raw[2.0]], rel=1e-4)
+
+
+def test_the_sections(writer: ModuleType, runs: dict) -> None:
+    assert writer.practice({}) == writer.measures({}) == writer.comparisons({}) == ""
+    first = writer.practice(runs)
+    assert "| `use=frozen` | `reconstruction_error` | 2 on 2 tables |" in first and "| `use=trained` | `eos` |" in first
+    key, run = "reconstruction_error", runs["uses-wordllama"]
+    own, eos = (brute_error(run, each, "sts_X") for each in (key, "eos"))
+    (line,) = [line for line in writer.comparisons(runs).splitlines() if line.startswith("| WordLlama 256-d | sts_X |")]
+    assert line.split("|")[3:6] == [
+        f" {writer.number(each, digits)} " for each, digits in ((own, 3), (eos, 3), (own / eos, 2))
+    ]
+    rows = writer.measures(runs).splitlines()[2:]
+    assert len(rows) == 3 and rows[0].startswith("| reconstruction_error | **")
