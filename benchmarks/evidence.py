@@ -38,6 +38,10 @@ WORDPIECE = (
     "table.path={data}/embeddings/minilm_l6_wordpiece_384d.fp16.safetensors "
     "table.tokens={data}/embeddings/minilm_l6.vocab.txt validate.model={data}/onnx/all-MiniLM-L6-v2.int8weights.onnx"
 )
+CHOICE = (
+    "use=frozen measures.row_weights=zipf validate.seeds=[0] validate.include=[sts_*,paraphrase_*] "
+    "table.path={data}/embeddings/"
+)
 STATIC = "+experiment=uses table.path={data}/embeddings/"
 RUNS = {
     "study-glove50": f"+experiment=paper_sentiment {GLOVE_50}",
@@ -54,6 +58,9 @@ RUNS = {
     "candidates.row=[12,25,50]",
     "uses-glove50": f"{STATIC}glove50_sif.npy table.tokens={{data}}/embeddings/glove50_sif.txt "
     "candidates.row=[6,12,25]",
+    "choice-wordllama": f"{CHOICE}wordllama budget=2.3MB",
+    "choice-english300": f"{CHOICE}english300_sif.npy table.tokens={{data}}/embeddings/english300_sif.txt budget=7%",
+    "choice-glove50": f"{CHOICE}glove50_sif.npy table.tokens={{data}}/embeddings/glove50_sif.txt budget=7%",
     "uses-movielens": f"{STATIC}movielens.npy table.tokens={{data}}/embeddings/movielens.txt "
     "candidates.row=[4,8,16] validate.include=[next_*,rating_*]",
 }
@@ -112,7 +119,8 @@ def kept(evidence: Mapping[str, Any]) -> dict[str, Any]:
     ]
     table = {key: evidence["table"][key] for key in ("n", "d", "digest")}
     missing = {name: task["missing"] for name, task in evidence["tasks"].items()}
-    return {"table": table, "seeds": evidence["seeds"], "missing": missing, "results": rows}
+    found = {"table": table, "budget_bytes": evidence["budget_bytes"], "criterion": evidence["criterion"]}
+    return {**found, "seeds": evidence["seeds"], "missing": missing, "results": rows}
 
 
 def keep(name: str, found: Mapping[str, Any]) -> None:
@@ -426,6 +434,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "practice": lambda: evidence_uses.practice(uses()),
     "measures": lambda: evidence_uses.measures(uses()),
     "comparisons": lambda: evidence_uses.comparisons(uses()),
+    "choices": lambda: evidence_uses.choices({name: results(name) for name in there("choice")}),
 }
 
 

@@ -252,3 +252,54 @@ def comparisons(runs: Runs) -> str:
             f"above it in {worse}; it is at most .6 of EOS's in {small}.\n\n"
         )
     return "".join(parts)
+
+
+def choices(runs: Runs) -> str:
+    """What a use chooses under a budget, and how far its scores are below the best of all candidates that fit."""
+    rows = []
+    for name, run in runs.items():
+        for label, tasks in _groups(scored(run)).items():
+            score = {
+                candidate: float(np.mean([_column(run, "scores", task)[candidate] for task in tasks]))
+                for candidate in _nbytes(run)
+            }
+            chosen, eos = (_best(run, key) for key in (run["criterion"], EOS))
+            best = max(score, key=score.__getitem__)
+            rows.append(
+                [
+                    *(
+                        TITLES[name.replace("choice", "uses")],
+                        f"{run['budget_bytes'] / 1e6:.2f}",
+                        str(len(score)),
+                        label,
+                    ),
+                    *(chosen, number(score[chosen], 4), number(score[best], 4), number(score[best] - score[chosen], 4)),
+                    number(score[best] - score[eos], 4),
+                ]
+            )
+    headings = [
+        "table",
+        "MB",
+        "that fit",
+        "tasks",
+        "choice",
+        "score",
+        "best score",
+        "below it",
+        "EOS's choice below it",
+    ]
+    return grid(headings, rows) if rows else ""
+
+
+def _groups(tasks: Sequence[str]) -> dict[str, list[str]]:
+    """Tasks whose mean is shown: the STS benchmark alone, and all others together."""
+    first = [task for task in tasks if task == "sts_STS-B.train"]
+    others = [task for task in tasks if task not in first]
+    groups = {"STS benchmark": first, f"mean of {len(others)} others": others}
+    return {label: of for label, of in groups.items() if of}
+
+
+def _best(run: Mapping[str, Any], key: str) -> str:
+    """The candidate that a measure chooses; of ties the one of fewer bytes."""
+    measure, nbytes = _column(run, "measures", key), _nbytes(run)
+    return max(nbytes, key=lambda name: (float(np.mean(measure[name])), -nbytes[name]))

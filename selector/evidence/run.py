@@ -95,6 +95,7 @@ def _evidence(plan: Plan, parent: ParentRun, results: Sequence[Result]) -> dict[
     return {
         "table": {"path": job.settings.table.path, **profile(job), "digest": job.digest},
         "budget_bytes": job.budget,
+        "criterion": job.criterion,
         "seeds": sorted({result.seed for result in results}),
         "definitions": report.DEFINITIONS,
         "tasks": tasks,

@@ -51,6 +51,8 @@ def small(writer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             rows[-1] |= {"status": "measured", "reason": None, "run_id": "r"}
     found = {
         "table": {"path": "/somewhere/private", "n": 12_345, "d": 7, "digest": "0"},
+        "budget_bytes": 107,
+        "criterion": "eos",
         "seeds": [0, 1],
         "tasks": {"cnn_MR": {"missing": 0.0}},
         "results": rows,

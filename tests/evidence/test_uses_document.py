@@ -98,3 +98,16 @@ def test_the_sections(writer: ModuleType, runs: dict) -> None:
     ]
     rows = writer.measures(runs).splitlines()[2:]
     assert len(rows) == 3 and rows[0].startswith("| reconstruction_error | **")
+
+
+def test_the_choice_is_held_against_the_best_that_fits(writer: ModuleType, runs: dict) -> None:
+    run = {**runs["uses-glove50"], "criterion": "reconstruction_error", "budget_bytes": 2_000}
+    lines = writer.choices({"choice-glove50": run}).splitlines()[2:]
+    assert [line.split("|")[4].strip() for line in lines] == ["STS benchmark", "mean of 4 others"]
+    scores = {row["candidate"]: row["scores"]["sts_STS-B.train"] for row in run["results"]}
+    choice = min(run["results"], key=lambda row: row["measures"]["reconstruction_error"])["candidate"]
+    other = max(run["results"], key=lambda row: row["measures"]["eos"])["candidate"]
+    best = max(scores.values())
+    cells = [cell.strip() for cell in lines[0].split("|")[5:-1]]
+    figures = (scores[choice], best, best - scores[choice], best - scores[other])
+    assert cells == [choice, *(writer.number(each, 4) for each in figures)]
