@@ -1,14 +1,13 @@
 """What unequal bits bring, over directions and over rows: `python benchmarks/unequal.py TABLE [TOKENS]`.
 
-At about 2 bits an entry, with row scales of two bits and a matrix of six where it takes more than a hundredth of the
-bytes. "Bytes" are all that are charged.
+At about 2 bits an entry, by half whitening, with row scales of two bits and, where it takes more than a hundredth of
+the bytes, a matrix of six bits. "Bytes" are all that are charged. First all entries have as many bits; then each
+principal component has what it is worth (`TransformCode`); then rows of high leverage, a quarter of the rows or nine
+tenths, have a bit an entry more than the others (`LeverageCode`), and take no more bytes than equal rows.
 
-The first rows give all entries as many bits, `Spectral`, or each principal component what it is worth, `TransformCode`.
-
-The last rows give the rows of high leverage, xᵢ (XᵀX)⁻¹ xᵢᵀ, more bytes than the others. They are not a method: which
-row is of which kind is charged with one bit a row, the least that any index takes, and nothing here could look a row up
-by that. The two sizes and the share of the larger one are those of the lowest Σ leverage · 4^(−bits an entry) of all
-that take as many bytes as equal rows.
+"Bound" is what is left of 1 − EOS, of a Gaussian and with full whitening, by the table's leverages l: first by the
+best bits for each row, the geometric mean of l over their mean; then by the best two sizes; then by those two sizes
+where one bit a row, or 8.5, are charged for which is which.
 """
 
 from __future__ import annotations
@@ -19,73 +18,66 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from eigenselect.compressors import Bands, Compressor, EmbeddingTable, Identity, KMeans, Spectral, TransformCode
-from eigenselect.compressors import TrellisCode as Trellis
+from eigenselect.compressors import (
+    Compressor,
+    EmbeddingTable,
+    Identity,
+    KMeans,
+    LeverageCode,
+    Spectral,
+    TransformCode,
+    TrellisCode,
+)
 from eigenselect.selector.measures import score
 from eigenselect.selector.sources import read_table
 
 MEASURES = ("reconstruction_error_relative", "eos", "weighted_eos_p1", "weighted_eos_p2")
 
 
-def leverages(table: EmbeddingTable) -> npt.NDArray[np.float64]:
-    """(n,) of each row."""
-    sigma, vectors = table.spectrum
-    kept = sigma > 1e-6 * sigma[0]
-    to_u = vectors[:, kept] / sigma[kept]
-    return np.concatenate([np.square(block.astype(np.float64) @ to_u).sum(axis=1) for block in table.blocks()])
+def bound(table: EmbeddingTable) -> str:
+    """The line with what leverages allow."""
+    leverage = np.sort(table.leverage[table.leverage > 0])[::-1]
+    every = float(np.exp(np.log(leverage).mean()) / leverage.mean())
+    mass, best = np.cumsum(leverage) / leverage.sum(), 1.0
+    for share in np.arange(0.01, 1, 0.01):
+        high = float(mass[int(share * len(mass))])
+        best = min(best, (high / share) ** share * ((1 - high) / (1 - share)) ** (1 - share))
+    charged = (best * 4 ** (bits / table.d) for bits in (1, 8.5))
+    return f"Bound: {every:.3f}; {best:.3f}; " + "; ".join(f"{each:.3f}" for each in charged)
 
 
-def two_sizes(leverage: npt.NDArray[np.float64], d: int, row: int, index: float) -> tuple[float, int, int]:
-    """(share, bytes of a row of that share, bytes of the others): with `index` bits a row as large as rows of `row`.
-
-    Args:
-        leverage: decreasing.
-        d: columns.
-        row: bytes.
-        index: bits.
-    """
-    mass = np.cumsum(leverage) / leverage.sum()
-    found = []
-    for small in range(1, row):
-        for large in range(row, min(d, 4 * row) + 1):
-            share = (row - index / 8 - small) / (large - small)
-            high = mass[max(0, int(share * len(mass)) - 1)]
-            loss = high * 4.0 ** (-8 * large / d) + (1 - high) * 4.0 ** (-8 * small / d)
-            found.append((loss, share, large, small))
-    return min(found)[1:]
+def within(nbytes: int, share: float, matrix: Compressor, table: EmbeddingTable) -> Spectral:
+    """The largest code by leverage of at most so many bytes."""
+    fitting = (
+        made
+        for row in range(table.d, 0, -1)
+        if (made := Spectral(0.5, "uint2", LeverageCode(row, share), matrix=matrix)).nbytes(table.n, table.d) <= nbytes
+    )
+    return next(fitting)
 
 
 def main(path: str, tokens: str | None = None) -> None:
     """Print the table."""
     table = read_table(path, tokens=tokens)
-    n, d = table.n, table.d
     info = Path("/proc/cpuinfo")
     name = re.search(r"model name\s*: (.*)", info.read_text(encoding="utf-8")) if info.exists() else None
-    print(f"{n} x {d}; {name[1] if name else platform.processor()}\n")
+    print(f"{table.n} x {table.d}; {name[1] if name else platform.processor()}\n\n{bound(table)}\n")
     print("| code | bytes | rel. error | EOS | EOS p1 | EOS p2 |\n|---|---|---|---|---|---|", flush=True)
-    row = -(-d // 4)
-    matrix: Compressor = KMeans(6) if 2 * d * d > 0.01 * n * row else Identity("float16")
-
-    def show(name: str, made: Compressor, of: EmbeddingTable, more: int = 0) -> None:
-        found = score(of, made.compress(of, np.random.default_rng(0)))
+    row = -(-table.d // 4)
+    large = 2 * table.d * table.d > 0.01 * table.n * row
+    matrix: Compressor = KMeans(6) if large else Identity("float16")
+    equal = Spectral(0.5, "uint2", TrellisCode(row=row), matrix=matrix)
+    nbytes = equal.nbytes(table.n, table.d)
+    made = [
+        equal,
+        *(TransformCode(row, power, matrix=matrix) for power in (1, 2)),
+        *(within(nbytes, share, matrix, table) for share in (0.25, 0.9)),
+    ]
+    for compressor in made:
+        found = score(table, compressor.compress(table, np.random.default_rng(0)))
         scores = " | ".join(f"{found[measure]:.4f}" for measure in MEASURES)
-        print(f"| {name} | {made.nbytes(n, d) + more} | {scores} |", flush=True)
-
-    show(f"equal, row {row}", Spectral(0.5, "uint2", Trellis(row=row), matrix=matrix), table)
-    for power in (1, 2):
-        show(f"directions, power {power}, row {row}", TransformCode(row, power, matrix=matrix), table)
-    leverage = leverages(table)
-    order = np.argsort(-leverage, kind="stable")
-    sorted_rows = EmbeddingTable(table.read(order))
-    share, large, small = two_sizes(leverage[order], d, row, 1)
-    for whitening in (0.5, 1):
-        equal = Spectral(whitening, "uint2", Trellis(row=row), matrix=matrix)
-        bands = Bands(share, Trellis(row=large), Trellis(row=small))
-        show(f"whitening {whitening:g}, equal, row {row}", equal, sorted_rows)
-        unequal = Spectral(whitening, "uint2", bands, matrix=matrix)
-        show(f"whitening {whitening:g}, {share:.0%} of rows {large}, others {small}", unequal, sorted_rows, -(-n // 8))
+        print(f"| {compressor.name} | {compressor.nbytes(table.n, table.d)} | {scores} |", flush=True)
 
 
 if __name__ == "__main__":
