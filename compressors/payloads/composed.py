@@ -330,7 +330,7 @@ class Interleaved(Payload):
 
     Arrays:
         ranks: (n,) uint8, how many rows of its part come before a row in its block of 128; 128 more of the second part.
-        starts: (2, ceil(n / 128)) int32, how many rows of each part come before each block.
+        starts: of each part (ceil(n / 128),) int32, how many of its rows come before each block.
 
     Attributes:
         parts: two payloads of as many columns.
@@ -338,7 +338,7 @@ class Interleaved(Payload):
 
     parts: tuple[Payload, ...]
     ranks: npt.NDArray[np.uint8]
-    starts: npt.NDArray[np.int32]
+    starts: tuple[npt.NDArray[np.int32], ...]
 
     BLOCK: ClassVar[int] = 128
 
@@ -348,7 +348,7 @@ class Interleaved(Payload):
         return cls((first, second), *cls._counted(second_ones))
 
     @classmethod
-    def _counted(cls, second: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    def _counted(cls, second: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.uint8], tuple[npt.NDArray[np.int32], ...]]:
         """Ranks and starts."""
         n = len(second)
         blocks = np.arange(0, n, cls.BLOCK)
@@ -356,7 +356,7 @@ class Interleaved(Payload):
         before: npt.NDArray[np.int64] = np.cumsum(parts, axis=1) - parts  # rows of each part
         starts = before[:, blocks]
         ranks = (before - np.repeat(starts, cls.BLOCK, axis=1)[:, :n])[second.astype(int), np.arange(n)]
-        return (ranks + cls.BLOCK * second).astype(np.uint8), starts.astype(np.int32)
+        return (ranks + cls.BLOCK * second).astype(np.uint8), tuple(starts.astype(np.int32))
 
     def __post_init__(self) -> None:
         check_payloads("Interleaved.parts", self.parts)
@@ -365,11 +365,14 @@ class Interleaved(Payload):
                 f"Interleaved.parts have {[part.k for part in self.parts]} columns: there must be two of one width"
             )
         check_array("Interleaved.ranks", self.ranks, 1, "uint8")
-        check_array("Interleaved.starts", self.starts, 2, "int32")
+        if not isinstance(self.starts, tuple) or len(self.starts) != 2:
+            raise ValueError("Interleaved.starts must be a tuple of two arrays, one of each part")
+        for i, each in enumerate(self.starts):
+            check_array(f"Interleaved.starts.{i}", each, 1, "int32")
         second = self.ranks >= self.BLOCK
         sizes = [part.n for part in self.parts]
         ranks, starts = self._counted(second)
-        counted = np.array_equal(self.ranks, ranks) and np.array_equal(self.starts, starts)
+        counted = np.array_equal(self.ranks, ranks) and all(map(np.array_equal, self.starts, starts))
         if [(~second).sum(), second.sum()] != sizes or not counted:
             raise ValueError(
                 f"Interleaved.ranks and starts must count {sizes[0]} and {sizes[1]} rows, those of the parts"

@@ -218,9 +218,13 @@ REFUSED: list[tuple[Callable[[], Payload], str]] = [
         lambda: Interleaved((PART, PART), ids(0), ids(0)),
         "Interleaved.ranks is int32 of shape (1,): it must be 1-D uint8",
     ),
+    (
+        lambda: Interleaved((PART, PART), np.zeros(8, np.uint8), ids(0)),
+        "Interleaved.starts must be a tuple of two arrays, one of each part",
+    ),
     (lambda: Interleaved.of(PART, PART, SECOND), "Interleaved.ranks and starts must count 4 and 4 rows"),
     (
-        lambda: Interleaved((PART, Dense(TWO)), np.array([0, 1, 2, 3, 128, 128], np.uint8), np.zeros((2, 1), np.int32)),
+        lambda: Interleaved((PART, Dense(TWO)), np.array([0, 1, 2, 3, 128, 128], np.uint8), (ids(0), ids(0))),
         "Interleaved.ranks and starts must count 4 and 2 rows",
     ),
     (lambda: Stacked((PART,)), "Stacked.parts have [3] columns: there must be two or more of one width"),
