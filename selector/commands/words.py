@@ -6,6 +6,7 @@ import argparse
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -94,8 +95,20 @@ class _Flags(argparse.ArgumentParser):
         raise ValueError(f"{message}: eigenselect --help says what there is")
 
 
-def hydra_words(words: Sequence[str]) -> list[str]:
-    """Words for Hydra's own parser, which wants the flags first.
+@dataclass(frozen=True)
+class Flags:
+    """What the flags of a command line say; None and False for those that are not there."""
+
+    multirun: bool
+    shell_completion: bool
+    cfg: str | None
+    resolve: bool
+    package: str | None
+    config_dir: str | None
+
+
+def flags(words: Sequence[str]) -> tuple[Flags, list[str]]:
+    """The flags of a command line, and its other words.
 
     Raises:
         ValueError: an unknown flag, or one without its value.
@@ -108,8 +121,18 @@ def hydra_words(words: Sequence[str]) -> list[str]:
         if word.startswith("-"):
             known = ["--help", "--version", *(name for names in FLAGS for name in names)]
             raise ValueError(f"there is no flag {word}: {suggestion(word, known)}")
-    flags = {f"--{name.replace('_', '-')}": value for name, value in vars(given).items() if value}
-    return [*(flag if value is True else f"{flag}={value}" for flag, value in flags.items()), *rest]
+    return Flags(**vars(given)), rest
+
+
+def hydra_words(words: Sequence[str]) -> list[str]:
+    """Words for Hydra's own parser, which wants the flags first.
+
+    Raises:
+        ValueError: as for `flags`.
+    """
+    given, rest = flags(words)
+    named = {f"--{name.replace('_', '-')}": value for name, value in asdict(given).items() if value}
+    return [*(flag if value is True else f"{flag}={value}" for flag, value in named.items()), *rest]
 
 
 def as_changes(words: Iterable[str]) -> list[str]:
