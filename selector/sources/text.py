@@ -27,6 +27,8 @@ from eigenselect.selector.sources.fields import (
 )
 from eigenselect.selector.sources.stream import BOM, Stream
 
+TOO_WIDE = "a table has at least as many rows as columns; if it is transposed, save its transpose"
+
 
 class TextRows:
     """The rows of a text stream from its present position to its end.
@@ -51,7 +53,10 @@ class TextRows:
         # fastText ends each line with a separator; where the first does, all are taken to.
         self._trailing = start.rstrip(b"\r\n").endswith(self._delimiter)
         self._blank: int | None = None
-        # Before anything of size d is made: a header may declare any dimension.
+        # Before anything of size d is made: a header, or a line, may have any number of values. A value and its
+        # separator are two bytes or more.
+        if (most := stream.limit // (2 * d)) < d:
+            raise self._error(line, f"{d} values, and no more than {most} rows of so many in the file: {TOO_WIDE}")
         if start.strip(BLANK) and start.count(self._delimiter) + self._tabbed < d:
             fields = start.split()
             if len(fields) == d and all(map(is_number, fields)):

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import parquet
 
+from eigenselect.compressors.words import brief
 from eigenselect.selector.sources.fields import check_utf8, decode
 from eigenselect.selector.sources.stream import BOM
 
@@ -150,10 +151,10 @@ def _column(path: Path) -> list[str]:
                 f"column, or name one of them token, word or index; columns: {columns}"
             )
         tokens: list[str | None] = parquet.read_table(path, columns=chosen).column(0).to_pylist()
-    except pa.ArrowException as error:
-        raise ValueError(
-            f"{path}: not a whole parquet file ({' '.join(str(error).split())}): write it again"
-        ) from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ValueError(f"{path}: not a whole parquet file ({brief(error)}): write it again") from error
     if None in tokens:
         raise ValueError(f"{path}: no token at row {tokens.index(None)} of column {chosen[0]!r}: fill it in")
     return [token for token in tokens if token is not None]

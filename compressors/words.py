@@ -1,4 +1,4 @@
-"""What is said of a model: one line, however long the names in it are."""
+"""What is said of a file: one line, however long the names in it are."""
 
 from __future__ import annotations
 
