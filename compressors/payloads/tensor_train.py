@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,9 +57,9 @@ class TensorTrain(Payload):
 
     @property
     def width(self) -> int:  # noqa: D102
-        columns = itertools.accumulate((core.shape[2] for core in self.cores), operator.mul)
+        columns: Iterable[int] = itertools.accumulate((core.shape[2] for core in self.cores), operator.mul)
         sizes = (math.prod(core.shape[1:]) for core in self.cores)
-        return max(c * core.shape[3] + size for c, core, size in zip(columns, self.cores, sizes, strict=True))
+        return max(int(c * core.shape[3] + size) for c, core, size in zip(columns, self.cores, sizes, strict=True))
 
     def decode(self, rows: V, ops: Ops[V]) -> V:  # noqa: D102
         ids = ops.wrap(rows, self.count)

@@ -66,7 +66,7 @@ def jobs(command: str, words: Sequence[str]) -> Iterator[Composed]:
     try:
         for job in composed:
             HydraConfig.instance().set_config(job.config)
-            settings = [key for key in job.config if key != "hydra"]
+            settings = [str(key) for key in job.config if key != "hydra"]
             yield replace(job, config=OmegaConf.masked_copy(job.config, settings))
     finally:
         HydraConfig.instance().cfg = before
@@ -88,7 +88,7 @@ def _each(command: str, given: Flags, words: Sequence[str]) -> Iterator[Composed
     for override in overrides:
         _check_own(override)
     own = [] if given.config_dir is None else [_searched(Path(given.config_dir))]
-    values = [_values(override) if given.multirun else [override.input_line] for override in overrides]
+    values = [_values(override) if given.multirun else [str(override.input_line)] for override in overrides]
     for number, combination in enumerate(itertools.product(*values)):
         config = compose(command, [*own, *combination], return_hydra_config=True)
         with open_dict(config.hydra.job):

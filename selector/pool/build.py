@@ -85,7 +85,7 @@ def _built(settings: Any) -> Any:
 def _located(target: Any) -> Callable[..., Any]:
     """The compressor's class, or the reader, of the full name `target`."""
     module_name, _, name = str(target).rpartition(".")
-    found = None
+    found: Any = None
     if target == READER or _may_be_imported(module_name):
         try:
             module = import_module(module_name)
@@ -100,11 +100,10 @@ def _located(target: Any) -> Callable[..., Any]:
             raise ValueError(f"{TARGET} = {target!r} is not there: {suggestion(name, public, f'{module_name}.')}")
     if not (isinstance(found, type) and issubclass(found, Compressor)) and target != READER:
         raise ValueError(
-            f"{TARGET} = {target!r} is not called: it must name a Compressor of eigenselect, of a package that declares "
-            f"the entry point {GROUP}, or of a folder on PYTHONPATH; or {READER} for a table"
+            f"{TARGET} = {target!r} is not called: it must name a Compressor, of eigenselect, of a package with an "
+            f"entry point of the group {GROUP} or of a folder on PYTHONPATH, or {READER} for a table"
         )
-    assert callable(found), "it is looked up above"
-    return found
+    return found  # type: ignore[no-any-return]
 
 
 def _may_be_imported(module: str) -> bool:

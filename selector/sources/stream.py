@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import pyarrow as pa
 
+from eigenselect.compressors.words import brief
+
 T = TypeVar("T")
 
 Progress = Callable[[int, int], None]
@@ -167,7 +169,7 @@ class Stream:
             if held == len(buffer):
                 if held >= MAX_LINE_BYTES:
                     raise ValueError(
-                        f"{self.path}: a line of {held} bytes or more, {MAX_LINE_BYTES} is the limit: "
+                        f"{self.path}: a line of more than {MAX_LINE_BYTES} bytes, which is the limit: "
                         "this is not a text table; give its format"
                     )
                 # A new array: a parser that gave up may still hold the old one for a moment.
@@ -223,4 +225,4 @@ def open_stream(path: Path, progress: Progress | None = None) -> Iterator[Stream
             # The system's errors have a number; those of gzip and bz2 data have none.
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise ValueError(f"{path}: corrupt {name} data ({error}): fetch the file again") from error
+            raise ValueError(f"{path}: corrupt {name} data ({brief(error)}): fetch the file again") from error

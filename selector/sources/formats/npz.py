@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors.words import brief
 from eigenselect.selector.sources.format import Format, Tensor
 from eigenselect.selector.sources.stream import ZIP_START, members
 
@@ -52,7 +53,7 @@ def _loaded(path: Path, name: str) -> npt.NDArray[Any]:
 
 
 def _not_whole(path: Path, error: Exception) -> ValueError:
-    detail = " ".join(str(error).split())
+    detail = brief(error)
     return ValueError(f"{path}: not a whole .npz file of numbers ({detail}): save it again with numpy.savez")
 
 
