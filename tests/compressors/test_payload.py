@@ -170,7 +170,7 @@ def _array(key: str, new: Callable[[np.ndarray], np.ndarray]) -> Change:
         (
             "sum",
             _array("parts.0.codebook", lambda a: a * np.float32(3e38)),
-                r"row \d+ decodes to numbers that are not finite",
+            r"row \d+ decodes to numbers that are not finite",
         ),
         ("projected", _array("matrix", lambda a: a * np.float32(1e38)), r"row \d+ decodes to numbers that are not"),
         ("coded", _array("codebooks", lambda a: a[:, :5]), "a row from 0 on has a code without a codeword"),
