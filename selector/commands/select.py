@@ -13,10 +13,11 @@ from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
 
 from eigenselect.selector.commands.jobs import Composed, jobs
 from eigenselect.selector.commands.words import reason, say
-from eigenselect.selector.run.settings import EvidenceSettings, Settings
+from eigenselect.selector.run.settings import EvidenceSettings, PlanSettings, Settings
 from eigenselect.selector.terminal import terminal
 
 MLPROJECT = "--mlproject"
@@ -56,19 +57,21 @@ def attempt(
     job: Composed,
     prepare: Callable[[Any], Any],
     run: Callable[..., Any],
-    settings: Settings | EvidenceSettings,
+    settings: Settings | EvidenceSettings | PlanSettings,
     codes: Mapping[type[Exception], int],
+    console: Console | None = None,
 ) -> int:
     """The exit code of one job, with one line for an error: of `codes` for one of `run`; 2 for what the user gave."""
+    console = console or terminal()
     if job.sweep:
-        terminal().rule(f"{job.number}: {job.swept}", align="left", characters="-")
+        console.rule(f"{job.number}: {job.swept}", align="left", characters="-")
     try:
         prepared = prepare(settings)
     except ValueError as error:
         say(error)
         return 2
     try:
-        selections.append((job.swept, run(prepared, terminal(), sweep=job.sweep)))
+        selections.append((job.swept, run(prepared, console, sweep=job.sweep)))
     except tuple(codes) as error:
         say(error)
         return next(code for kind, code in codes.items() if isinstance(error, kind))
