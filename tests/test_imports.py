@@ -19,12 +19,16 @@ ROOMS = ("compressors", "export", "selector")
 ORDER = (
     "version",
     "conf",
-    *(f"compressors.{name}" for name in ("threads", "whole", "data", "plugins", "payloads", "training", "base")),
+    *(
+        f"compressors.{name}"
+        for name in ("words", "threads", "whole", "data", "plugins", "payloads", "training", "base")
+    ),
     *("compressors.settings", "compressors.compiled", "compressors.codebooks", "compressors.methods", "compressors"),
     *("export.choices", "export.native", "export.operators", "export.verification", "export.models", "export.host"),
     *("export.tokens", "export.torch", "export.onnx_export", "export"),
     *("selector.sources", "selector.measures", "selector.pool", "selector.decision", "selector.store"),
     *("selector.forms", "selector.terminal", "selector.progress", "selector.run", "selector.checking"),
+    "selector.sharing",
     *("selector.evidence", "selector.commands", "selector"),
     *("", "__main__"),
 )

@@ -277,8 +277,13 @@ def _slice(span: range) -> slice:
 def check_array(name: str, array: Any, dims: int, *dtypes: str) -> None:
     """Raise a ValueError unless `array` has `dims` dimensions and one of `dtypes`."""
     if not isinstance(array, np.ndarray) or array.ndim != dims or array.dtype.name not in dtypes:
-        found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else repr(array)
+        found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else a_kind_of(array)
         raise ValueError(f"{name} is {found}: it must be {dims}-D {' or '.join(dtypes)}")
+
+
+def a_kind_of(value: Any) -> str:
+    """What a message says of something that was expected to be another: its type, and the value where it is short."""
+    return repr(value) if isinstance(value, bool | int | float | str | None) else f"a {type(value).__name__}"
 
 
 def check_payload(name: str, part: Any) -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from eigenselect.compressors.data.arrays import give_back
 from eigenselect.compressors.data.stored import Floats, Rows, StoredRows
+from eigenselect.compressors.words import quoted
 from eigenselect.selector.sources.format import Numbers, Tensor
 
 WIDENED = tuple(
@@ -109,7 +110,7 @@ def scaled(name: str, tensors: Mapping[str, Tensor]) -> Numbers:
     if beside is None:
         return numbers
     if (zeros := _beside(name, tensors, ZEROS)) is not None and np.any(tensors[zeros].read()[:]):
-        raise ValueError(f"{name!r} has zero points ({zeros!r}), which are not read: save it as float32")
+        raise ValueError(f"{quoted(name)} has zero points ({quoted(zeros)}), which are not read: save it as float32")
     values = np.array(tensors[beside].read()).astype(np.float32)
     if beside.endswith("SCB"):  # bitsandbytes: the largest of the row, which 127 stands for
         values /= 127
@@ -125,7 +126,9 @@ def _scales(name: str, values: npt.NDArray[np.float32], n: int, d: int) -> Scale
     shape, values = list(values.shape), values.reshape(-1, 1) if values.ndim < 2 else values
     rows, columns = _block(n, len(values)), _block(d, values.shape[-1])
     if values.ndim != 2 or rows is None or columns is None:
-        raise ValueError(f"the scales {name!r} of shape {shape} fit no blocks of {n} x {d}: save the table as float32")
+        raise ValueError(
+            f"the scales {quoted(name)} of shape {shape} fit no blocks of {n} x {d}: save the table as float32"
+        )
     return Scales(values, n, d, rows, columns)
 
 
