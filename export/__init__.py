@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from eigenselect.export.host.rewrite import HostReport, rewrite_host
     from eigenselect.export.models.reader import embedding_table
     from eigenselect.export.onnx_export import OnnxExport
-    from eigenselect.export.operators.model import load, save, to_onnx
+    from eigenselect.export.operators.model import load, save, to_onnx, write
     from eigenselect.export.tokens.sentences import sentences_to_onnx, verify_sentences
     from eigenselect.export.tokens.static_model import StaticModel
     from eigenselect.export.tokens.string_input import verify_words
@@ -53,6 +53,7 @@ __all__ = [
     "verify",
     "verify_sentences",
     "verify_words",
+    "write",
 ]
 
 _HOMES = {
@@ -70,7 +71,7 @@ _HOMES = {
     "torch_to_onnx": "torch.onnx",
     "verify_words": "tokens.string_input",
     **dict.fromkeys(("sentences_to_onnx", "verify_sentences"), "tokens.sentences"),
-    **dict.fromkeys(("load", "save", "to_onnx"), "operators.model"),
+    **dict.fromkeys(("load", "save", "to_onnx", "write"), "operators.model"),
     **dict.fromkeys(
         ("OnnxDecoder", "Verification", "VerificationError", "available_providers", "verify"), "verification.parity"
     ),

@@ -156,7 +156,7 @@ def _table(job: Job, found: Chosen) -> TableEntry:
 def describe(decision: Decision, job: Job, found: Chosen, exported: Moments, folder: Path) -> None:
     """Write what is said of the choice, the manifest last; `exported` are the moments of the model's own rows."""
     chosen = found.selection.chosen
-    columns = [*job.measures.keys, *chosen.standard_errors, *chosen.costs]
+    columns = [*job.keys, *chosen.standard_errors, *chosen.costs]
     (folder / FILE).write_text(decision.text(), encoding="utf-8")
     report.write_csv(folder / "candidates.csv", found.candidates, columns)
     report.write_picture(folder / "pareto.png", found.selection, found.candidates)
@@ -174,7 +174,7 @@ def publish(decision: Decision, parent: ParentRun, folder: Path) -> str:
     """Log the choice, its files and its model; the id of the logged model."""
     parent.log_choice(decision, folder)
     model = folder / "model.onnx"
-    return log_model(parent, load(model), fingerprint(model)["sha256"], decision)
+    return log_model(parent, load(model, data=False), model, fingerprint(model)["sha256"], decision)
 
 
 def register_choice(decision: Decision, job: Job, parent: ParentRun, model_id: str, console: Console) -> None:
