@@ -98,10 +98,11 @@ class OnnxExport:
         elif self.remap:
             check_policy(tokens or (), self.oov)
 
-    def check_host(self, host: Path, table: EmbeddingTable) -> None:
-        """Raise a ValueError unless `host` holds `table` and can be rewritten: found out before the work."""
+    def check_host(self, host: Path, *tables: EmbeddingTable) -> None:
+        """Raise a ValueError unless `host` holds the tables and can be rewritten: found out before the work."""
         opened, inputs = Host.open(host), None if self.inputs is None else Path(self.inputs)
-        opened.table_of(table.n, table.d, table.read, self.tied, self.kept(table))
+        for table in tables:
+            opened.table_of(table.n, table.d, table.read, self.tied, self.kept(table))
         opened.run(opened.feeds(inputs), inputs)
         check_runtime(opset_of(opened.model), self.target)
 
