@@ -16,6 +16,7 @@ from eigenselect.export.choices import OLDEST_OPSET, OPSET, OUTPUTS, TARGETS, TI
 from eigenselect.export.host.host import Host
 from eigenselect.export.host.pruned import Kept
 from eigenselect.export.host.rewrite import HostReport, rewrite_host
+from eigenselect.export.host.several import TablesReport, rewrite_tables
 from eigenselect.export.host.splice import opset_of
 from eigenselect.export.operators.model import check_runtime, runs, save, to_onnx
 from eigenselect.export.tokens.sentences import sentences_to_onnx, verify_sentences
@@ -133,6 +134,11 @@ class OnnxExport:
             recorded_error=recorded_error,
             kept=kept,
         )
+
+    def rewrite_tables(self, host: Path, payloads: Sequence[tuple[Payload, float | None]], path: Path) -> TablesReport:
+        """Write `host` with each payload in place of its table to `path`; see `export.rewrite_tables`."""
+        inputs = None if self.inputs is None else Path(self.inputs)
+        return rewrite_tables(host, payloads, path, tied=self.tied, target=self.target, inputs=inputs)
 
     def model(self, payload: Payload) -> onnx.ModelProto:
         """The model of `payload` as it is shipped.

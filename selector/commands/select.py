@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from eigenselect.selector.commands.words import as_changes, hydra_words, reason, say
-from eigenselect.selector.run.settings import EvidenceSettings, PlanSettings, Settings
+from eigenselect.selector.run.settings import EvidenceSettings, ManySettings, PlanSettings, Settings
 from eigenselect.selector.terminal import terminal
 
 MLPROJECT = "--mlproject"
@@ -42,8 +42,9 @@ def job(settings: DictConfig) -> None:
 
 
 def _run(config: DictConfig) -> int:
+    many = bool(config.tables)
     try:
-        settings = Settings.of(config)
+        settings = ManySettings.of(config) if many else Settings.of(config)
     except ValueError as error:
         say(error)
         return 2
@@ -51,9 +52,10 @@ def _run(config: DictConfig) -> int:
     from eigenselect.compressors.whole import TakenError
     from eigenselect.export import VerificationError
     from eigenselect.selector.decision.selection import NothingFitsError, NothingMeasuredError
-    from eigenselect.selector.run.job import prepare
-    from eigenselect.selector.run.pipeline import run
+    from eigenselect.selector.run import job, pipeline
     from eigenselect.selector.run.sweep import TooManyFailedError
+    from eigenselect.selector.run.tables import job as tables_job
+    from eigenselect.selector.run.tables import pipeline as tables_pipeline
     from eigenselect.selector.store.lost import StoreLostError
 
     codes = {
@@ -64,13 +66,15 @@ def _run(config: DictConfig) -> int:
         NothingMeasuredError: 4,
         VerificationError: 1,
     }
-    return attempt(prepare, run, settings, codes)
+    if many:
+        return attempt(tables_job.prepare, tables_pipeline.run, settings, codes)
+    return attempt(job.prepare, pipeline.run, settings, codes)
 
 
 def attempt(
     prepare: Callable[[Any], Any],
     run: Callable[..., Any],
-    settings: Settings | EvidenceSettings | PlanSettings,
+    settings: Settings | ManySettings | EvidenceSettings | PlanSettings,
     codes: Mapping[type[Exception], int],
     console: Console | None = None,
 ) -> int:

@@ -34,8 +34,16 @@ FILES = (
 )
 """What a hand-over may consist of: some only where there is something to say, or where they are asked for."""
 
+OF_TABLES = ("tables.json", "torchrec.json", "host.onnx", "host.onnx.data")
+"""What a hand-over of many tables may consist of beside the folder of each."""
+
 NEW, OTHERS = "new", "others"
 """In the working folder: what takes the place of `out`; the names of what is in `out` beside a hand-over."""
+
+
+def files_of_tables(folders: Sequence[str]) -> list[str]:
+    """What a hand-over of many tables may consist of, from the folders of the tables."""
+    return [*OF_TABLES, *(f"{folder}/{name}" for folder in folders for name in FILES if "/" not in name)]
 
 
 def check_writable(out: Path, files: Sequence[str] = FILES) -> None:
