@@ -153,8 +153,9 @@ def main(words: Sequence[str]) -> int:
     code = execute(job, words)
     if len(selections) > 1:
         from eigenselect.selector.decision.ranking import across
+        from eigenselect.selector.decision.selection import Selection
 
         console = terminal()
         console.rule("all jobs", align="left", characters="-")
-        console.print(across(selections))
+        console.print(across([(own, found) for own, found in selections if isinstance(found, Selection)]))
     return code

@@ -80,8 +80,6 @@ def announce_tables(decision: TablesDecision, job: TablesJob, parent: ParentRun,
     console.print()
     console.print(rows)
     console.print(f"\n{decision.reason}")
-    for reason in decision.left_out:
-        console.print(f"Left as it is: {reason}.")
     if decision.host is not None:
         console.print(f"host.onnx: {decision.host}", soft_wrap=True)
     console.print(f"\nFiles: {job.settings.out}", soft_wrap=True)

@@ -16,7 +16,7 @@ from eigenselect.selector.run.lookups import Lookups
 from eigenselect.selector.run.search import Search, candidates
 from eigenselect.selector.run.settings import Settings
 from eigenselect.selector.sources import format_of_file, read_table
-from eigenselect.selector.store.output import check_room, check_writable
+from eigenselect.selector.store.output import check_kind, check_room, check_writable
 
 if TYPE_CHECKING:
     from eigenselect.selector.store.tracker import Tracker
@@ -63,6 +63,7 @@ def prepare(settings: Settings) -> Job:
     Raises:
         ValueError: any of it cannot be used.
     """
+    check_kind(settings.out, many=False)
     check_writable(settings.out)
     given = assigned(settings)
     # The payload and the model of it; that of the host comes with its other tensors.

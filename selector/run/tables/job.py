@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from eigenselect.compressors import Compressor, EmbeddingTable
 from eigenselect.export import OnnxExport
 from eigenselect.selector.decision.escaping import on_terminal
+from eigenselect.selector.decision.tables import FILE, read_tables_decision
 from eigenselect.selector.pool.budget import size
 from eigenselect.selector.pool.candidates import expand
 from eigenselect.selector.pool.memory import fitting
@@ -22,7 +23,7 @@ from eigenselect.selector.run.lookups import Lookups
 from eigenselect.selector.run.search import candidates
 from eigenselect.selector.run.settings import ManySettings, Named, PoolSettings, Settings
 from eigenselect.selector.sources import format_of_file, tables_in
-from eigenselect.selector.store.output import check_room, check_writable, files_of_tables
+from eigenselect.selector.store.output import check_kind, check_room, check_writable, files_of_tables
 
 if TYPE_CHECKING:
     from eigenselect.selector.store.tracker import Tracker
@@ -59,6 +60,7 @@ class TablesJob:
         parts: the tables.
         budget: bytes that all may take.
         left_out: tables of a pattern that are left as they are, each with why.
+        files: what is written, or was in the place of it.
         settings: what is the same for all.
         export: the target.
         host: an ONNX model that is handed over with the choices in it, or None.
@@ -68,6 +70,7 @@ class TablesJob:
     parts: list[Part]
     budget: int
     left_out: list[str]
+    files: list[str]
     settings: Settings
     export: OnnxExport
     host: Path | None
@@ -78,11 +81,6 @@ class TablesJob:
         """What its run is called: `select 26 tables, 6.5 MB`."""
         return on_terminal(f"select {len(self.parts)} tables, {size(self.budget)}")
 
-    @property
-    def files(self) -> list[str]:
-        """What it may write."""
-        return files_of_tables([part.folder for part in self.parts])
-
 
 @dataclass(frozen=True)
 class _Entry:
@@ -92,7 +90,7 @@ class _Entry:
 
     @property
     def folder(self) -> str:
-        return re.sub(r"[^\w.-]+", "_", self.name).lstrip(".") or "table"
+        return re.sub(r"[^\w.-]+", "_", self.name).lstrip(".-") or "table"
 
 
 def prepare(settings: ManySettings) -> TablesJob:
@@ -104,7 +102,9 @@ def prepare(settings: ManySettings) -> TablesJob:
     shared, left_out = settings.shared, list[str]()
     entries = [entry for named, each in settings.entries for entry in _entries(named, each, left_out.append)]
     _check_names(entries)
-    check_writable(shared.out, files_of_tables([entry.folder for entry in entries]))
+    files = files_of_tables({*_folders_before(shared.out), *(entry.folder for entry in entries)})
+    check_kind(shared.out, many=True)
+    check_writable(shared.out, files)
     export = OnnxExport(**vars(shared.export))
     with progress("reading the tables") as update:
         tables = []
@@ -128,6 +128,7 @@ def prepare(settings: ManySettings) -> TablesJob:
         parts=parts,
         budget=budget,
         left_out=left_out,
+        files=files,
         settings=shared,
         export=export,
         host=host,
@@ -155,11 +156,20 @@ def _entries(named: Named, settings: Settings, report: Callable[[str], None]) ->
         raise ValueError(f"tables: {error}") from error
     for name, (n, d) in shapes.items():
         if n < d:
-            report(f"{name}: {n} rows of {d} columns are too few to be compressed")
+            report(f"{name} is left as it is: {n} rows of {d} columns are too few to be compressed")
             continue
         own = dataclasses.replace(settings, table=dataclasses.replace(table, tensor=name))
         found.append(_Entry(name, named, own))
     return found
+
+
+def _folders_before(out: Path) -> list[str]:
+    """Those of the tables of an earlier hand-over, which the new one takes the place of."""
+    try:
+        found = read_tables_decision(out / FILE)
+    except ValueError:
+        return []
+    return [each.folder for each in found.tables if re.fullmatch(r"\w[\w.-]*", each.folder)]
 
 
 def _check_names(entries: Sequence[_Entry]) -> None:

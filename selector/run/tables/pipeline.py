@@ -77,6 +77,11 @@ def run(job: TablesJob, console: Console, *, sweep: bool) -> TablesDecision:
             _introduce(job, console)
             _check_fitting(job)
             tables = _measured(job, parent, stack)
+            if reused := sum(each.runs.reused(each.trials) for each in tables):
+                console.print(
+                    f"{reused} candidates were measured by earlier runs and are reused "
+                    "(tracking.resume=false does not)."
+                )
             found = split([each.curve for each in tables], job.budget)
             chosen = [_chosen(each, point.nbytes) for each, point in zip(tables, found.points, strict=True)]
             decisions = []
@@ -113,6 +118,8 @@ def _introduce(job: TablesJob, console: Console) -> None:
         f"{len(job.parts)} tables, {size(whole)} in float32; budget {job.budget:,} bytes, {whole / job.budget:.1f}x; "
         f"{count} candidates"
     )
+    for reason in job.left_out:
+        console.print(reason)
 
 
 def _check_fitting(job: TablesJob) -> None:
