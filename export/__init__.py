@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from eigenselect.export.host.several import TablesReport, rewrite_tables
     from eigenselect.export.models.reader import embedding_table
     from eigenselect.export.onnx_export import OnnxExport
-    from eigenselect.export.operators.model import load, save, to_onnx
+    from eigenselect.export.operators.model import load, save, to_onnx, write
     from eigenselect.export.tokens.sentences import sentences_to_onnx, verify_sentences
     from eigenselect.export.tokens.static_model import StaticModel
     from eigenselect.export.tokens.string_input import verify_words
@@ -56,6 +56,7 @@ __all__ = [
     "verify",
     "verify_sentences",
     "verify_words",
+    "write",
 ]
 
 _HOMES = {
@@ -74,7 +75,7 @@ _HOMES = {
     "verify_words": "tokens.string_input",
     **dict.fromkeys(("TablesReport", "rewrite_tables"), "host.several"),
     **dict.fromkeys(("sentences_to_onnx", "verify_sentences"), "tokens.sentences"),
-    **dict.fromkeys(("load", "save", "to_onnx"), "operators.model"),
+    **dict.fromkeys(("load", "save", "to_onnx", "write"), "operators.model"),
     **dict.fromkeys(
         ("OnnxDecoder", "Verification", "VerificationError", "available_providers", "verify"), "verification.parity"
     ),

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors.data.arrays import Array, give_back, is_large, rows_array
 from eigenselect.compressors.data.histogram import Histogram
 from eigenselect.compressors.data.stored import Floats as Floats
 from eigenselect.compressors.data.stored import Rows as Rows
@@ -86,6 +87,17 @@ class Table(ABC):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+
+    def make(self, shape: tuple[int, ...], dtype: npt.DTypeLike, work: Callable[[slice], Array]) -> Array:
+        """What `work` makes of every row range, as in `each`, together: (n, *shape), a file where that is large."""
+        made = rows_array((self.n, *shape), dtype)
+
+        def store(rows: slice) -> None:
+            made[rows] = work(rows)
+            give_back(made)
+
+        self.over(store)
+        return made
 
     def over(self, work: Callable[[slice], None]) -> None:
         """`work` on every row range as in `each`, for what it stores."""
@@ -247,12 +259,28 @@ class EmbeddingTable(Table):
         return self.vectors.nbytes
 
     def read(self, rows: Rows) -> Floats:  # noqa: D102
-        return self.vectors[rows]
+        v = self.vectors
+        if not isinstance(v, np.memmap) or not is_large(v.nbytes):
+            return v[rows]
+        read = np.array(v[rows])
+        give_back(v)
+        return read
+
+
+MOST_PERMUTED = 1 << 24
+"""Rows up to which a sample is the start of a permutation, which takes 8 bytes a row."""
+
+
+def _picked(n: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """min(count, n) different ids below n."""
+    if n <= MOST_PERMUTED:
+        return rng.permutation(n)[:count]
+    return rng.choice(n, min(count, n), replace=False, shuffle=False)
 
 
 def sample_rows(table: Table, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """(min(count, n), d) float32: rows picked at random, in their order."""
-    rows = np.sort(rng.permutation(table.n)[:count])
+    rows = np.sort(_picked(table.n, count, rng))
     found = []
     for span in table.spans():
         picked = rows[np.searchsorted(rows, span.start) : np.searchsorted(rows, span.stop)] - span.start

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors.data.stored import picked
 from eigenselect.compressors.data.table import Floats, Rows, Table
 
 
@@ -78,10 +79,10 @@ class RowsTable(View):
     """Some rows of `source`. There may be fewer of them than columns.
 
     Attributes:
-        rows: (m,) ids, m >= 1.
+        rows: (m,) ids, or consecutive ones, m >= 1.
     """
 
-    rows: npt.NDArray[np.integer]
+    rows: range | npt.NDArray[np.integer]
 
     @property
     def n(self) -> int:  # noqa: D102
@@ -90,10 +91,10 @@ class RowsTable(View):
     @property
     def counts(self) -> npt.NDArray[np.float64] | None:  # noqa: D102
         counts = self.source.counts
-        return None if counts is None else counts[self.rows]
+        return None if counts is None else counts[picked(self.rows, slice(None))]
 
     def read(self, rows: Rows) -> Floats:  # noqa: D102
-        return self.source.read(self.rows[rows])
+        return self.source.read(picked(self.rows, rows))
 
 
 @dataclass(frozen=True, eq=False)

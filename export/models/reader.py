@@ -10,13 +10,13 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 from eigenselect.compressors.data.stored import StoredRows
+from eigenselect.compressors.words import listed, of_file, quoted
 from eigenselect.export.models.functions import with_lookups_inlined
 from eigenselect.export.models.ids import graph_input
 from eigenselect.export.models.scopes import Model, tensors
 from eigenselect.export.models.stored import nbytes, read_model, type_name
 from eigenselect.export.models.tables import HostTable, find_tables
 from eigenselect.export.models.unread import not_followed
-from eigenselect.export.models.words import listed, of_file, quoted
 
 BLOCK_BYTES = 1 << 24
 

@@ -94,7 +94,7 @@ class Graph:
 
     def initializers(self) -> list[onnx.TensorProto]:
         """The stored arrays."""
-        return [numpy_helper.from_array(np.asarray(array, order="C"), name) for name, array in self.arrays.items()]
+        return [stored(name, array) for name, array in self.arrays.items()]
 
     def functions(self) -> list[onnx.FunctionProto]:
         """What the nodes of our domain mean."""
@@ -123,6 +123,11 @@ class Graph:
             return bool(dim < packed.shape[1] * lut.shape[1])
         planes = zip(node.inputs, plane_widths(bits), strict=False)
         return any(dim < self.arrays[plane].shape[1] * 8 // width for plane, width in planes)
+
+
+def stored(name: str, array: Array) -> onnx.TensorProto:
+    """A stored array."""
+    return numpy_helper.from_array(np.asarray(array, order="C"), name)
 
 
 def exchanged(arrays: Mapping[str, Array], old: Collection[str], new: Mapping[str, Array]) -> dict[str, Array]:

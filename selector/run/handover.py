@@ -184,7 +184,7 @@ def publish(decision: Decision, parent: ParentRun, folder: Path) -> str:
     """Log the choice, its files and its model; the id of the logged model."""
     parent.log_choice(decision, folder)
     model = folder / "model.onnx"
-    return log_model(parent, load(model), fingerprint(model)["sha256"], decision)
+    return log_model(parent, load(model, data=False), model, fingerprint(model)["sha256"], decision)
 
 
 def register_choice(decision: Decision, job: Job, parent: ParentRun, model_id: str, console: Console) -> None:

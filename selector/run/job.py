@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eigenselect.compressors import Compressor, EmbeddingTable
+from eigenselect.compressors.data.arrays import is_large
 from eigenselect.export import OnnxExport
 from eigenselect.selector.decision.escaping import on_terminal
 from eigenselect.selector.forms import Form, form_of
@@ -66,8 +67,10 @@ def prepare(settings: Settings) -> Job:
     check_kind(settings.out, many=False)
     check_writable(settings.out)
     given = assigned(settings)
-    # The payload and the model of it; that of the host comes with its other tensors.
-    check_room(settings.out, 2 * max((nbytes for _, nbytes in given.compressors if nbytes <= given.budget), default=0))
+    largest = max((nbytes for _, nbytes in given.compressors if nbytes <= given.budget), default=0)
+    # The payload and the model of it; that of the host comes with its other tensors. What is large lies there while it
+    # is made, too: a candidate, the best so far, and the model whose lookups are timed.
+    check_room(settings.out, (5 if is_large(largest) else 2) * largest)
     from eigenselect.selector.store.tracker import connect  # it takes seconds: after whatever else can be refused
 
     tracker = connect(settings.tracking.experiment, settings.tracking.register)

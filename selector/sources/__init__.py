@@ -22,9 +22,13 @@ from eigenselect.selector.sources.formats import FORMATS
 from eigenselect.selector.sources.numbers import floats
 from eigenselect.selector.sources.pipe import as_file, is_pipe
 from eigenselect.selector.sources.rows import duplicates_message, padded, repeated, rows_of, without_rows
+from eigenselect.selector.sources.shards import joined, shards_of
 from eigenselect.selector.sources.stream import Progress
-from eigenselect.selector.sources.tensors import LISTED, shapes, table_of
+from eigenselect.selector.sources.tensors import shapes, table_of
 from eigenselect.selector.sources.tokens import read_tokens
+
+NAMED = 20
+"""Tables of a file that a message names."""
 
 __all__ = ["FORMATS", "format_of_file", "read_table", "tables_in"]
 
@@ -52,7 +56,8 @@ def read_table(
     above the table itself.
 
     Args:
-        path: the file, or a model folder.
+        path: the file, or a model folder; or several files as one table: a pattern (`shards/*.npy`), or a folder of
+            .npy or .parquet files alone. Their rows follow each other in the order of the files' names.
         format: a key of `FORMATS`; None finds it from the content, then the extension.
         tokens: a .txt or .parquet token list, in row order, for a format that holds none.
         tensor: name of the tensor that is the table, or a pattern (`*ngram*`) that fits its name alone. None takes the
@@ -92,14 +97,25 @@ def read_table(
     for name, number in (("dimension", dimension), ("rows", rows)):
         if number is not None and number < 1:
             raise ValueError(f"{name} is {number}: it must be at least 1")
-    path = _checked(path)
+    path = Path(path)
+    files = shards_of(path)
+    path = path if files else _checked(path)
+    if sha256 is not None and files:
+        raise ValueError(f"{path}: sha256 is given for {len(files)} files: drop it, or give one file")
+
+    def found_in(file: Path) -> Found:
+        return _found(Request(file, tensor, rows, dimension, progress), format, sha256, tokens is not None)
+
     try:
         kept = None if keep is None else read_tokens(_checked_list(keep))
         frequencies = None if counts is None else read_counts(_checked_list(counts))
-        with as_file(path) as file:
-            found = _found(Request(file, tensor, rows, dimension, progress), format, sha256, tokens is not None)
-            if file != path:  # it is gone in a moment
-                found = replace(found, numbers=np.array(found.numbers))
+        if files:
+            found = joined(files, found_in)
+        else:
+            with as_file(path) as file:
+                found = found_in(file)
+                if file != path:  # it is gone in a moment
+                    found = replace(found, numbers=np.array(found.numbers))
         words = found.tokens if tokens is None else read_tokens(_checked_list(tokens))
     except OSError as error:
         raise ValueError(
@@ -142,7 +158,7 @@ def tables_in(path: str | Path, pattern: str, format: str | None = None) -> dict
             raise ValueError(f"{path}: a {reader.name} file holds one table: leave tensor = {pattern!r} out")
     if fitting := {name: shape for name, shape in found.items() if fnmatchcase(name, pattern)}:
         return fitting
-    raise ValueError(f"{path}: no table fits {pattern!r}; there are {', '.join([*found][:LISTED]) or 'none'}")
+    raise ValueError(f"{path}: no table fits {pattern!r}; there are {', '.join([*found][:NAMED]) or 'none'}")
 
 
 def _found(request: Request, format: str | None, sha256: str | None, listed: bool) -> Found:

@@ -17,6 +17,7 @@ FILES = (
     "selection.json",
     "candidates.csv",
     "model.onnx",
+    "model.onnx.data",
     "words.onnx",
     "host.onnx",
     "host.onnx.data",

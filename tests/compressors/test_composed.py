@@ -189,7 +189,7 @@ REFUSED: list[tuple[Callable[[], Payload], str]] = [
     (lambda: Stacked((PART, OWN)), "Stacked.parts.1 decodes to coordinates of its own"),
     (lambda: Stacked((PART, TWO)), "Stacked.parts.1 is a ndarray: it must be a payload"),
     (lambda: Stacked((PART, PART), np.arange(8)), "Stacked.places is int64 of shape (8,): it must be 1-D int32"),
-    (lambda: Stacked((PART, PART), [0]), "Stacked.places is [0]: it must be 1-D int32"),
+    (lambda: Stacked((PART, PART), [0]), "Stacked.places is a list: it must be 1-D int32"),
     *(
         (
             lambda places=places: Stacked((PART, Dense(TWO)), ids(*places)),

@@ -145,7 +145,9 @@ def _entries(named: Named, settings: Settings, report: Callable[[str], None]) ->
     """The tables that an entry stands for: one, or those that fit its pattern, of which some may be reported."""
     table = settings.table
     if table.tensor is None or not re.search(r"[*?[]", table.tensor):
-        name = Path(table.path).stem if table.tensor is None else table.tensor
+        file = Path(table.path)
+        stem = file.stem if not re.search(r"[*?[]", file.name) else file.parent.name  # of the shards of one table
+        name = stem if table.tensor is None else table.tensor
         return [_Entry(named.name or name, named, settings)]
     if named.name is not None:
         raise ValueError(f"tables: name = {named.name!r} for all that fit {table.tensor!r}: leave it out")
