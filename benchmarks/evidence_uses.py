@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from figures import cell, grid, number
 from scipy.special import ndtr
+from scipy.stats import rankdata
 
 from eigenselect.selector.evidence.analysis import statistics
 from eigenselect.selector.evidence.analysis.statistics import equal_bytes, interval, rounded, samples, selection_error
@@ -95,7 +96,7 @@ def measured(runs: Runs) -> list[str]:
     orders: dict[tuple[float, ...], str] = {}
     for key in sorted(common, key=lambda key: (key != EOS, len(key), key)):
         signed = [[_sign(key) * row["measures"][key] for row in run["results"]] for run in runs.values()]
-        ranks = tuple(rank for values in signed for rank in statistics.rankdata(rounded(np.array(values))))
+        ranks = tuple(rank for values in signed for rank in rankdata(rounded(np.array(values))))
         orders.setdefault(ranks, key)
     return [key for key in common if key in orders.values()]
 
@@ -123,11 +124,26 @@ def _nbytes(run: Mapping[str, Any]) -> dict[str, int]:
 
 def error(run: Mapping[str, Any], key: str, task: str, *, near: bool = False) -> float:
     """The selection error of a measure on a task, over all pairs or those of equal bytes."""
+    return float(selection_error(_means(run, "measures", key), _means(run, "scores", task), _pairs(run, near=near)))
+
+
+def _pairs(run: Mapping[str, Any], *, near: bool) -> npt.NDArray[np.bool_]:
+    """Which pairs of candidates count: all, or those of equal bytes."""
     nbytes = np.array([*_nbytes(run).values()])
-    pairs = ~np.eye(len(nbytes), dtype=np.bool_)
-    if near:
-        pairs &= equal_bytes(nbytes)
-    return float(selection_error(_means(run, "measures", key), _means(run, "scores", task), pairs))
+    different = ~np.eye(len(nbytes), dtype=np.bool_)
+    return different & equal_bytes(nbytes) if near else different
+
+
+def error_of_others(run: Mapping[str, Any], task: str, kinds: tuple[str, ...], *, near: bool = False) -> float | None:
+    """The same where candidates are ordered by their mean rank on the other tasks of a use: about what can be reached.
+
+    None where there is no other.
+    """
+    others = [other for other in scored(run) if other != task and other.startswith(kinds)]
+    if not others:
+        return None
+    ranks = np.mean([rankdata(_means(run, "scores", other)) for other in others], axis=0)
+    return float(selection_error(ranks, _means(run, "scores", task), _pairs(run, near=near)))
 
 
 def mean_error(runs: Runs, key: str, places: Sequence[tuple[str, str]], *, near: bool = False) -> float:
@@ -211,19 +227,24 @@ def measures(runs: Runs) -> str:
     for use in USES:
         if places := USES[use].chosen_on(runs):
             heads.append(f"{use}, chosen on {len(places)}")
-            columns.append((places, False))
+            columns.append((use, places, False))
         places = USES[use].reported_on(runs)
         for near, says in ((False, ""), (True, ", equal bytes")):
             heads.append(f"{use}, {len(places)} others{says}")
-            columns.append((places, near))
+            columns.append((use, places, near))
     keys = measured(runs)
-    found = {key: [mean_error(runs, key, places, near=near) for places, near in columns] for key in keys}
+    found = {key: [mean_error(runs, key, places, near=near) for _, places, near in columns] for key in keys}
     best = np.array([*found.values()]).min(axis=0)
     rows = [
         [key, *(f"**{number(v, 3)}**" if v == least else number(v, 3) for v, least in zip(values, best, strict=True))]
         for key, values in sorted(found.items(), key=lambda item: item[1][0])
     ]
-    return grid(heads, rows)
+    others = []
+    for use, places, near in columns:
+        each = [error_of_others(runs[name], task, USES[use].kinds, near=near) for name, task in places]
+        known = [value for value in each if value is not None]
+        others.append(number(float(np.mean(known)) if known else None, 3))
+    return grid(heads, [*rows, ["*mean rank on the other tasks of the use*", *others]])
 
 
 def comparisons(runs: Runs) -> str:
@@ -241,11 +262,20 @@ def comparisons(runs: Runs) -> str:
             below += p < LIMIT and own[0] < eos[0]
             worse += p < LIMIT and own[0] > eos[0]
             small += bool(own[0] <= 0.6 * eos[0])
-            values = [number(each, 3) for each in (own[0], eos[0])]
+            others = error_of_others(runs[name], task, USES[use].kinds)
+            values = [*(number(float(each), 3) for each in (own[0], eos[0])), number(others, 3)]
             ends = f"{number(difference.low, 3)}, {number(difference.high, 3)}"
             says = f"{number(difference.value, 3)} [{ends}; p {number(p, 3)}]"
             rows.append([TITLES[name], task, *values, number(own[0] / eos[0]), says])
-        headings = ["table", "task", "selection error", "EOS's", "ratio", "difference [95% interval; corrected p]"]
+        headings = [
+            "table",
+            "task",
+            "selection error",
+            "EOS's",
+            "other tasks'",
+            "ratio",
+            "difference [95% interval; corrected p]",
+        ]
         parts.append(
             f"**`use={use}`: `{key}`**\n\n{grid(headings, rows)}\n"
             f"Of these {len(places)} comparisons the error is below EOS's with a corrected p under {LIMIT} in {below}, "
