@@ -112,6 +112,8 @@ def assigned(settings: Settings) -> Assignment:
         allowed_failures=settings.allowed_failures,
         lookups=Lookups(export, table.n, table.d),
         limit=settings.limits.lookup,
+        workers=settings.workers,
+        engine=settings.engine,
         settings=settings,
         export=export,
         host=host,

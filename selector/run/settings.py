@@ -10,7 +10,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -36,6 +36,7 @@ from eigenselect.selector.run.values import (
     Size,
     Token,
     Use,
+    Workers,
 )
 
 
@@ -156,6 +157,8 @@ class Settings:
         allowed_failures: share of the computed candidates that may fail.
         measures: what is measured.
         tracking: where runs go.
+        workers: processes that candidates are spread over.
+        engine: what these are: `processes` of this machine, or those of a Ray cluster.
         text: the whole configuration as YAML, as it is logged.
         words: those of the command line, where it comes from one.
     """
@@ -173,6 +176,8 @@ class Settings:
     allowed_failures: Share
     measures: Measured
     tracking: TrackingSettings
+    workers: Workers
+    engine: Annotated[Literal["processes", "ray"], choice(("processes", "ray"))]
     text: str = ""
     words: tuple[str, ...] = ()
 
