@@ -12,6 +12,7 @@ from eigenselect.selector.decision.selection import rank_key
 from eigenselect.selector.pool.digest import candidate_key, source_digest
 from eigenselect.selector.progress import progress, time_left
 from eigenselect.selector.run.forecast import Forecast
+from eigenselect.selector.run.ray_engine import in_ray
 from eigenselect.selector.run.search import Search
 from eigenselect.selector.run.trial import Made, Trial, make, untried
 from eigenselect.selector.run.workers import in_processes
@@ -141,7 +142,7 @@ def try_all(search: Search, runs: Runs | None = None) -> list[Trial]:
         seconds = forecast.left()
         return time_left(None if seconds is None else seconds / search.workers)
 
-    engine = ENGINES[search.engine] if search.workers > 1 else in_turn
+    engine = in_turn if (search.engine, search.workers) == ("processes", 1) else ENGINES[search.engine]
     with progress("measuring", left=left, lines=lines) as update, closing(engine(search, known)) as made:
         for done, place in enumerate(fitting):
             update(done, len(fitting))
@@ -161,7 +162,7 @@ def in_turn(search: Search, trials: Iterable[Trial]) -> Generator[Made]:
     yield from (make(search, trial) for trial in trials)
 
 
-ENGINES: dict[str, Callable[[Search, Iterable[Trial]], Generator[Made]]] = {"processes": in_processes}
+ENGINES: dict[str, Callable[[Search, Iterable[Trial]], Generator[Made]]] = {"processes": in_processes, "ray": in_ray}
 """What makes several candidates at a time: those of `in_turn`, in its order, whoever is first."""
 
 

@@ -30,7 +30,7 @@ TIMES = ("costs", "lookup", "session_bytes")
 POOL = [Uniform(2), Uniform(8), ByteCodebook(1), PCA(dim=4, then=KMeans(4)), Spectral(then=KMeans(2)), Uniform(3)]
 
 
-def chosen(workers: int, pool: list[Compressor], share: float = 0.0) -> Chosen:
+def chosen(workers: int, pool: list[Compressor], share: float = 0.0, engine: str = "processes") -> Chosen:
     table = EmbeddingTable(gaussian(500, 16), [f"token {i}" for i in range(500)])
     compressors, left_out = candidates(table, 6_000, pool)
     return choose(
@@ -40,6 +40,7 @@ def chosen(workers: int, pool: list[Compressor], share: float = 0.0) -> Chosen:
             compressors=compressors,
             left_out=left_out,
             workers=workers,
+            engine=engine,  # type: ignore[arg-type]
             allowed_failures=share,
         )
     )
@@ -51,6 +52,13 @@ def test_two_processes_choose_as_one_does():
     assert two.payload.arrays().keys() == one.payload.arrays().keys()
     for name, array in two.payload.arrays().items():
         np.testing.assert_array_equal(array, one.payload.arrays()[name], strict=True)
+
+
+@pytest.mark.slow
+def test_ray_chooses_as_one_process_does():
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    one, two = chosen(1, POOL), chosen(2, POOL, engine="ray")
+    assert two.candidates == one.candidates and two.selection == one.selection
 
 
 @pytest.mark.slow
