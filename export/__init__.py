@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from eigenselect.export.host.host import Host
     from eigenselect.export.host.pruned import Kept
     from eigenselect.export.host.rewrite import HostReport, rewrite_host
+    from eigenselect.export.host.several import TablesReport, rewrite_tables
     from eigenselect.export.models.reader import embedding_table
     from eigenselect.export.onnx_export import OnnxExport
     from eigenselect.export.operators.model import load, save, to_onnx, write
@@ -39,6 +40,7 @@ __all__ = [
     "OnnxDecoder",
     "OnnxExport",
     "StaticModel",
+    "TablesReport",
     "Verification",
     "VerificationError",
     "available_providers",
@@ -46,6 +48,7 @@ __all__ = [
     "load",
     "replace_embeddings",
     "rewrite_host",
+    "rewrite_tables",
     "save",
     "sentences_to_onnx",
     "to_onnx",
@@ -70,6 +73,7 @@ _HOMES = {
     "rewrite_host": "host.rewrite",
     "torch_to_onnx": "torch.onnx",
     "verify_words": "tokens.string_input",
+    **dict.fromkeys(("TablesReport", "rewrite_tables"), "host.several"),
     **dict.fromkeys(("sentences_to_onnx", "verify_sentences"), "tokens.sentences"),
     **dict.fromkeys(("load", "save", "to_onnx", "write"), "operators.model"),
     **dict.fromkeys(

@@ -15,6 +15,7 @@ from eigenselect.export.choices import OLDEST_OPSET, OPSET, OUTPUTS, TARGETS, TI
 from eigenselect.export.host.host import Host
 from eigenselect.export.host.pruned import Kept
 from eigenselect.export.host.rewrite import HostReport, rewrite_host
+from eigenselect.export.host.several import TablesReport, rewrite_tables
 from eigenselect.export.host.splice import opset_of
 from eigenselect.export.operators.model import check_runtime, runs, save, write
 from eigenselect.export.tokens.sentences import sentences_to_onnx, verify_sentences
@@ -97,10 +98,11 @@ class OnnxExport:
         elif self.remap:
             check_policy(tokens or (), self.oov)
 
-    def check_host(self, host: Path, table: EmbeddingTable) -> None:
-        """Raise a ValueError unless `host` holds `table` and can be rewritten: found out before the work."""
+    def check_host(self, host: Path, *tables: EmbeddingTable) -> None:
+        """Raise a ValueError unless `host` holds the tables and can be rewritten: found out before the work."""
         opened, inputs = Host.open(host), None if self.inputs is None else Path(self.inputs)
-        opened.table_of(table.n, table.d, table.read, self.tied, self.kept(table))
+        for table in tables:
+            opened.table_of(table.n, table.d, table.read, self.tied, self.kept(table))
         opened.run(opened.feeds(inputs), inputs)
         check_runtime(opset_of(opened.model), self.target)
 
@@ -131,6 +133,11 @@ class OnnxExport:
             recorded_error=recorded_error,
             kept=kept,
         )
+
+    def rewrite_tables(self, host: Path, payloads: Sequence[tuple[Payload, float | None]], path: Path) -> TablesReport:
+        """Write `host` with each payload in place of its table to `path`; see `export.rewrite_tables`."""
+        inputs = None if self.inputs is None else Path(self.inputs)
+        return rewrite_tables(host, payloads, path, tied=self.tied, target=self.target, inputs=inputs)
 
     def write(self, payload: Payload, path: Path) -> None:
         """Write the model of `payload` as it is shipped to `path`.

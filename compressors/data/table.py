@@ -26,6 +26,9 @@ T = TypeVar("T")
 BLOCK_BYTES = 1 << 24
 """Size of one float32 block. Fixed, so that streamed sums and random draws depend on nothing else."""
 
+SMALLEST = 1e-6
+"""Singular values below this share of the largest are rounding of float32: their directions are dropped."""
+
 WORKERS = min(4, os.cpu_count() or 1)
 """Blocks worked on at once by `Table.each`: each costs memory."""
 
@@ -145,6 +148,14 @@ class Table(ABC):
         vectors = vectors[:, ::-1]
         vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(self.d)])
         return np.sqrt(np.maximum(values[::-1], 0)), vectors
+
+    @cached_property
+    def leverage(self) -> npt.NDArray[np.float64]:
+        """(n,) float64, xᵢ (XᵀX)⁻¹ xᵢᵀ of each row, from 0 to 1, without lost directions; one pass, kept."""
+        sigma, vectors = self.spectrum
+        kept = sigma > SMALLEST * sigma[0]
+        forward = vectors[:, kept] / sigma[kept]
+        return np.concatenate([*self.each(lambda span: np.square(self.read(span) @ forward).sum(axis=1))])
 
 
 @dataclass(frozen=True, eq=False)

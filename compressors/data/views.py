@@ -16,8 +16,8 @@ from eigenselect.compressors.data.table import Floats, Rows, Table
 class View(Table):
     """What is made of the rows of another table, computed block by block and never stored.
 
-    Its rows, columns and counts are those of the source unless said otherwise. So are its blocks: the source may be the
-    wider one, and a float16 block of it is widened for arithmetic.
+    Its rows, columns, counts and leverages are those of the source unless said otherwise. So are its blocks: the source
+    may be the wider one, and a float16 block of it is widened for arithmetic.
 
     Attributes:
         source: an (n, d) table.
@@ -36,6 +36,11 @@ class View(Table):
     @property
     def counts(self) -> npt.NDArray[np.float64] | None:  # noqa: D102
         return self.source.counts
+
+    @property
+    def leverage(self) -> npt.NDArray[np.float64]:
+        """(n,) float64, of the rows of the source."""
+        return self.source.leverage
 
     @property
     def block_rows(self) -> int:  # noqa: D102
@@ -92,6 +97,12 @@ class RowsTable(View):
     def counts(self) -> npt.NDArray[np.float64] | None:  # noqa: D102
         counts = self.source.counts
         return None if counts is None else counts[picked(self.rows, slice(None))]
+
+    @property
+    def leverage(self) -> npt.NDArray[np.float64]:
+        """(m,) float64, of these rows in the source."""
+        leverage: npt.NDArray[np.float64] = self.source.leverage[self.rows]
+        return leverage
 
     def read(self, rows: Rows) -> Floats:  # noqa: D102
         return self.source.read(picked(self.rows, rows))

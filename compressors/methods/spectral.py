@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from eigenselect.compressors.base import Compressor
 from eigenselect.compressors.data.arrays import give_back, rows_array
-from eigenselect.compressors.data.table import EmbeddingTable, Floats, Rows, Table
+from eigenselect.compressors.data.table import SMALLEST, EmbeddingTable, Floats, Rows, Table
 from eigenselect.compressors.data.views import ProjectedTable, View
 from eigenselect.compressors.methods.byte_codebook import ByteCodebook
 from eigenselect.compressors.methods.identity import Identity
@@ -30,9 +30,6 @@ from eigenselect.compressors.payloads.packed import Packed
 from eigenselect.compressors.settings import check_choice, check_flag, check_number, check_then, shown
 
 Float32s = npt.NDArray[np.float32]
-
-SMALLEST = 1e-6
-"""Singular values below this share of the largest are dropped: they are rounding of float32."""
 
 NORMS: dict[str, Compressor] = {"float16": Identity("float16"), "uint8": KMeans(8)}
 """What compresses the (n, 1) row scales, but for those of two bits."""

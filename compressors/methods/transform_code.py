@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eigenselect.compressors.base import Compressor
-from eigenselect.compressors.data.table import EmbeddingTable, Table
+from eigenselect.compressors.data.table import SMALLEST, EmbeddingTable, Table
 from eigenselect.compressors.data.views import ProjectedTable
 from eigenselect.compressors.methods.identity import Identity
-from eigenselect.compressors.methods.spectral import SMALLEST, Normalised, classes_nbytes, relative_lengths, row_classes
+from eigenselect.compressors.methods.spectral import Normalised, classes_nbytes, relative_lengths, row_classes
 from eigenselect.compressors.methods.trellis_code import TrellisCode, shared_code, shares
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.composed import Projected, Scaled

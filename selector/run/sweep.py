@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from eigenselect.compressors import Payload
 from eigenselect.selector.decision.selection import rank_key
 from eigenselect.selector.pool.digest import candidate_key, source_digest
 from eigenselect.selector.progress import progress, time_left
@@ -80,6 +81,10 @@ class Runs:
             run_id=found.run_id,
         )
         return Trial(candidate, trial.compressor, payload)
+
+    def payload(self, trial: Trial) -> Payload | None:
+        """What was measured of a trial that would not be made again the same, as its run keeps it."""
+        return None if trial.candidate.run_id is None else self.parent.experiment.payload(trial.candidate.run_id)
 
     def log(self, trial: Trial, seed: int, started: float) -> Trial:
         """The trial with its run: the one made here, or for a candidate that was recalled the one that measured it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -23,10 +24,13 @@ from eigenselect.selector.sources.pipe import as_file, is_pipe
 from eigenselect.selector.sources.rows import duplicates_message, padded, repeated, rows_of, without_rows
 from eigenselect.selector.sources.shards import joined, shards_of
 from eigenselect.selector.sources.stream import Progress
-from eigenselect.selector.sources.tensors import table_of
+from eigenselect.selector.sources.tensors import shapes, table_of
 from eigenselect.selector.sources.tokens import read_tokens
 
-__all__ = ["FORMATS", "format_of_file", "read_table"]
+NAMED = 20
+"""Tables of a file that a message names."""
+
+__all__ = ["FORMATS", "format_of_file", "read_table", "tables_in"]
 
 
 def read_table(
@@ -128,6 +132,33 @@ def read_table(
         return _table(vectors, words, frequencies, kept, duplicates, found.remarks)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def tables_in(path: str | Path, pattern: str, format: str | None = None) -> dict[str, tuple[int, int]]:
+    """Rows and columns of the tensors of a file or model folder that fit a pattern and can be tables, by name.
+
+    Args:
+        path: the file or folder.
+        pattern: `*emb*` for example.
+        format: as for `read_table`.
+
+    Raises:
+        ValueError: it cannot be read, or names no tensors; none fits.
+    """
+    path = _checked(path)
+    if folder.holds(path):
+        found = shapes(folder.tensors(path))
+    else:
+        reader = FORMATS[format_of_file(path, format)]
+        if reader.tables is not None:
+            found = {**reader.tables(path)}
+        elif reader.tensors is not None:
+            found = shapes(reader.tensors(path))
+        else:
+            raise ValueError(f"{path}: a {reader.name} file holds one table: leave tensor = {pattern!r} out")
+    if fitting := {name: shape for name, shape in found.items() if fnmatchcase(name, pattern)}:
+        return fitting
+    raise ValueError(f"{path}: no table fits {pattern!r}; there are {', '.join([*found][:NAMED]) or 'none'}")
 
 
 def _found(request: Request, format: str | None, sha256: str | None, listed: bool) -> Found:
