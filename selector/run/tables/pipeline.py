@@ -20,8 +20,9 @@ from eigenselect.selector.run.announcement import announce_tables, introduce_tab
 from eigenselect.selector.run.handover import deliver
 from eigenselect.selector.run.job import profile
 from eigenselect.selector.run.selecting import Chosen, chosen_of, measured
-from eigenselect.selector.run.sweep import Runs, TooManyFailedError, Trial
+from eigenselect.selector.run.sweep import Runs, TooManyFailedError
 from eigenselect.selector.run.tables.job import Part, TablesJob
+from eigenselect.selector.run.trial import Trial
 from eigenselect.selector.store.closing import close_dead
 from eigenselect.selector.store.journal import Journal
 from eigenselect.selector.store.output import journal_of, staged
