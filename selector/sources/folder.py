@@ -9,13 +9,13 @@ weights.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
+from eigenselect.compressors.documents import parsed
 from eigenselect.compressors.words import brief, quoted
 from eigenselect.selector.sources.foreign import HEAD_BYTES, not_fetched
 from eigenselect.selector.sources.format import Found, Request, Tensor
@@ -105,7 +105,7 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 def _json(path: Path, kind: type[T]) -> T:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parsed(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({brief(error)}): fetch it again") from error
     if not isinstance(found, kind):

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import parquet
 
+from eigenselect.compressors.documents import parsed
 from eigenselect.compressors.words import LEAST, NAME, brief, listed, quoted
 from eigenselect.selector.sources.fields import check_utf8, decode
 from eigenselect.selector.sources.stream import BOM
@@ -47,7 +48,7 @@ def token_of(line: str) -> str:
     if not line.startswith(MARK):
         return line
     try:
-        return str(json.loads(line.removeprefix("!json ")))
+        return str(parsed(line.removeprefix("!json ")))
     except ValueError as error:
         raise ValueError(f"{line[:40]!r} is not a JSON string after !json ({error}): correct it") from error
 
