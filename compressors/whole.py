@@ -15,6 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+from eigenselect.compressors.words import NAME, brief
+
 MANIFEST = "manifest.json"
 """Beside files that were handed over: it lists each with its size and SHA-256."""
 
@@ -27,6 +29,17 @@ OWNER = "owner"
 
 class TakenError(ValueError):
     """Another process writes what this one was asked to write."""
+
+
+def inside(folder: Path, name: Any) -> Path:
+    """The file or folder of that name in `folder`.
+
+    Raises:
+        ValueError: what a file of a stranger names is not in it, or is not a name.
+    """
+    if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+        raise ValueError(f"{folder} names {brief(repr(name), NAME)}: what belongs to it lies inside of it")
+    return folder / name
 
 
 @contextmanager

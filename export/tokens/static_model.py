@@ -54,11 +54,9 @@ class Pooling:
 
     def __post_init__(self) -> None:
         if type(self.max_length) not in (int, type(None)) or not 1 <= (self.max_length or 1) < 1 << 31:
-            raise TypeError(
-                f"max_length is {brief(repr(self.max_length))}: it must be an integer of at least 1, or null"
-            )
+            raise ValueError(f"max_length is {brief(repr(self.max_length))}: it must be null or an integer above 0")
         if not all(type(id) is int for id in self.skipped):
-            raise TypeError(f"ids of skipped tokens are {brief(repr(self.skipped))}: they must be integers")
+            raise ValueError(f"ids of skipped tokens are {brief(repr(self.skipped))}: they must be integers")
 
 
 @dataclass(frozen=True, eq=False)

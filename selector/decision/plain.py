@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from eigenselect.compressors.documents import parsed
-from eigenselect.compressors.words import brief
+from eigenselect.compressors.words import NAME, brief
 
 NAMES = {str: "text", int: "an integer", float: "a number", bool: "true or false", dict: "an object", list: "a list"}
 """Types of JSON in the words of a message."""
@@ -90,6 +90,6 @@ def _of(kind: type, value: Any, where: str) -> Any:
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(
-            f"holds something else than a record: {brief(where)} is {reprlib.repr(value)} and must be {NAMES[kind]}"
+            f"holds something else than a record: {brief(where)} is {brief(reprlib.repr(value), NAME)} and must be {NAMES[kind]}"
         )
     return value

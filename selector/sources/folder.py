@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from eigenselect.compressors.documents import parsed
-from eigenselect.compressors.words import brief, quoted
+from eigenselect.compressors.whole import inside
+from eigenselect.compressors.words import NAME, brief, quoted
 from eigenselect.selector.sources.foreign import HEAD_BYTES, not_fetched
 from eigenselect.selector.sources.format import Found, Request, Tensor
 from eigenselect.selector.sources.formats import FORMATS
@@ -66,7 +67,9 @@ def weights_folder(path: Path) -> Path:
     folder = path if path.is_dir() else path.parent
     if (snapshots := folder / "snapshots").is_dir():
         main, revisions = folder / "refs" / "main", sorted(snapshots.iterdir())
-        folder = snapshots / main.read_text().strip() if main.is_file() else revisions[0] if revisions else folder
+        folder = (
+            inside(snapshots, main.read_text().strip()) if main.is_file() else revisions[0] if revisions else folder
+        )
     for each in (folder, *_modules(folder)):
         if _shards(each):
             return each
@@ -81,7 +84,7 @@ def _shards(folder: Path) -> dict[Path, list[str]]:
     for index in (index for pattern in INDEXES for index in sorted(folder.glob(pattern))):
         shards: dict[Path, list[str]] = {}
         for name, file in _weight_map(index).items():
-            shards.setdefault(folder / file, []).append(name)
+            shards.setdefault(inside(folder, file), []).append(name)
         return shards
     for format in sorted(FORMATS.values(), key=lambda format: format.name != "safetensors"):
         if format.tensors is not None and (files := sorted(folder.glob(format.files))):
@@ -93,7 +96,7 @@ def _modules(folder: Path) -> list[Path]:
     """The folders of the modules of a sentence-transformers model."""
     path = folder / "modules.json"
     modules = _json(path, list) if path.is_file() else []
-    return [folder / str(module["path"]) for module in modules if isinstance(module, dict) and "path" in module]
+    return [inside(folder, module["path"]) for module in modules if isinstance(module, dict) and "path" in module]
 
 
 def _weight_map(index: Path) -> dict[str, str]:
@@ -137,9 +140,9 @@ def _tensors(folder: Path, wanted: str | None) -> dict[str, Tensor]:
                 raise ValueError(f"{folder}: {quoted(twice[0])} is in {files}: give one of the files")
             tensors |= found
         elif names:
-            absent |= dict.fromkeys(names, f"{file.name}, which {why}")
+            absent |= dict.fromkeys(names, f"{brief(file.name, NAME)}, which {why}")
         else:
-            raise ValueError(f"{file}: it {why}")
+            raise ValueError(f"{folder}: {brief(file.name, NAME)} {why}")
     needed = min(absent, key=place, default=None)
     if wanted is not None:
         needed = next((name for name in absent if fnmatchcase(name, wanted)), None)

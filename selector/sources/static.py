@@ -20,6 +20,7 @@ from eigenselect.compressors.documents import parsed
 from eigenselect.compressors.payloads.composed import Scaled
 from eigenselect.compressors.payloads.dense import Dense
 from eigenselect.compressors.payloads.mapped import Mapped
+from eigenselect.compressors.whole import inside
 from eigenselect.compressors.words import NAME, brief
 from eigenselect.export.tokens.static_model import TOKENIZER, Pooling, StaticModel, ids_of
 
@@ -95,7 +96,7 @@ def read(folder: Path) -> StaticFolder | None:
 
 def _read(folder: Path) -> StaticFolder | None:
     modules = _modules(folder)
-    inner = folder / modules[0]["path"] if modules else folder
+    inner = inside(folder, modules[0]["path"]) if modules else folder
     file, tokenizer = inner / WEIGHTS_FILE, inner / TOKENIZER
     if not file.is_file() or not tokenizer.is_file():
         return None
@@ -120,13 +121,17 @@ def _read(folder: Path) -> StaticFolder | None:
         raise ValueError(f"{file}: mapping holds others than rows from 0 to {shape[0] - 1}: fetch it again")
     if weights is not None and not np.isfinite(weights.astype(np.float32)).all():
         raise ValueError(f"{file}: weights that are not finite: fetch it again")
+    try:
+        pooling = _model2vec(config, words) if tensor == MODEL2VEC else _sentence_transformers(modules, words)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
     return StaticFolder(
         file=file,
         tensor=tensor,
         shape=(shape[0], shape[-1]),
         nbytes=file.stat().st_size + tokenizer.stat().st_size,
         tokenizer=tokenizer.read_text(encoding="utf-8"),
-        pooling=_model2vec(config, words) if tensor == MODEL2VEC else _sentence_transformers(modules, words),
+        pooling=pooling,
         config=config,
         rows=None if rows is None else rows.astype(np.int32),
         weights=None if weights is None else weights.astype(np.float32)[:, None],

@@ -101,7 +101,7 @@ def read_id_map(path: Path) -> tuple[npt.NDArray[np.int64], list[str]]:
         tokens = [token_of(line["token"]) for line in lines]
         if not rows.size or rows.min() < 0 or [line["id"] for line in lines] != [str(row) for row in range(len(rows))]:
             raise ValueError("ids must be 0, 1, ... and rows at least 0")
-    except (KeyError, TypeError, OverflowError, csv.Error, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, OverflowError, csv.Error, ValueError) as error:
         raise ValueError(
             f"{path} is no id map of a hand-over ({brief(error)}): give the folder as it was written"
         ) from error
