@@ -90,6 +90,7 @@ def _of(kind: type, value: Any, where: str) -> Any:
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(
-            f"holds something else than a record: {brief(where)} is {brief(reprlib.repr(value), NAME)} and must be {NAMES[kind]}"
+            f"holds something else than a record: {brief(where)} is {brief(reprlib.repr(value), NAME)} and must be "
+            f"{NAMES[kind]}"
         )
     return value

@@ -67,9 +67,10 @@ def weights_folder(path: Path) -> Path:
     folder = path if path.is_dir() else path.parent
     if (snapshots := folder / "snapshots").is_dir():
         main, revisions = folder / "refs" / "main", sorted(snapshots.iterdir())
-        folder = (
-            inside(snapshots, main.read_text().strip()) if main.is_file() else revisions[0] if revisions else folder
-        )
+        if main.is_file():
+            folder = inside(snapshots, main.read_text(encoding="utf-8", errors="replace").strip())
+        elif revisions:
+            folder = revisions[0]
     for each in (folder, *_modules(folder)):
         if _shards(each):
             return each

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -94,9 +95,7 @@ class Target:
             assert "\n" not in said, f"two lines: {said[:500]}"
             if self.short:
                 assert len(said) < LINE + len(str(folder)), f"{len(said)} characters: {said[:700]}"
-                assert any(Path(name).name in said or name.partition("/")[0] in said for name in files), (
-                    f"no file is named: {said}"
-                )
+                assert any(part in said for name in files for part in Path(name).parts), f"no file is named: {said}"
             return False
         return True
 
@@ -165,7 +164,7 @@ def _formats() -> list[Target]:
     def of(name: str, file: str) -> Callable[[Path], Files]:
         return _written(file, lambda path: WRITERS[name](path, TABLE, TOKENS))
 
-    text = [_text(), _text(between="\t"), _text().replace(b" ", b"\t", 1)]
+    text = [_text(), _text(between="\t"), re.sub(rb"(word\d+) ", rb"\1\t", _text())]
     return [
         _format("arrow", "t.arrow", [of("arrow", "t.arrow"), _written("t.arrow", _stream)], some_bytes),
         _format("csv", "t.csv", [of("csv", "t.csv"), *_as_is("t.csv", _text(between=";"))], some_text),
@@ -303,7 +302,7 @@ def _rewrite(folder: Path) -> None:
 
 
 def _inputs(folder: Path) -> list[Files]:
-    np.savez(folder / "i.npz", ids=np.arange(3))
+    np.savez(folder / "i.npz", ids=np.ones((2, 3), np.int64), types=np.zeros((2, 3), np.int64))
     return [{"i.npz": (folder / "i.npz").read_bytes()}]
 
 
@@ -359,7 +358,7 @@ POOL = {
     "pool": {
         "a": UNIFORM,
         "b": {"_target_": f"{OURS}.PCA", "rate": 2, "then": KMEANS},
-        "c": {"_target_": f"{OURS}.Bands", "head": UNIFORM, "tail": KMEANS},
+        "c": {"_target_": f"{OURS}.Bands", "share": 0.5, "head": UNIFORM, "tail": KMEANS},
     },
     "largest": 2,
 }
@@ -373,12 +372,15 @@ def _read_pool(folder: Path) -> None:
     _settings(["--config-dir", str(folder / "theirs"), "candidates=x"])
 
 
+WORDS = [
+    *("budget=16MB", "out=o", "candidates.bits=[1,2]", "exact_rows=[0,a]", "seed=1", "limits.lookup=2x", "use=trained"),
+    *("tracking.register=x", "measures.exponents=[1,2]", "export.providers=null", "+candidates.largest=2", "~seed"),
+    *("candidates.pool.uniform.bits=fit", "'table.path=\"a b\"'", "criterion=eos", "out=${table.path}"),
+]
+
+
 def _words(folder: Path) -> list[Files]:
-    words = [
-        *("budget=16MB", "out=o", "candidates.bits=[1,2]", "exact_rows=[0,a]", "seed=1", "limits.lookup=2x"),
-        *("tracking.register=x", "measures.exponents=[1,2]", "export.providers=null", "+candidates.largest=2"),
-    ]
-    return [{"words": "\n".join(words).encode()}]
+    return [{"words": word.encode()} for word in WORDS]
 
 
 def _read_words(folder: Path) -> None:
@@ -416,7 +418,8 @@ TARGETS = [
     Target("record", _decisions, {"*": some_json}, lambda folder: read_decision(folder / "selection.json")),
     Target("hand-over", lambda folder: [_handed_over(folder)], {
         "out/payload.safetensors": mutations.some_payload, "out/manifest.json": some_json,
-        "out/selection.json": some_json, "out/model.onnx": some_bytes, "out/tokens.txt": some_text}, _examine, share=0.2),
+        "out/selection.json": some_json, "out/model.onnx": some_bytes, "out/tokens.txt": some_text,
+    }, _examine, share=0.2),
     Target("configuration file", _pools, {"*": some_json}, _read_pool, share=0.4, short=False),
     Target("settings", _words, {"*": some_text}, _read_words, share=0.4, short=False),
 ]  # fmt: skip
