@@ -79,6 +79,17 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         file.close()
 
 
+def settle(*paths: Path) -> None:
+    """Have the disk hold files, and the names in folders, before anything that follows: after a power failure too."""
+    for path in paths:
+        with suppress(OSError):  # a file system without it, and folders on Windows
+            file = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+
+
 def hidden_name(out: Path) -> str:
     """Name of the working folder of `out`: short, whatever the name of `out`."""
     return f".eigenselect-{hashlib.sha256(os.fsencode(out.name)).hexdigest()[:12]}"

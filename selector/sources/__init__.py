@@ -12,6 +12,7 @@ import numpy as np
 
 from eigenselect.compressors.data.stored import Floats, StoredRows
 from eigenselect.compressors.data.table import EmbeddingTable
+from eigenselect.compressors.words import shortened
 from eigenselect.selector.sources import folder
 from eigenselect.selector.sources.counts import Counts, counts_of_rows, read_counts
 from eigenselect.selector.sources.detect import format_named, format_of, head_of, not_rows_of_text
@@ -24,6 +25,9 @@ from eigenselect.selector.sources.rows import duplicates_message, padded, repeat
 from eigenselect.selector.sources.stream import Progress
 from eigenselect.selector.sources.tensors import table_of
 from eigenselect.selector.sources.tokens import read_tokens
+
+PATH = 200
+"""Characters of a path that a message has, since a file may have named it."""
 
 __all__ = ["FORMATS", "format_of_file", "read_table"]
 
@@ -102,7 +106,8 @@ def read_table(
         words = found.tokens if tokens is None else read_tokens(_checked_list(tokens))
     except OSError as error:
         raise ValueError(
-            f"{error.filename or path}: {error.strerror or error}: check the file and its permissions"
+            f"{shortened(str(error.filename or path), PATH)}: {error.strerror or error}: check the file and its "
+            "permissions"
         ) from error
     try:
         vectors = floats(found.numbers, dtype)

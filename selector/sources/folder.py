@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from eigenselect.compressors.documents import parsed
 from eigenselect.compressors.whole import inside
-from eigenselect.compressors.words import NAME, brief, quoted
+from eigenselect.compressors.words import LEAST, NAME, brief, listed, quoted
 from eigenselect.selector.sources.foreign import HEAD_BYTES, not_fetched
 from eigenselect.selector.sources.format import Found, Request, Tensor
 from eigenselect.selector.sources.formats import FORMATS
@@ -31,9 +31,6 @@ INDEXES = ("*.safetensors.index.json", "*.bin.index.json")
 
 HEADED = re.compile(r"LM|ConditionalGeneration")
 """Of classes of models with an output head, unless their configuration says that it is not tied."""
-
-LISTED = 8
-"""Files that a message names."""
 
 
 def holds(path: Path) -> bool:
@@ -75,9 +72,9 @@ def weights_folder(path: Path) -> Path:
         if _shards(each):
             return each
     models = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.onnx"))
-    cure = f"; of an ONNX model, give the file: {models[0]}" if models else ""
-    listed = ", ".join(sorted(file.name for file in folder.iterdir())[:LISTED]) or "nothing"
-    raise ValueError(f"{folder}: no weights in this folder ({listed}): give the file of the table{cure}")
+    cure = f"; of an ONNX model, give the file: {brief(models[0], NAME)}" if models else ""
+    found = listed(sorted(file.name for file in folder.iterdir()), LEAST, ", ") or "nothing"
+    raise ValueError(f"{folder}: no weights in this folder ({found}): give the file of the table{cure}")
 
 
 def _shards(folder: Path) -> dict[Path, list[str]]:
@@ -143,7 +140,7 @@ def _tensors(folder: Path, wanted: str | None) -> dict[str, Tensor]:
         elif names:
             absent |= dict.fromkeys(names, f"{brief(file.name, NAME)}, which {why}")
         else:
-            raise ValueError(f"{folder}: {brief(file.name, NAME)} {why}")
+            raise ValueError(f"{folder / brief(file.name, NAME)}: it {why}")
     needed = min(absent, key=place, default=None)
     if wanted is not None:
         needed = next((name for name in absent if fnmatchcase(name, wanted)), None)

@@ -71,8 +71,8 @@ def members(file: BufferedReader | Path) -> list[str]:
     """The names of the files in a zip archive; none in what is cut or none."""
     try:
         with zipfile.ZipFile(file) as archive:
-            return [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+            return [entry.filename for entry in archive.infolist() if entry.filename[-1:] not in ("", "/")]
+    except Exception:  # of a damaged archive: there are many
         return []
 
 
