@@ -23,6 +23,9 @@ MANIFEST = "manifest.json"
 UNFINISHED = ".eigenselect-unfinished"
 """In a folder whose files are being moved one by one: while it is there they are not of one hand-over."""
 
+LONGEST = 255
+"""Bytes of the name of a file."""
+
 OWNER = "owner"
 """File of a working folder, which its process has locked and which says whose it is."""
 
@@ -37,9 +40,10 @@ def inside(folder: Path, name: Any) -> Path:
     Raises:
         ValueError: what a file of a stranger names is not in it, or is not a name.
     """
-    if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+    parts = Path(name).parts if isinstance(name, str) and name.isprintable() else ("..",)
+    if Path(*parts).is_absolute() or ".." in parts or any(len(part.encode()) > LONGEST for part in parts):
         raise ValueError(f"{folder} names {brief(repr(name), NAME)}: what belongs to it lies inside of it")
-    return folder / name
+    return folder / str(name)
 
 
 @contextmanager

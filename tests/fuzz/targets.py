@@ -330,7 +330,7 @@ def _examine(folder: Path) -> None:
     """With digests that are those of the files in half of the inputs, so that what was changed is opened."""
     out = folder / "out"
     if sum((out / "selection.json").read_bytes() + (out / "payload.safetensors").read_bytes()) % 2:
-        with contextlib.suppress(ValueError, TypeError, AttributeError, OSError, RecursionError):
+        with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError, OSError, RecursionError):
             manifest = json.loads((out / MANIFEST).read_bytes())
             manifest["files"] = {name: fingerprint(out / name) for name in manifest["files"]}
             (out / MANIFEST).write_text(json.dumps(manifest))
