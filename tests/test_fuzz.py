@@ -26,7 +26,7 @@ def test_a_changed_file_is_read_or_refused_in_one_line(target: Target, tmp_path:
         assert target.try_on(seed, folder), "as it is"
         clear(folder)
 
-    @settings(max_examples=3 if target.name in SLOW else 15, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=3 if target.name in SLOW else 10, suppress_health_check=[HealthCheck.too_slow])
     @given(st.sampled_from(range(len(seeds))), st.randoms(use_true_random=False))
     def law(seed: int, random: Random) -> None:
         target.try_on(target.changed(seeds[seed], random), folder)
