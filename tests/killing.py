@@ -192,7 +192,7 @@ def quiet_times() -> None:
     """Nothing that differs from run to run is measured: no lookup is timed, no memory looked at."""
 
     def times(self: LookupTimer, model: Any) -> list[LookupTime]:
-        size = float(model.ByteSize())
+        size = float(model.stat().st_size)
         return [LookupTime(batch, n, size, size / 1000) for n in sorted({1, all_threads()}) for batch in BATCHES]
 
     LookupTimer.times = times  # type: ignore[method-assign]

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+
+from eigenselect.compressors.data.tensor_file import load_arrays
 
 # Imported to be defined: a file may name any of our kinds.
 from eigenselect.compressors.documents import parsed
@@ -59,12 +61,10 @@ def load(path: Path) -> Payload:
     path = Path(path)
     check_listed(path)
     try:
-        with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get("payload")
-            arrays = {name: file.get_tensor(name) for name in file.keys()} if text is not None else {}
+        arrays, metadata = load_arrays(path)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} cannot be read as a payload: {brief(error, SAYS)}") from error
-    if text is None:
+    if (text := metadata.get("payload")) is None:
         raise ValueError(f"{path} is a safetensors file without a payload entry: was it written by Payload.save?")
     try:
         spec = parsed(text)

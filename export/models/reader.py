@@ -60,6 +60,20 @@ def embedding_rows(path: Path, tensor: str | None = None) -> npt.NDArray[np.floa
     return StoredRows(whole.shape, whole.dtype, whole.__getitem__, type_name(table.stored_type), stored)
 
 
+def table_shapes(path: Path) -> dict[str, tuple[int, int]]:
+    """Rows and columns of the tables that a model looks up, by name.
+
+    Raises:
+        ValueError: not an ONNX model, or its data file cannot be used.
+    """
+    model = read_model(path)
+    try:
+        found = find_tables(Model(with_lookups_inlined(model)), path.parent)
+    except ValueError as error:
+        raise ValueError(of_file(path, error)) from error
+    return {table.name: (table.n, table.d) for table in found}
+
+
 def entries(table: HostTable) -> npt.NDArray[np.floating[Any]]:
     """The whole table as `embedding_table` gives it."""
     stored = table.stored_type == table.type and len(table.parts) == len(table.big)

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from eigenselect.selector.commands.jobs import Composed, jobs
 from eigenselect.selector.commands.words import reason, say
-from eigenselect.selector.run.settings import EvidenceSettings, PlanSettings, Settings
+from eigenselect.selector.run.settings import EvidenceSettings, ManySettings, PlanSettings, Settings
 from eigenselect.selector.terminal import terminal
 
 MLPROJECT = "--mlproject"
@@ -28,8 +28,9 @@ selections: list[tuple[str, Any]] = []
 
 
 def _run(job: Composed) -> int:
+    many = bool(job.config.tables)
     try:
-        settings = Settings.of(job.config)
+        settings = ManySettings.of(job.config) if many else Settings.of(job.config)
     except ValueError as error:
         say(error)
         return 2
@@ -37,9 +38,11 @@ def _run(job: Composed) -> int:
     from eigenselect.compressors.whole import TakenError
     from eigenselect.export import VerificationError
     from eigenselect.selector.decision.selection import NothingFitsError, NothingMeasuredError
-    from eigenselect.selector.run.job import prepare
-    from eigenselect.selector.run.pipeline import run
+    from eigenselect.selector.run import job as one_job
+    from eigenselect.selector.run import pipeline
     from eigenselect.selector.run.sweep import TooManyFailedError
+    from eigenselect.selector.run.tables import job as tables_job
+    from eigenselect.selector.run.tables import pipeline as tables_pipeline
     from eigenselect.selector.store.lost import StoreLostError
 
     codes = {
@@ -50,14 +53,16 @@ def _run(job: Composed) -> int:
         NothingMeasuredError: 4,
         VerificationError: 1,
     }
-    return attempt(job, prepare, run, settings, codes)
+    if many:
+        return attempt(job, tables_job.prepare, tables_pipeline.run, settings, codes)
+    return attempt(job, one_job.prepare, pipeline.run, settings, codes)
 
 
 def attempt(
     job: Composed,
     prepare: Callable[[Any], Any],
     run: Callable[..., Any],
-    settings: Settings | EvidenceSettings | PlanSettings,
+    settings: Settings | ManySettings | EvidenceSettings | PlanSettings,
     codes: Mapping[type[Exception], int],
     console: Console | None = None,
 ) -> int:
@@ -124,8 +129,9 @@ def main(words: Sequence[str]) -> int:
     code = execute("config", _run, words)
     if len(selections) > 1:
         from eigenselect.selector.decision.ranking import across
+        from eigenselect.selector.decision.selection import Selection
 
         console = terminal()
         console.rule("all jobs", align="left", characters="-")
-        console.print(across(selections))
+        console.print(across([(own, found) for own, found in selections if isinstance(found, Selection)]))
     return code

@@ -20,7 +20,7 @@ from eigenselect.selector.progress import progress
 from eigenselect.selector.run.forecast import kind
 from eigenselect.selector.run.lookups import Lookups
 from eigenselect.selector.run.search import Search
-from eigenselect.selector.run.sweep import Trial, measure, timed, untried
+from eigenselect.selector.run.trial import Trial, measure, timed, untried
 
 SAMPLE_BYTES = 1 << 23
 """Of the larger of two samples, in float32. What methods learn from some rows they learn from the smaller one too."""

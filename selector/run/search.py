@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 from eigenselect.compressors import Compressor, EmbeddingTable, ExactRows
 from eigenselect.compressors.methods.exact_rows import exact_nbytes
@@ -37,6 +38,8 @@ class Search:
         allowed_failures: share of the computed candidates that may fail.
         lookups: what measures the lookups of candidates, where that is asked for.
         limit: how long a lookup may take, which needs `lookups`.
+        workers: processes that candidates are spread over.
+        engine: what these are: `processes` of this machine, or those of a Ray cluster.
     """
 
     table: EmbeddingTable
@@ -49,6 +52,8 @@ class Search:
     allowed_failures: float = 0.25
     lookups: Lookups | None = None
     limit: Limit | None = None
+    workers: int = 1
+    engine: Literal["processes", "ray"] = "processes"
 
     @cached_property
     def digest(self) -> str:
@@ -79,6 +84,7 @@ def candidates(
     *,
     host: bool = False,
     use: UseName | None = None,
+    strict: bool = True,
 ) -> tuple[list[tuple[Compressor, int]], list[str]]:
     """The candidates of a pool on a table: what `Search` has as `compressors` and `left_out`.
 
@@ -90,6 +96,7 @@ def candidates(
         host: whether the candidates must keep the table's own columns, for a model that looks them up.
         use: what the rows are for. What is `trained` on them takes decode matrices up, and candidates leave them out;
             what is `frozen` expects the table's own columns.
+        strict: whether the only setting of a pool's entry must be usable on the table.
 
     Raises:
         ValueError: a pool that cannot be built or used, or held in memory; rows that the table does not have;
@@ -105,7 +112,7 @@ def candidates(
     if isinstance(pool, PoolSettings):
         apart = len({*zeros.tolist()} - {*rows}) if len(zeros) <= MOST else 0
         room = Room(table.n, table.d, budget - exact_nbytes(len(rows), table.d), apart, trained)
-        found = expand(pool.pool, room, pool.largest, left_out.append)
+        found = expand(pool.pool, room, pool.largest, left_out.append, strict=strict)
     else:
         found = _given(pool)
         if trained:

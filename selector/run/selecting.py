@@ -25,7 +25,8 @@ from eigenselect.selector.run.rules import is_seed
 from eigenselect.selector.run.search import Search
 from eigenselect.selector.run.search import candidates as candidates_of
 from eigenselect.selector.run.settings import named_pool
-from eigenselect.selector.run.sweep import Runs, Trial, check_failures, try_all
+from eigenselect.selector.run.sweep import Runs, check_failures, try_all
+from eigenselect.selector.run.trial import Trial
 from eigenselect.selector.sources import read_table
 from eigenselect.selector.terminal import Terminal
 
@@ -85,13 +86,34 @@ def choose(search: Search, runs: Runs | None = None) -> Chosen:
         TooManyFailedError: more candidates failed than allowed.
         NothingMeasuredError: of those that fit, none could be measured.
     """
+    return chosen_of(search, measured(search, runs), runs)
+
+
+def measured(search: Search, runs: Runs | None = None) -> list[Trial]:
+    """Every candidate of the search with what became of it; see `try_all`.
+
+    Raises:
+        TooManyFailedError: more candidates failed than allowed.
+    """
     trials = try_all(search, runs)
     tried = [trial.candidate for trial in trials if trial.candidate.status != "over_budget"]
     check_failures({c.name: c.reason for c in tried if c.status == "failed"}, len(tried), search.allowed_failures)
+    return trials
+
+
+def chosen_of(search: Search, trials: list[Trial], runs: Runs | None = None) -> Chosen:
+    """The choice among the trials of a search, with its payload.
+
+    Raises:
+        NothingFitsError: every candidate is over the budget, or slower than the limit.
+        NothingMeasuredError: of those that fit, none could be measured.
+    """
     selection = select([trial.candidate for trial in trials], search.budget, search.criterion, search.limit)
     trial = next(trial for trial in trials if trial.candidate is selection.chosen)
     payload = trial.payload
-    if payload is None:  # its measures are of an earlier run
+    if payload is None and not trial.compressor.reproducible and runs is not None:
+        payload = runs.payload(trial)
+    if payload is None:  # its measures are of an earlier run, or others were made since
         with reporting():
             payload = trial.compressor.compress(search.table, np.random.default_rng(search.seed))
     return Chosen(selection, payload, trial.compressor, trials, 4 * search.table.n * search.table.d)
@@ -109,6 +131,7 @@ def select_table(
     allowed_failures: float = 0.25,
     lookup: str | None = None,
     use: UseName | None = None,
+    workers: int = 1,
     tracker: Tracker | None = None,
 ) -> Chosen:
     """Choose the best compressed form of an embedding table under a budget.
@@ -130,6 +153,8 @@ def select_table(
         use: what the rows are for. "trained": something is trained on top of them; decode matrices are left to it, and
             `Chosen.compressor.decode_matrix` gives that of the choice. "frozen": they are taken as they are.
             "retrieval": they are searched by cosine. Counts of a table weigh its rows.
+        workers: processes that candidates are spread over. They import what the program that asks for them is, so that
+            its own work must be under `if __name__ == "__main__":`.
         tracker: an MLflow experiment (`selector.store.tracker.connect`) in which the candidates become runs, and
             those that it has already are not measured again.
 
@@ -177,6 +202,7 @@ def select_table(
         allowed_failures=allowed_failures,
         lookups=None if limit is None else Lookups(OnnxExport(), given.n, given.d),
         limit=limit,
+        workers=workers,
     )
     if tracker is None:
         return choose(search)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.decision.uses import USES, UseName
 from eigenselect.selector.measures import Measures
 from eigenselect.selector.pool.budget import Budget
-from eigenselect.selector.run.rules import check_names, is_integer, is_list_of_text, is_seed, rule
+from eigenselect.selector.run.rules import check_names, is_integer, is_list_of_text, is_number, is_seed, rule
 
 
 def _measures(name: str, value: Any) -> Measures:
@@ -31,6 +32,7 @@ Count = Annotated[
     int | None,
     rule("an integer of at least 1, or null", lambda v: v is None or (is_integer(v) and v >= 1)),
 ]
+Workers = Annotated[int, rule("an integer of at least 1", lambda value: is_integer(value) and value >= 1)]
 Providers = Annotated[
     list[str] | None,
     rule(
@@ -55,6 +57,7 @@ Use = Annotated[
     rule(f"{', '.join(USES)} or null", lambda v: v is None or (isinstance(v, str) and v in USES)),
 ]
 Measured = Annotated[Measures, _measures]
+Weight = Annotated[float, rule("a number above 0", lambda value: is_number(value) and 0 < value < math.inf)]
 Names = Annotated[list[str], rule('a list of names of tasks, for example ["linear_*"]', is_list_of_text)]
 Seeds = Annotated[
     list[int],

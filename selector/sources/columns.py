@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from eigenselect.compressors.data.arrays import give_back, rows_array
 from eigenselect.compressors.words import LEAST, NAME, brief, listed, quoted
 from eigenselect.selector.sources.format import Found, Request
 from eigenselect.selector.sources.tokens import token_columns
@@ -77,12 +78,13 @@ class Columns:
             batch.validate(full=True)  # offsets of a damaged Arrow file would be followed out of it
             rows = self._rows(batch, at)
             if numbers is None and n is not None and len(rows):
-                numbers = np.empty((min(n, limit or n), rows.shape[1]), rows.dtype)
+                numbers = rows_array((min(n, limit or n), rows.shape[1]), rows.dtype)
             if numbers is None:
                 parts.append(rows)
             else:
                 self._check_width(rows, numbers, at)
                 numbers[at : at + len(rows)] = rows[: len(numbers) - at]
+                give_back(numbers)
             if self.token is not None:
                 tokens += self._tokens(batch.column(self.token), at)
             at += len(rows)

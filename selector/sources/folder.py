@@ -55,6 +55,15 @@ def read(request: Request) -> Found:
     return with_tokens(Found(found.numbers, remarks=remarks), ids, request.tensor)
 
 
+def tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a model folder, of the shards that are there.
+
+    Raises:
+        ValueError: no weights.
+    """
+    return _tensors(weights_folder(path), None)
+
+
 def weights_folder(path: Path) -> Path:
     """The folder of the weights: of the file that is their index, of a cache's snapshot, of the first module.
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors.data.arrays import give_back
 from eigenselect.compressors.data.stored import Floats, Rows, StoredRows
 from eigenselect.compressors.words import quoted
 from eigenselect.selector.sources.format import Numbers, Tensor
@@ -53,25 +53,25 @@ def floats(numbers: Numbers, dtype: str | None = None) -> Floats | StoredRows:
 
 def made(numbers: Numbers, scales: Scales | None, dtype: np.dtype[Any] = np.dtype(np.float32)) -> StoredRows:  # noqa: B008
     """Rows that are made of `numbers`, times their scales, when they are read."""
-
-    def make(rows: Rows) -> Floats:
-        with np.errstate(over="ignore"):  # infinities are refused with their row
-            wide = _taken(numbers, rows).astype(dtype, subok=False)
-        return wide if scales is None else scales.times(wide, rows)
-
     stored = numbers.stored if isinstance(numbers, StoredRows) else numbers.dtype.name
     nbytes = numbers.nbytes + (0 if scales is None else scales.values.nbytes)
-    return StoredRows(numbers.shape, dtype, make, stored, nbytes)
+    return StoredRows(numbers.shape, dtype, _Made(numbers, scales, dtype), stored, nbytes)
 
 
-def _taken(numbers: Numbers, rows: Rows) -> npt.NDArray[Any]:
-    """Rows of what may be a file's map: of one that is made for them alone, so that its pages are given back."""
-    base: Any = getattr(numbers, "base", None)
-    if not isinstance(numbers, np.memmap) or not isinstance(base, mmap.mmap) or numbers.filename is None:
-        return numbers[rows]
-    order: Literal["C", "F"] = "C" if numbers.flags.c_contiguous else "F"
-    fresh: npt.NDArray[Any] = np.memmap(numbers.filename, numbers.dtype, "r", numbers.offset, numbers.shape, order)
-    return fresh[rows]
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """Floats of `numbers`, times their scales."""
+
+    numbers: Numbers
+    scales: Scales | None
+    dtype: np.dtype[Any]
+
+    def __call__(self, rows: Rows) -> Floats:
+        with np.errstate(over="ignore"):  # infinities are refused with their row
+            wide = self.numbers[rows].astype(self.dtype, subok=False)
+        if isinstance(self.numbers, np.ndarray):
+            give_back(self.numbers)
+        return wide if self.scales is None else self.scales.times(wide, rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,8 @@ class Scales:
 
     def times(self, block: Floats, rows: Rows) -> Floats:
         """The `rows`, (len, d), times their scales."""
-        scales = self.values[np.arange(self.n)[rows] // self.rows]
+        ids = np.arange(*rows.indices(self.n)) if isinstance(rows, slice) else rows
+        scales = self.values[ids // self.rows]
         if self.columns < self.d:
             scales = np.repeat(scales, self.columns, axis=1)[:, : self.d]
         return np.multiply(block, scales, out=block)

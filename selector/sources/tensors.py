@@ -99,6 +99,11 @@ def place(name: str) -> int:
     return next((place for place, names in enumerate(NAMES) if last in names), LIKELY)
 
 
+def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
+    """Rows and columns of those that can be tables, by name."""
+    return {name: (tensors[name].shape[0], tensors[name].shape[1]) for name in _by_likelihood(tensors)}
+
+
 def _by_likelihood(tensors: Mapping[str, Tensor]) -> list[str]:
     """The 2-D tensors of floats, and those of integers that have a likely name; such first, then the larger ones."""
     tables = [name for name, tensor in tensors.items() if len(tensor.shape) == 2]

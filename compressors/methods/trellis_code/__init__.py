@@ -17,7 +17,8 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from eigenselect.compressors.base import Compressor
-from eigenselect.compressors.data.table import WORKERS, Table, sample_rows
+from eigenselect.compressors.data import table as tables
+from eigenselect.compressors.data.table import Table, sample_rows
 from eigenselect.compressors.data.views import RemainderTable, ScaledTable
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.bitpack import plane_bytes, plane_widths, row_bytes
@@ -145,13 +146,11 @@ def _coded(
     ring = _Row(bits, weights)
     sample = sample_rows(scaled, -(-PER_LEVEL * (1 << window) // table.d), rng)
     levels = _learn(sample, ring, window, rng)
-    packed = np.empty((table.n, bits.sum() // 8), dtype=np.uint8)
 
-    def encode(rows: slice) -> None:
-        packed[rows] = ring.pack(ring.windows(scaled.read(rows), levels))
+    def encode(rows: slice) -> npt.NDArray[np.uint8]:
+        return ring.pack(ring.windows(scaled.read(rows), levels))
 
-    table.over(encode)
-    return packed, levels * scaled.unit
+    return table.make((int(bits.sum()) // 8,), np.uint8, encode), levels * scaled.unit
 
 
 @dataclass(frozen=True)
@@ -199,7 +198,7 @@ def _learn(sample: Float32s, row: _Row, window: int, rng: np.random.Generator) -
         mass = np.broadcast_to(weights, part.shape)
         return np.stack([np.bincount(windows, each.ravel(), count) for each in (part * weights, mass)])
 
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(tables.WORKERS) as pool:
         for _ in range(ROUNDS):
             moment, mass = np.sum(list(pool.map(sums, parts)), axis=0)
             levels = np.where(mass > 0, moment / np.where(mass > 0, mass, 1), levels).astype(np.float32)
