@@ -328,7 +328,7 @@ class EvidenceSettings:
 class PlanSettings:
     """A selection that is not made, and the file that says what it would cost: `-` is stdout."""
 
-    selection: Settings
+    selection: Settings | ManySettings
     json: str | None
 
     @staticmethod
@@ -338,9 +338,9 @@ class PlanSettings:
         Raises:
             ValueError: as for `Settings.of`.
         """
-        given, text = _resolved(config)
-        json = read(_PlanOutput, {"json": given.pop("json")}).json
-        return PlanSettings(_single(given, text), json)
+        json = read(_PlanOutput, {"json": config.json}).json
+        selection = OmegaConf.masked_copy(config, [str(key) for key in config if key != "json"])
+        return PlanSettings(ManySettings.of(selection) if config.tables else Settings.of(selection), json)
 
 
 @dataclass(frozen=True)
