@@ -10,9 +10,8 @@ from eigenselect.compressors import Compressor, EmbeddingTable, ExactRows
 from eigenselect.compressors.methods.exact_rows import exact_nbytes
 from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.decision.uses import UseName
-from eigenselect.selector.measures import Measures
+from eigenselect.selector.measures import Measures, Reference
 from eigenselect.selector.measures.moments import table_rank
-from eigenselect.selector.measures.weights import WeightedTable
 from eigenselect.selector.pool.candidates import Room, check_settings, exact_rows, expand
 from eigenselect.selector.pool.digest import table_digest
 from eigenselect.selector.pool.memory import fitting
@@ -56,14 +55,14 @@ class Search:
         return table_digest(self.table)
 
     @cached_property
-    def weighted(self) -> WeightedTable | None:
-        """The table with the weights of its rows, where there are some."""
-        return self.measures.weighted(self.table)
+    def reference(self) -> Reference:
+        """What candidates are measured against."""
+        return self.measures.reference(self.table)
 
     @property
     def keys(self) -> list[str]:
         """Every metric key that a candidate may have."""
-        return self.measures.keys_of(weighs=self.weighted is not None)
+        return self.measures.keys_of(weighs=self.measures.weighs(self.table.counts is not None))
 
     @cached_property
     def rank(self) -> int:

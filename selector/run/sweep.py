@@ -12,7 +12,6 @@ import numpy as np
 
 from eigenselect.compressors import Compressor, Payload
 from eigenselect.selector.decision.selection import Candidate, rank_key
-from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.pool.candidates import parameters
 from eigenselect.selector.pool.digest import candidate_key, method_name, source_digest
 from eigenselect.selector.progress import progress, time_left
@@ -195,11 +194,12 @@ def measure(search: Search, trial: Trial, seed: int) -> Trial:
     """Compress and score; whatever goes wrong is that candidate's failure, not the sweep's."""
     try:
         payload = trial.compressor.compress(search.table, np.random.default_rng(seed))
-        found = moments(search.table, payload.read, aligned=payload.aligned, weighted=search.weighted)
-        scores, replicates = search.measures(found), search.measures.replicates(found)
+        found = search.measures(search.reference, payload.read, aligned=payload.aligned)
     except Exception as error:
         return _failed(trial, error)
-    candidate = dataclasses.replace(trial.candidate, status="measured", measures=scores, replicates=replicates)
+    candidate = dataclasses.replace(
+        trial.candidate, status="measured", measures=found.values, replicates=found.replicates
+    )
     return Trial(candidate, trial.compressor, payload)
 
 
