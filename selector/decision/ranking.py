@@ -41,7 +41,7 @@ def ranking(selection: Selection, float32_bytes: int, width: int) -> Grid:
         if left < 0:
             break
         columns.append(column)
-    table = _grid(["#", "candidate"], columns)
+    table = grid(["#", "candidate"], [says for says, _ in columns])
     table.columns[0].justify, table.columns[0].no_wrap = "right", True
     for place, candidate in enumerate(ranked, start=1):
         table.add_row(str(place), candidate.name, *(value(candidate) for _, value in columns))
@@ -74,18 +74,18 @@ def across(jobs: Sequence[tuple[str, Selection]]) -> Grid:
         columns.append(("lookup", ratio))
     if ERROR[1] not in criteria:
         columns.append(_measure(*ERROR))
-    table = _grid(["job", "chosen"], columns)
+    table = grid(["job", "chosen"], [says for says, _ in columns])
     for own, selection in jobs:
         table.add_row(own, selection.chosen.name, *(value(selection.chosen) for _, value in columns))
     return table
 
 
-def _grid(texts: Sequence[str], numbers: Sequence[Column]) -> Grid:
-    """A table whose numbers are never cut: where there is no room, a text has several lines."""
+def grid(texts: Sequence[str], numbers: Sequence[str]) -> Grid:
+    """A table with these headings, whose numbers are never cut: where there is no room, a text has several lines."""
     table = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     for text in texts:
         table.add_column(text, overflow="fold")
-    for says, _ in numbers:
+    for says in numbers:
         table.add_column(says, justify="right", no_wrap=True)
     return table
 
@@ -151,5 +151,10 @@ def ratio(candidate: Candidate) -> str:
 
 def megabytes(candidate: Candidate) -> str:
     """The size of its payload, in MB, in few characters."""
-    size = candidate.nbytes / 1e6
+    return megabytes_of(candidate.nbytes)
+
+
+def megabytes_of(nbytes: int) -> str:
+    """Bytes in MB, in few characters."""
+    size = nbytes / 1e6
     return f"{size:,.2f}" if size >= 1 else f"{size:.3g}"

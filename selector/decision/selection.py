@@ -207,12 +207,7 @@ def select(
             than the limit, and the fastest is named.
         NothingMeasuredError: some fit, none of them has the criterion.
     """
-    if not any(c.nbytes <= budget for c in candidates):
-        smallest = min(candidates, key=lambda c: (c.nbytes, c.name))
-        raise NothingFitsError(
-            f"nothing fits the budget of {budget:,} bytes: the smallest candidate, {smallest.name}, "
-            f"needs {smallest.nbytes:,}; raise the budget or add smaller candidates"
-        )
+    check_fitting(candidates, budget)
     ranking, slower = _split(_ranked(candidates, budget, criterion), limit)
     if limit is not None and slower and not ranking:
         fastest = min(slower, key=lambda c: (c.costs[limit.key], c.name))
@@ -247,6 +242,16 @@ def select(
     )
 
 
+def check_fitting(candidates: Sequence[Candidate], budget: int) -> None:
+    """Raise a NothingFitsError that names the smallest candidate where every one is larger than the budget."""
+    if not any(c.nbytes <= budget for c in candidates):
+        smallest = min(candidates, key=lambda c: (c.nbytes, c.name))
+        raise NothingFitsError(
+            f"nothing fits the budget of {budget:,} bytes: the smallest candidate, {smallest.name}, "
+            f"needs {smallest.nbytes:,}; raise the budget or add smaller candidates"
+        )
+
+
 def _why_beaten(candidate: Candidate, chosen: Candidate, criterion: str) -> str:
     mine, best = rank_key(candidate, criterion), rank_key(chosen, criterion)
     if mine[0] != best[0]:
@@ -260,7 +265,8 @@ def _why_beaten(candidate: Candidate, chosen: Candidate, criterion: str) -> str:
 
 def _why_out(candidate: Candidate, budget: int, criterion: str, limit: Limit | None) -> str:
     if candidate.nbytes > budget:
-        return f"{candidate.nbytes:,} bytes are {candidate.nbytes - budget:,} over the budget: not computed"
+        computed = ": not computed" if candidate.status == "over_budget" else ""
+        return f"{candidate.nbytes:,} bytes are {candidate.nbytes - budget:,} over the budget{computed}"
     if candidate.status == "failed":
         return f"failed: {candidate.reason}"
     if criterion in candidate.measures and limit is not None:

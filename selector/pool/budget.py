@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -30,6 +31,17 @@ def size(nbytes: int) -> str:
         return f"{nbytes} bytes"
     number, unit = (nbytes / 1e6, "MB") if nbytes >= 1_000_000 else (nbytes / 1e3, "kB")
     return f"{number:.1f}".removesuffix(".0") + f" {unit}"
+
+
+def duration(seconds: float) -> str:
+    """A time in few characters.
+
+    >>> duration(0.04), duration(7.25), duration(200), duration(9000)
+    ('0.1 s', '7.2 s', '3.3 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{max(seconds, 0.1):.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @dataclass(frozen=True)
@@ -78,3 +90,13 @@ class Budget:
         if self.unit == "%":
             return int(self.number * 4 * n * d / 100)
         return int(self.number * UNITS[self.unit])
+
+    def of_all(self, shapes: Sequence[tuple[int, int]]) -> int:
+        """Bytes that the budget allows for (n, d) tables together: a share is of all, a rate is that of each.
+
+        >>> Budget.parse("25%").of_all([(10, 3), (5, 3)]), Budget.parse("64").of_all([(10, 3), (5, 3)])
+        (45, 64)
+        """
+        if self.unit == "x":
+            return sum(self.nbytes(n, d) for n, d in shapes)
+        return self.nbytes(sum(n * d for n, d in shapes), 1)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from eigenselect.compressors import Compressor
+from eigenselect.compressors.data.arrays import is_large
 
 BLOCK_ROWS = 65_536
 
@@ -22,6 +23,8 @@ def fitting(
 ) -> list[tuple[Compressor, int]]:
     """The candidates that can be held in memory, or are over the budget and never are; the others are reported.
 
+    Of large payloads the arrays are files.
+
     Args:
         sized: compressors with the bytes of their payloads.
         n: rows of the table.
@@ -33,11 +36,9 @@ def fitting(
         ValueError: none is left.
     """
     there, kept = available(), []
-    blocks = BLOCKS * 8 * d * min(n, BLOCK_ROWS)
     for compressor, nbytes in sized:
-        if nbytes <= budget and nbytes + blocks > there:
-            need = (nbytes + blocks) / 1e6
-            report(f"{compressor.name}: it takes {need:,.0f} MB of memory, {there / 1e6:,.0f} MB are free")
+        if nbytes <= budget and (need := needed(nbytes, n, d)) > there:
+            report(f"{compressor.name}: it takes {need / 1e6:,.0f} MB of memory, {there / 1e6:,.0f} MB are free")
         else:
             kept.append((compressor, nbytes))
     if not kept:
@@ -45,6 +46,11 @@ def fitting(
             f"{there / 1e6:,.0f} MB of memory are free, and every candidate takes more: free some, or lower the budget"
         )
     return kept
+
+
+def needed(nbytes: int, n: int, d: int) -> int:
+    """Bytes that a candidate of `nbytes` takes at least, above the (n, d) table that it is made of."""
+    return (0 if is_large(nbytes) else nbytes) + BLOCKS * 8 * d * min(n, BLOCK_ROWS)
 
 
 def available() -> int:
