@@ -74,6 +74,19 @@ def higher_is_better(key: str) -> bool:
     return is_overlap(key) or key.removesuffix(BY_FREQUENCY) in HIGHER
 
 
+def power(key: str) -> float:
+    """P where the measure counts an error in a direction of length σ by σᵖ⁻²: what a code is best whitened for.
+
+    That of a weighted overlap is its own. EOS would have 0; it counts as squared errors do, 2, since full whitening has
+    the highest EOS of its size and is worse in what is trained on it (docs/evidence.md).
+
+    >>> power("weighted_eos_p1_by_frequency"), power("eos"), power("reconstruction_error")
+    (1.0, 2, 2)
+    """
+    plain = key.removesuffix(BY_FREQUENCY)
+    return float(plain.removeprefix(f"{WEIGHTED}_p")) if plain.startswith(WEIGHTED) else 2
+
+
 @dataclass(frozen=True)
 class Measures:
     """Every measure of `MEASURES`, plus the spectral ones for each λ and the weighted overlap for each exponent.

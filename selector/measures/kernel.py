@@ -46,10 +46,11 @@ def ridge_alignment(m: Moments) -> float | None:
 
     A direction counts by σ²/(σ² + λ), with λ the mean of the table's squared singular values: what ridge regression of
     that strength reads of it. λ → 0 is the overlap of the spans, λ → ∞ the alignment of the kernels (linear CKA without
-    centring: Kornblith et al. 2019). Undefined for an all-zero table or candidate.
+    centring: Kornblith et al. 2019). Undefined for an all-zero table or candidate, and where the columns are not the
+    table's, which what reads them as they are expects.
     """
     s = m.x_svd[1]
-    if not s.size:
+    if m.error is None or not s.size:
         return None
     ridge = float((s**2).mean())
     roots = [_ridge_root(each, ridge) for each in (m.x, m.y)]

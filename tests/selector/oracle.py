@@ -118,7 +118,6 @@ def measures(x, y, rank_x, rank_y, *, large=False, aligned=True):
         "pip_loss_relative": np.linalg.norm(difference) / np.linalg.norm(x.T @ x),
         "projected_reconstruction_error": np.linalg.norm(x - other @ (other.T @ x)) ** 2,
         "eigenspace_instability": instability(inner, inner_y, *bases),
-        "ridge_alignment": ridge_alignment(inner, inner_y, rank_x),
         "neighbour_overlap": neighbour_overlap(x, y, np.arange(0, len(x), -(-len(x) // 256))),
         **{f"weighted_eos_p{p}": weighted_share(x, other, rank_x, p) for p in (1, 2)},
         "delta1": delta1,
@@ -131,5 +130,6 @@ def measures(x, y, rank_x, rank_y, *, large=False, aligned=True):
         found["reconstruction_error"] = np.sqrt(((x - y) ** 2).sum())
         found["reconstruction_error_relative"] = np.sqrt(((x - y) ** 2).sum() / (x**2).sum())
         found["mean_cosine"] = np.mean(cosines)
+        found["ridge_alignment"] = ridge_alignment(inner, inner_y, rank_x)
         found["pooled_cosine_error"] = pooled_cosine_error(x, y, np.ones(len(x)))
     return {key: float(value) for key, value in found.items() if value is not None}

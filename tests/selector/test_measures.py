@@ -115,7 +115,13 @@ def test_coordinates_of_their_own_are_not_compared_entry_by_entry(monkeypatch):
     payload = PCA(rate=1).compress(table, rng)
     decoded = payload.read(slice(None))
     assert payload.k == table.d and not payload.aligned
-    entries = {"reconstruction_error", "reconstruction_error_relative", "mean_cosine", "pooled_cosine_error"}
+    entries = {
+        "reconstruction_error",
+        "reconstruction_error_relative",
+        "mean_cosine",
+        "pooled_cosine_error",
+        "ridge_alignment",
+    }
     for limit in (moments_module.CONDITION_LIMIT, 0):  # by sums and by QR
         monkeypatch.setattr(moments_module, "CONDITION_LIMIT", limit)
         scores = score(table, payload)

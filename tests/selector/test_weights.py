@@ -174,8 +174,8 @@ def test_a_use_sets_the_criterion_unless_one_is_given():
     for use, known, weighed in (
         (None, "eos", "eos"),
         ("trained", "eos", "eos"),
-        ("frozen", "reconstruction_error_relative", "reconstruction_error_relative_by_frequency"),
-        ("retrieval", "mean_cosine", "mean_cosine_by_frequency"),
+        ("frozen", "ridge_alignment", "ridge_alignment_by_frequency"),
+        ("retrieval", "neighbour_overlap", "neighbour_overlap"),
     ):
         assert criterion_of(plain, None, use, counts=False) == known
         assert criterion_of(plain, None, use, counts=True) == criterion_of(ranked, None, use, counts=False) == weighed
@@ -189,7 +189,7 @@ def test_a_use_sets_the_criterion_unless_one_is_given():
 def test_the_question_is_that_of_the_criterion():
     asked = {key: question(key) for key in Measures().keys_of(weighs=True)}
     assert all("use=trained" in asked[key] for key in ("eos", "weighted_eos_p2", "eos_by_frequency"))
-    assert "use=frozen" in asked["reconstruction_error_relative"] and "use=retrieval" in asked["mean_cosine"]
+    assert "use=frozen" in asked["ridge_alignment_by_frequency"] and "use=retrieval" in asked["neighbour_overlap"]
     assert asked["pip_loss"] == "which candidate is best by pip_loss, the question of no use"
 
 
@@ -206,12 +206,14 @@ def test_a_selection_says_what_it_answered_and_what_other_uses_would_have_chosen
     found = {use: select_table(table, "20%", candidates=pool, use=use).selection for use in (None, "frozen")}
     free, frozen = found[None], found["frozen"]
     assert free.criterion == "eos" and free.chosen.name == "spectral1-fold-kmeans-b2"
-    assert frozen.criterion == "reconstruction_error_relative_by_frequency"
+    assert frozen.criterion == "ridge_alignment_by_frequency"
     assert "spectral1-fold-kmeans-b2" not in {each.name for each in frozen.ranking}
+    best = free.other_uses["retrieval"].best
+    retrieval = "the same" if best is free.chosen else best.name
     assert purpose(free) == (
         "The question was that of use=trained, what a model that is trained on the rows can still reach; use=frozen "
-        f"would choose {frozen.chosen.name} by reconstruction_error_relative_by_frequency; use=retrieval would choose "
-        f"{free.other_uses['retrieval'].best.name} by mean_cosine_by_frequency."
+        f"would choose {frozen.chosen.name} by ridge_alignment_by_frequency; use=retrieval would choose "
+        f"{retrieval} by neighbour_overlap."
     )
     assert {*frozen.other_uses} == {"trained", "retrieval"} and "use=frozen, how near the rows" in purpose(frozen)
     # Rows by frequency are another question than directions by length, and no reason to call the choice sensitive.
