@@ -34,7 +34,7 @@ STEP = 2.0**-20
 ITSELF = -2.0
 """In place of the cosine of a row to itself: less than any."""
 
-BLOCK = 4096
+BLOCK = 1024
 """Rows that are compared at once."""
 
 
