@@ -15,7 +15,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.compressors.whole import held, hidden_name, undisturbed
+from eigenselect.compressors.whole import held, hidden_name, settle, undisturbed
 from eigenselect.compressors.words import listed
 from eigenselect.export.choices import TARGETS, TIED, Target, Tied
 from eigenselect.export.host import match
@@ -124,6 +124,7 @@ def rewrite_host(
     inputs: Path | None = None,
     recorded_error: float | None = None,
     kept: Kept | None = None,
+    first: Path | None = None,
 ) -> HostReport:
     """Write to `out` the model `host` with `payload` in place of its embedding table, verified.
 
@@ -137,6 +138,7 @@ def rewrite_host(
         recorded_error: relative reconstruction error of the payload on the table that it was made of: the host's
             table must agree with it.
         kept: which rows of the host's table the payload has, and what becomes of the ids; None for all rows.
+        first: the model that `host` was made of by other payloads, whose memory may be taken; None for `host` itself.
 
     Raises:
         ValueError: any of it cannot be used, or another process writes `out`, which is then as it was.
@@ -173,7 +175,7 @@ def rewrite_host(
         external = len(opened.files) - 1
         write(opened.model, host.parent, written, added)
         allowed = host_bytes - removed + PAGE_BYTES * external
-        proof, after = prove(payload, put, target, written, splice, new_feeds, host, allowed, remapping)
+        proof, after = prove(payload, put, target, written, splice, new_feeds, first or host, allowed, remapping)
         publish(written, out)
     return HostReport(
         host=str(host),
@@ -225,6 +227,7 @@ def _second(out: Path) -> Path:
 def publish(written: Path, out: Path) -> None:
     """Let a model take the place of an earlier one: at each step the one at `out` has the data that it names."""
     data, unused = data_file(written), {data_file(out), _second(out)}
+    settle(data, written)
     with undisturbed():
         if data.exists():
             if _uses(out, data_file(out)):
@@ -232,6 +235,7 @@ def publish(written: Path, out: Path) -> None:
             data.replace(data_file(out))
             unused.remove(data_file(out))
         written.replace(out)
+        settle(out.parent)
         for file in unused:
             file.unlink(missing_ok=True)
 
