@@ -38,10 +38,11 @@ WORDPIECE = (
     "table.path={data}/embeddings/minilm_l6_wordpiece_384d.fp16.safetensors "
     "table.tokens={data}/embeddings/minilm_l6.vocab.txt validate.model={data}/onnx/all-MiniLM-L6-v2.int8weights.onnx"
 )
-CHOICE = (
-    "use=frozen measures.row_weights=zipf validate.seeds=[0] validate.include=[sts_*,paraphrase_*] "
-    "table.path={data}/embeddings/"
+DEFAULT = (
+    "use=frozen measures.row_weights=zipf validate.seeds=[0] validate.include=[sts_*,paraphrase_*,search_*,"
+    "wordsim_MEN-TR-3k,wordsim_SIMLEX-999,linear_SST2] table.path={data}/embeddings/"
 )
+"""The default pool, under a budget."""
 TRAINED = "~candidates.pool.light_token ~candidates.pool.dccl"
 """The methods of `uses` that are left out for large tables: they are trained, for minutes each."""
 STATIC = "+experiment=uses table.path={data}/embeddings/"
@@ -60,11 +61,16 @@ RUNS = {
     f"candidates.row=[12,25,50] {TRAINED}",
     "uses-glove50": f"{STATIC}glove50_sif.npy table.tokens={{data}}/embeddings/glove50_sif.txt "
     "candidates.row=[6,12,25]",
-    "choice-wordllama": f"{CHOICE}wordllama budget=2.3MB",
-    "choice-english300": f"{CHOICE}english300_sif.npy table.tokens={{data}}/embeddings/english300_sif.txt budget=7%",
-    "choice-glove50": f"{CHOICE}glove50_sif.npy table.tokens={{data}}/embeddings/glove50_sif.txt budget=7%",
     "uses-movielens": f"{STATIC}movielens.npy table.tokens={{data}}/embeddings/movielens.txt "
     "candidates.row=[4,8,16] validate.include=[next_*,rating_*]",
+    "default-wordllama": f"{DEFAULT}wordllama budget=2.3MB",
+    "default-wordpieces": f"{DEFAULT}wordpieces budget=7%",
+    **{
+        f"default-{name}": f"{DEFAULT}{name}_sif.npy table.tokens={{data}}/embeddings/{name}_sif.txt budget=7%"
+        for name in ("english300", "glove100", "glove50")
+    },
+    "default-movielens": f"{DEFAULT}movielens.npy table.tokens={{data}}/embeddings/movielens.txt budget=7% "
+    "validate.include=[next_*,rating_*]",
 }
 """Name -> settings of `selector.commands.validate`."""
 
@@ -147,9 +153,9 @@ def there(prefix: str) -> list[str]:
     return [name for name in RUNS if name.startswith(prefix) and (RESULTS / f"{name}.json").exists()]
 
 
-def uses() -> dict[str, dict[str, Any]]:
-    """The results of the runs of `uses`."""
-    return {name: results(name) for name in there("uses")}
+def used(pool: str) -> dict[str, dict[str, Any]]:
+    """The results of the runs of a pool by the name of the table."""
+    return {name.removeprefix(f"{pool}-"): results(name) for name in there(pool)}
 
 
 def each_seed_a_point(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -434,10 +440,11 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "criterion": criterion,
     "whole": whole,
     "simulations": simulations,
-    "practice": lambda: evidence_uses.practice(uses()),
-    "measures": lambda: evidence_uses.measures(uses()),
-    "comparisons": lambda: evidence_uses.comparisons(uses()),
-    "choices": lambda: evidence_uses.choices({name: results(name) for name in there("choice")}),
+    "practice": lambda: evidence_uses.practice(used("default"), used("uses")),
+    "default": lambda: evidence_uses.comparisons(used("default")),
+    "choices": lambda: evidence_uses.choices(used("default")),
+    "measures": lambda: evidence_uses.measures(used("default"), used("uses")),
+    "comparisons": lambda: evidence_uses.comparisons(used("uses")),
 }
 
 

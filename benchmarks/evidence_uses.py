@@ -17,6 +17,7 @@ from figures import cell, grid, number
 from scipy.special import ndtr
 from scipy.stats import rankdata
 
+from eigenselect.selector.decision import uses
 from eigenselect.selector.evidence.analysis import statistics
 from eigenselect.selector.evidence.analysis.statistics import equal_bytes, interval, rounded, samples, selection_error
 from eigenselect.selector.measures import higher_is_better
@@ -33,6 +34,9 @@ SIZES = (0.04, 0.08, 0.16)
 
 LIMIT = 0.05
 """Of the corrected p-values."""
+
+WANTED = 0.6
+"""A selection error of at most this share of EOS's would make another measure worth its while anywhere."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +71,18 @@ class Use:
 
 
 USES = {
-    "frozen": Use(
-        ("sts_", "paraphrase_", "wordsim_"), ("uses-glove100", "uses-wordpieces"), ("sts_STS-B.train", "sts_SICK")
-    ),
-    "retrieval": Use(("search_", "next_"), ("uses-glove100", "uses-wordpieces"), ("search_squad", "search_SICK")),
+    "frozen": Use(("sts_", "paraphrase_", "wordsim_"), ("glove100", "wordpieces"), ("sts_STS-B.train", "sts_SICK")),
+    "retrieval": Use(("search_", "next_"), ("glove100", "wordpieces"), ("search_squad", "search_SICK")),
     "trained": Use(("linear_", "rating_"), (), ()),
 }
 
 TITLES = {
-    "uses-wordllama": "WordLlama 256-d",
-    "uses-glove50": "GloVe 50-d",
-    "uses-glove100": "GloVe 100-d",
-    "uses-english300": "English 300-d",
-    "uses-wordpieces": "WordPiece 384-d",
-    "uses-movielens": "MovieLens 32-d",
+    "wordllama": "WordLlama 256-d",
+    "glove50": "GloVe 50-d",
+    "glove100": "GloVe 100-d",
+    "english300": "English 300-d",
+    "wordpieces": "WordPiece 384-d",
+    "movielens": "MovieLens 32-d",
 }
 
 
@@ -157,6 +159,12 @@ def choice(runs: Runs, use: str) -> str:
     return min(measured(runs), key=lambda key: mean_error(runs, key, places)) if places else EOS
 
 
+def set_by(runs: Runs, use: str) -> str:
+    """The criterion that `use` sets, for tables whose rows have weights."""
+    rows = [row["measures"] for run in runs.values() for row in run["results"]]
+    return uses.USES[use].decides([key for key in rows[0] if all(key in row for row in rows)]) or EOS
+
+
 def sampled(run: Mapping[str, Any], key: str, task: str) -> Floats:
     """The selection error, and that of each resample of the candidates."""
     found = samples(_column(run, "measures", key), _column(run, "scores", task), _nbytes(run))
@@ -197,91 +205,112 @@ def _mean(of: Callable[..., Floats], runs: Runs, key: str, places: Sequence[tupl
     return np.mean([of(runs[name], key, task) for name, task in places], axis=0)
 
 
-def practice(runs: Runs) -> str:
-    """The first page: each use, its measure, and what it costs to follow it and EOS."""
-    if not runs:
-        return ""
+def practice(default: Runs, every: Runs) -> str:
+    """The first page: each use, the criterion that it sets, and what it costs to follow it and EOS."""
     rows = []
     for use in USES:
-        places = USES[use].reported_on(runs)
-        key = choice(runs, use)
-        errors = [_mean(sampled, runs, each, places) for each in (key, EOS)]
-        losses = [_mean(loss, runs, each, places) for each in (key, EOS)]
-        tables = len({name for name, _ in places})
-        rows.append(
-            [
-                *(f"`use={use}`", f"`{key}`", f"{len(places)} on {tables} tables"),
-                *(cell(asdict(interval(each)), 3) for each in errors),
-                *(cell(asdict(interval(100 * each)), 1) for each in losses),
-            ]
-        )
-    headings = ["use", "criterion", "tasks", "selection error", "EOS's", "loss, points of 100", "EOS's loss"]
-    return grid(headings, rows)
+        for pool, runs in (("default", default), ("every method", every)):
+            if not (places := USES[use].reported_on(runs)):
+                continue
+            key = set_by(runs, use)
+            errors = [_mean(sampled, runs, each, places) for each in (key, EOS)]
+            losses = [_mean(loss, runs, each, places) for each in (key, EOS)]
+            tables = len({name for name, _ in places})
+            rows.append(
+                [
+                    *(f"`use={use}`", f"`{key}`", f"{pool}: {len(places)} tasks on {tables} tables"),
+                    *(cell(asdict(interval(each)), 3) for each in errors),
+                    *(cell(asdict(interval(100 * each)), 1) for each in losses),
+                ]
+            )
+    headings = ["use", "criterion", "pool", "selection error", "EOS's", "loss, hundredths of a score", "EOS's loss"]
+    return grid(headings, rows) if rows else ""
 
 
-def measures(runs: Runs) -> str:
-    """Every measure that was tried, where a measure was chosen and where it is reported."""
-    if not runs:
-        return ""
-    heads, columns = ["measure"], []
+def measures(default: Runs, every: Runs) -> str:
+    """Every measure that was tried, where a measure was chosen and where it is reported, in both pools."""
+    parts = []
+    for pool, runs in (("The default pool", default), ("Every method", every)):
+        if runs:
+            parts.append(f"**{pool}**\n\n{_measures(runs)}\n")
+    return "".join(parts)
+
+
+def _measures(runs: Runs) -> str:
+    columns: dict[str, tuple[str, list[tuple[str, str]], bool]] = {}
     for use in USES:
         if places := USES[use].chosen_on(runs):
-            heads.append(f"{use}, chosen on {len(places)}")
-            columns.append((use, places, False))
-        places = USES[use].reported_on(runs)
-        for near, says in ((False, ""), (True, ", equal bytes")):
-            heads.append(f"{use}, {len(places)} others{says}")
-            columns.append((use, places, near))
-    keys = measured(runs)
-    found = {key: [mean_error(runs, key, places, near=near) for _, places, near in columns] for key in keys}
-    best = np.array([*found.values()]).min(axis=0)
+            columns[f"{use}, chosen on {len(places)}"] = (use, places, False)
+        if places := USES[use].reported_on(runs):
+            columns[f"{use}, {len(places)} others"] = (use, places, False)
+            columns[f"{use}, {len(places)} others, equal bytes"] = (use, places, True)
+    found = {
+        key: [mean_error(runs, key, places, near=near) for _, places, near in columns.values()]
+        for key in measured(runs)
+    }
+    best = np.nanmin([*found.values()], axis=0)
     rows = [
         [key, *(f"**{number(v, 3)}**" if v == least else number(v, 3) for v, least in zip(values, best, strict=True))]
         for key, values in sorted(found.items(), key=lambda item: item[1][0])
     ]
     others = []
-    for use, places, near in columns:
+    for use, places, near in columns.values():
         each = [error_of_others(runs[name], task, USES[use].kinds, near=near) for name, task in places]
         known = [value for value in each if value is not None]
         others.append(number(float(np.mean(known)) if known else None, 3))
-    return grid(heads, [*rows, ["*mean rank on the other tasks of the use*", *others]])
+    return grid(["measure", *columns], [*rows, ["*mean rank on the other tasks of the use*", *others]])
 
 
 def comparisons(runs: Runs) -> str:
-    """The chosen measure against EOS on each table and task that it was not chosen on."""
+    """The chosen measure, and the one that the use sets, against EOS on each table and task that was not looked at."""
     parts = []
-    for use in USES if runs else ():
-        key, places = choice(runs, use), USES[use].reported_on(runs)
-        if key == EOS or not places:
+    for use in USES:
+        if not (places := USES[use].reported_on(runs)):
             continue
-        pairs = [[sampled(runs[name], each, task) for each in (key, EOS)] for name, task in places]
-        ps = corrected([own - eos for own, eos in pairs])
-        rows, below, worse, small = [], 0, 0, 0
-        for (name, task), (own, eos), p in zip(places, pairs, ps, strict=True):
-            difference = interval(own - eos)
-            below += p < LIMIT and own[0] < eos[0]
-            worse += p < LIMIT and own[0] > eos[0]
-            small += bool(own[0] <= 0.6 * eos[0])
-            others = error_of_others(runs[name], task, USES[use].kinds)
-            values = [*(number(float(each), 3) for each in (own[0], eos[0])), number(others, 3)]
-            ends = f"{number(difference.low, 3)}, {number(difference.high, 3)}"
-            says = f"{number(difference.value, 3)} [{ends}; p {number(p, 3)}]"
-            rows.append([TITLES[name], task, *values, number(own[0] / eos[0]), says])
-        headings = [
-            "table",
-            "task",
-            "selection error",
-            "EOS's",
-            "other tasks'",
-            "ratio",
-            "difference [95% interval; corrected p]",
-        ]
-        parts.append(
-            f"**`use={use}`: `{key}`**\n\n{grid(headings, rows)}\n"
-            f"Of these {len(places)} comparisons the error is below EOS's with a corrected p under {LIMIT} in {below}, "
-            f"above it in {worse}; it is at most .6 of EOS's in {small}.\n\n"
-        )
+        keys = {choice(runs, use): "chosen as said", set_by(runs, use): "what the use sets"}
+        compared = [(key, *place) for key in keys if key != EOS for place in places]
+        pairs = [[sampled(runs[name], each, task) for each in (key, EOS)] for key, name, task in compared]
+        corrected_p = dict(zip(compared, corrected([own - eos for own, eos in pairs]), strict=True))
+        for key in dict.fromkeys(key for key, *_ in compared):
+            rows, below, above, small = [], 0, 0, 0
+            for place, (own, eos) in zip(compared, pairs, strict=True):
+                if place[0] != key:
+                    continue
+                p, (_, name, task) = corrected_p[place], place
+                below += p < LIMIT and own[0] < eos[0]
+                above += p < LIMIT and own[0] > eos[0]
+                small += bool(own[0] <= WANTED * eos[0])
+                rows.append(
+                    [
+                        TITLES[name],
+                        task,
+                        *_compared(own, eos, p),
+                        number(error_of_others(runs[name], task, USES[use].kinds), 3),
+                    ]
+                )
+            headings = [
+                "table",
+                "task",
+                "selection error",
+                "EOS's",
+                "ratio",
+                "difference [interval; p]",
+                "other tasks'",
+            ]
+            parts.append(
+                f"**`use={use}`: `{key}`, {keys[key]}**\n\n{grid(headings, rows)}\n"
+                f"Of these {len(rows)} comparisons the error is below EOS's with a p under {LIMIT} in {below}, above "
+                f"it in {above}; it is at most {WANTED} of EOS's in {small}.\n\n"
+            )
     return "".join(parts)
+
+
+def _compared(own: Floats, eos: Floats, p: float) -> list[str]:
+    """Both errors, their ratio, and their difference with its interval and its p."""
+    difference = interval(own - eos)
+    ends = f"{number(difference.low, 3)}, {number(difference.high, 3)}"
+    values = [number(float(each[0]), 3) for each in (own, eos)]
+    return [*values, number(float(own[0] / eos[0])), f"{number(difference.value, 3)} [{ends}; {number(p, 3)}]"]
 
 
 def choices(runs: Runs) -> str:
@@ -298,7 +327,7 @@ def choices(runs: Runs) -> str:
             rows.append(
                 [
                     *(
-                        TITLES[name.replace("choice", "uses")],
+                        TITLES[name],
                         f"{run['budget_bytes'] / 1e6:.2f}",
                         str(len(score)),
                         label,

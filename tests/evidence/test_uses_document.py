@@ -10,8 +10,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from eigenselect.selector.decision.uses import USES
+
 ROOT = Path(__file__).parents[2]
-MEASURES = ("eos", "weighted_eos_p1", "reconstruction_error", "reconstruction_error_relative")
+FROZEN = USES["frozen"].criterion
+MEASURES = ("eos", FROZEN, "reconstruction_error", "reconstruction_error_relative")
 COUNT = 9
 
 
@@ -39,7 +42,7 @@ def made(seed: int, tasks: tuple[str, ...]) -> dict:
 @pytest.fixture
 def runs() -> dict:
     sts = ("sts_STS-B.train", "sts_X", "search_squad", "search_Y", "linear_Z")
-    return {"uses-glove100": made(0, sts), "uses-wordllama": made(1, sts), "uses-glove50": made(2, sts)}
+    return {"glove100": made(0, sts), "wordllama": made(1, sts), "glove50": made(2, sts)}
 
 
 def brute_error(run: dict, key: str, task: str) -> float:
@@ -53,14 +56,14 @@ def brute_error(run: dict, key: str, task: str) -> float:
 
 def test_what_is_reported_was_not_looked_at(writer: ModuleType, runs: dict) -> None:
     frozen = writer.USES["frozen"]
-    assert frozen.chosen_on(runs) == [("uses-glove100", "sts_STS-B.train")]
-    assert frozen.reported_on(runs) == [("uses-wordllama", "sts_X"), ("uses-glove50", "sts_X")]
-    assert writer.USES["retrieval"].reported_on(runs) == [("uses-wordllama", "search_Y"), ("uses-glove50", "search_Y")]
+    assert frozen.chosen_on(runs) == [("glove100", "sts_STS-B.train")]
+    assert frozen.reported_on(runs) == [("wordllama", "sts_X"), ("glove50", "sts_X")]
+    assert writer.USES["retrieval"].reported_on(runs) == [("wordllama", "search_Y"), ("glove50", "search_Y")]
 
 
 def test_the_measure_of_least_error_is_chosen(writer: ModuleType, runs: dict) -> None:
     assert "reconstruction_error_relative" not in writer.measured(runs), "it agrees with the other always"
-    errors = {key: brute_error(runs["uses-glove100"], key, "sts_STS-B.train") for key in writer.measured(runs)}
+    errors = {key: brute_error(runs["glove100"], key, "sts_STS-B.train") for key in writer.measured(runs)}
     assert writer.choice(runs, "frozen") == min(errors, key=errors.__getitem__) == "reconstruction_error"
     assert writer.choice(runs, "trained") == "eos"
     places = writer.USES["frozen"].reported_on(runs)
@@ -69,7 +72,7 @@ def test_the_measure_of_least_error_is_chosen(writer: ModuleType, runs: dict) ->
 
 
 def test_the_loss_is_of_the_choice_at_each_budget(writer: ModuleType, runs: dict) -> None:
-    run = runs["uses-glove50"]
+    run = runs["glove50"]
     lost = []
     for share in writer.SIZES:
         fit = [row for row in run["results"] if row["nbytes"] <= share * 4 * 1000 * 8]
@@ -87,20 +90,26 @@ def test_p_values_are_corrected_for_their_count(writer: ModuleType) -> None:
 
 
 def test_the_sections(writer: ModuleType, runs: dict) -> None:
-    assert writer.practice({}) == writer.measures({}) == writer.comparisons({}) == ""
-    first = writer.practice(runs)
-    assert "| `use=frozen` | `reconstruction_error` | 2 on 2 tables |" in first and "| `use=trained` | `eos` |" in first
-    key, run = "reconstruction_error", runs["uses-wordllama"]
+    assert writer.practice({}, {}) == writer.measures({}, {}) == writer.comparisons({}) == ""
+    first = writer.practice({}, runs)
+    assert (
+        f"| `use=frozen` | `{FROZEN}` | every method: 2 tasks on 2 tables |" in first
+        and "| `use=trained` | `eos` |" in first
+    )
+    key, run = "reconstruction_error", runs["wordllama"]
     own, eos = (brute_error(run, each, "sts_X") for each in (key, "eos"))
-    (line,) = [line for line in writer.comparisons(runs).splitlines() if line.startswith("| WordLlama 256-d | sts_X |")]
+    text = writer.comparisons(runs)
+    chosen, whole = f"`use=frozen`: `{key}`, chosen as said", f"`use=frozen`: `{FROZEN}`, what the use sets"
+    assert text.index(chosen) < text.index(whole)
+    line, _ = [line for line in text.splitlines() if line.startswith("| WordLlama 256-d | sts_X |")]
     assert line.split("|")[3:5] == [f" {writer.number(each, digits)} " for each, digits in ((own, 3), (eos, 3))]
-    rows = writer.measures(runs).splitlines()[2:]
+    rows = writer.measures(runs, {}).strip().splitlines()[4:]
     assert len(rows) == 4 and rows[0].startswith("| reconstruction_error | **")
 
 
 def test_the_choice_is_held_against_the_best_that_fits(writer: ModuleType, runs: dict) -> None:
-    run = {**runs["uses-glove50"], "criterion": "reconstruction_error", "budget_bytes": 2_000}
-    lines = writer.choices({"choice-glove50": run}).splitlines()[2:]
+    run = {**runs["glove50"], "criterion": "reconstruction_error", "budget_bytes": 2_000}
+    lines = writer.choices({"glove50": run}).splitlines()[2:]
     assert [line.split("|")[4].strip() for line in lines] == ["STS benchmark", "mean of 4 others"]
     scores = {row["candidate"]: row["scores"]["sts_STS-B.train"] for row in run["results"]}
     choice = min(run["results"], key=lambda row: row["measures"]["reconstruction_error"])["candidate"]
