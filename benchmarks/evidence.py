@@ -69,6 +69,7 @@ RUNS = {
         f"default-{name}": f"{DEFAULT}{name}_sif.npy table.tokens={{data}}/embeddings/{name}_sif.txt budget=7%"
         for name in ("english300", "glove100", "glove50")
     },
+    "plain-glove50": f"{GLOVE_50} budget=60% validate.seeds=[0] validate.include=[sts_*]",
     "default-movielens": f"{DEFAULT}movielens.npy table.tokens={{data}}/embeddings/movielens.txt budget=7% "
     "validate.include=[next_*,rating_*]",
 }
@@ -441,6 +442,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "whole": whole,
     "simulations": simulations,
     "practice": lambda: evidence_uses.practice(used("default"), used("uses")),
+    "plain": lambda: evidence_uses.plain(used("plain")),
     "default": lambda: evidence_uses.comparisons(used("default")),
     "choices": lambda: evidence_uses.choices(used("default")),
     "measures": lambda: evidence_uses.measures(used("default"), used("uses")),

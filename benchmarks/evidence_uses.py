@@ -32,6 +32,9 @@ EOS = "eos"
 SIZES = (0.04, 0.08, 0.16)
 """Budgets, in shares of the float32 table: room for about 1, 2 and 4 bits an entry."""
 
+SHOWN = 4
+"""Candidates of `plain`."""
+
 LIMIT = 0.05
 """Of the corrected p-values."""
 
@@ -262,32 +265,36 @@ def _measures(runs: Runs) -> str:
 
 
 def comparisons(runs: Runs) -> str:
-    """The chosen measure, and the one that the use sets, against EOS on each table and task that was not looked at."""
+    """The chosen measure, and the one that the use sets, against EOS on each table and task that was not looked at.
+
+    After the tasks of a table comes their mean. The p-values of tasks are corrected together, and those of the means.
+    """
     parts = []
     for use in USES:
         if not (places := USES[use].reported_on(runs)):
             continue
         keys = {choice(runs, use): "chosen as said", set_by(runs, use): "what the use sets"}
-        compared = [(key, *place) for key in keys if key != EOS for place in places]
-        pairs = [[sampled(runs[name], each, task) for each in (key, EOS)] for key, name, task in compared]
-        corrected_p = dict(zip(compared, corrected([own - eos for own, eos in pairs]), strict=True))
-        for key in dict.fromkeys(key for key, *_ in compared):
-            rows, below, above, small = [], 0, 0, 0
-            for place, (own, eos) in zip(compared, pairs, strict=True):
-                if place[0] != key:
-                    continue
-                p, (_, name, task) = corrected_p[place], place
-                below += p < LIMIT and own[0] < eos[0]
-                above += p < LIMIT and own[0] > eos[0]
-                small += bool(own[0] <= WANTED * eos[0])
-                rows.append(
-                    [
-                        TITLES[name],
-                        task,
-                        *_compared(own, eos, p),
-                        number(error_of_others(runs[name], task, USES[use].kinds), 3),
-                    ]
-                )
+        groups = {
+            (key, name, tasks): [_mean(sampled, runs, each, [(name, task) for task in tasks]) for each in (key, EOS)]
+            for key in keys
+            for of_one in (True, False)
+            for name, tasks in _groups(places, one=of_one)
+            if key != EOS
+        }
+        p_of = {}
+        for one in (True, False):
+            alike = [group for group in groups if (len(group[2]) == 1) == one]
+            p_of |= zip(alike, corrected([groups[group][0] - groups[group][1] for group in alike]), strict=True)
+        for key in dict.fromkeys(key for key, *_ in groups):
+            rows = []
+            for (_, name, tasks), (own, eos) in sorted(
+                ((group, values) for group, values in groups.items() if group[0] == key),
+                key=lambda item: (list(runs).index(item[0][1]), len(item[0][2]), item[0][2]),
+            ):
+                label, others = f"**mean of {len(tasks)}**", None
+                if len(tasks) == 1:
+                    (label,), others = tasks, error_of_others(runs[name], tasks[0], USES[use].kinds)
+                rows.append([TITLES[name], label, *_compared(own, eos, p_of[key, name, tasks]), number(others, 3)])
             headings = [
                 "table",
                 "task",
@@ -298,11 +305,36 @@ def comparisons(runs: Runs) -> str:
                 "other tasks'",
             ]
             parts.append(
-                f"**`use={use}`: `{key}`, {keys[key]}**\n\n{grid(headings, rows)}\n"
-                f"Of these {len(rows)} comparisons the error is below EOS's with a p under {LIMIT} in {below}, above "
-                f"it in {above}; it is at most {WANTED} of EOS's in {small}.\n\n"
+                f"**`use={use}`: `{key}`, {keys[key]}**\n\n{grid(headings, rows)}\n{_counted(groups, p_of, key)}\n\n"
             )
     return "".join(parts)
+
+
+Group = tuple[str, str, tuple[str, ...]]
+"""A measure, a table and tasks."""
+
+
+def _groups(places: Sequence[tuple[str, str]], *, one: bool) -> list[tuple[str, tuple[str, ...]]]:
+    """Tables with one task each, or with all of theirs, where there are several."""
+    if one:
+        return [(name, (task,)) for name, task in places]
+    tables = {name: tuple(task for table, task in places if table == name) for name, _ in places}
+    return [(name, tasks) for name, tasks in tables.items() if len(tasks) > 1]
+
+
+def _counted(groups: Mapping[Group, Sequence[Floats]], p_of: Mapping[Group, float], key: str) -> str:
+    """How many differences there are, in words."""
+    said = []
+    for what, several in (("tasks", False), ("means", True)):
+        own = {group: values for group, values in groups.items() if group[0] == key and (len(group[2]) > 1) == several}
+        less = sum(p_of[group] < LIMIT and mine[0] < eos[0] for group, (mine, eos) in own.items())
+        more = sum(p_of[group] < LIMIT and mine[0] > eos[0] for group, (mine, eos) in own.items())
+        small = sum(bool(mine[0] <= WANTED * eos[0]) for mine, eos in own.values())
+        said.append(
+            f"Of {len(own)} {what} the error is at most {WANTED} of EOS's in {small}; with a corrected p under {LIMIT} "
+            f"it is below EOS's in {less} and above it in {more}."
+        )
+    return " ".join(said)
 
 
 def _compared(own: Floats, eos: Floats, p: float) -> list[str]:
@@ -317,7 +349,7 @@ def choices(runs: Runs) -> str:
     """What a use chooses under a budget, and how far its scores are below the best of all candidates that fit."""
     rows = []
     for name, run in runs.items():
-        for label, tasks in _groups(scored(run)).items():
+        for label, tasks in _of_choices(scored(run)).items():
             score = {
                 candidate: float(np.mean([_column(run, "scores", task)[candidate] for task in tasks]))
                 for candidate in _nbytes(run)
@@ -350,10 +382,10 @@ def choices(runs: Runs) -> str:
     return grid(headings, rows) if rows else ""
 
 
-def _groups(tasks: Sequence[str]) -> dict[str, list[str]]:
-    """Tasks whose mean is shown: the STS benchmark alone, and all others together."""
+def _of_choices(tasks: Sequence[str]) -> dict[str, list[str]]:
+    """Tasks of frozen tables whose mean is shown: the STS benchmark alone, and all others together."""
     first = [task for task in tasks if task == "sts_STS-B.train"]
-    others = [task for task in tasks if task not in first]
+    others = [task for task in tasks if task not in first and task.startswith(USES["frozen"].kinds)]
     groups = {"STS benchmark": first, f"mean of {len(others)} others": others}
     return {label: of for label, of in groups.items() if of}
 
@@ -362,3 +394,16 @@ def _best(run: Mapping[str, Any], key: str) -> str:
     """The candidate that a measure chooses; of ties the one of fewer bytes."""
     measure, nbytes = _column(run, "measures", key), _nbytes(run)
     return max(nbytes, key=lambda name: (float(np.mean(measure[name])), -nbytes[name]))
+
+
+def plain(runs: Runs) -> str:
+    """The mean scores of the best candidates of a table that is not made for means, and of the table in float16."""
+    parts = []
+    for name, run in runs.items():
+        tasks = scored(run)
+        means = np.mean([[each[0] for each in _column(run, "scores", task).values()] for task in tasks], axis=0)
+        score = dict(zip(_nbytes(run), means.tolist(), strict=True))
+        best = sorted(score, key=lambda candidate: -score[candidate])[:SHOWN]
+        rows = [[each, f"{_nbytes(run)[each] / 1e6:.2f}", number(score[each], 3)] for each in [*best, "float16"]]
+        parts.append(grid([f"{TITLES[name]} as it comes", "MB", f"mean of {len(tasks)} tasks of similarity"], rows))
+    return "".join(parts)

@@ -110,7 +110,7 @@ def test_the_sections(writer: ModuleType, runs: dict) -> None:
 def test_the_choice_is_held_against_the_best_that_fits(writer: ModuleType, runs: dict) -> None:
     run = {**runs["glove50"], "criterion": "reconstruction_error", "budget_bytes": 2_000}
     lines = writer.choices({"glove50": run}).splitlines()[2:]
-    assert [line.split("|")[4].strip() for line in lines] == ["STS benchmark", "mean of 4 others"]
+    assert [line.split("|")[4].strip() for line in lines] == ["STS benchmark", "mean of 1 others"]
     scores = {row["candidate"]: row["scores"]["sts_STS-B.train"] for row in run["results"]}
     choice = min(run["results"], key=lambda row: row["measures"]["reconstruction_error"])["candidate"]
     other = max(run["results"], key=lambda row: row["measures"]["eos"])["candidate"]
@@ -118,3 +118,13 @@ def test_the_choice_is_held_against_the_best_that_fits(writer: ModuleType, runs:
     cells = [cell.strip() for cell in lines[0].split("|")[5:-1]]
     figures = (scores[choice], best, best - scores[choice], best - scores[other])
     assert cells == [choice, *(writer.number(each, 4) for each in figures)]
+
+
+def test_the_best_of_a_plain_table_are_shown_beside_float16(writer: ModuleType, runs: dict) -> None:
+    run = runs["glove50"]
+    run["results"][4]["candidate"] = "float16"
+    means = {row["candidate"]: float(np.mean([*row["scores"].values()])) for row in run["results"]}
+    best = sorted(means, key=means.__getitem__, reverse=True)[: writer.SHOWN]
+    rows = writer.plain({"glove50": run}).splitlines()[2:]
+    expected = [[each, writer.number(means[each], 3)] for each in [*best, "float16"]]
+    assert [[row.split(" | ")[0][2:], row.split(" | ")[2][:-2]] for row in rows] == expected
