@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PORT ?= 5000
 CONSTRAINTS ?= constraints.txt
 
-.PHONY: help demo ui native check quick test test-long matrix gpu-check clean
+.PHONY: help demo ui native check quick test test-long docs matrix gpu-check clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -21,6 +21,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "installing the test tools"
 	@$(PIP) --constraint $(CONSTRAINTS) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@echo "installing what builds the site"
+	@$(PIP) --constraint $(CONSTRAINTS) --editable '.[docs]'
 	@touch $@
 
 $(VENV)/.installed-demo: $(VENV)/.installed
@@ -58,6 +63,9 @@ test: check  ## lint, types and tests
 
 test-long: $(VENV)/.installed-test  ## the tests marked slow: servers, many processes, large tables
 	$(PYTEST) -m slow
+
+docs: $(VENV)/.installed-docs  ## build the site into build/site; a link that leads nowhere fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "build/site/index.html"
 
 matrix:  ## the quick tests and a selection on each supported Python, and with the oldest allowed versions
 	$(PYTHON) scripts/matrix.py
