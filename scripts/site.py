@@ -65,9 +65,16 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         if uri is None:  # a file or folder that is no page: its name is what the site has of it
             return match["text"]
         relative = os.path.relpath(uri, Path(page.file.src_uri).parent)
-        return f"[{match['text']}]({relative}{match['anchor'] or ''})"
+        text = _title(ROOT / target) if match["text"].endswith(".md") else match["text"]
+        return f"[{text}]({relative}{match['anchor'] or ''})"
 
     return LINK.sub(there, markdown)
+
+
+def _title(path: Path) -> str:
+    """The heading of a page: what the site calls it, where the text has the name of its file."""
+    found = re.search(r"^# (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE) if path.exists() else None
+    return found[1] if found else path.name
 
 
 def on_page_content(html: str, **_: Any) -> str:

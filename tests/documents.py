@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import doctest
 import os
+import pty
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,22 +74,11 @@ def session(text: str, names: dict[str, Any]) -> None:
 
 
 def console(text: str, folder: Path) -> None:
-    """Commands, each with what it prints."""
-    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": paths, "COLUMNS": "80", "NO_COLOR": "1"}
+    """Commands, each with what it prints on a terminal of 80 columns."""
     for command, code, wanted in commands(text):
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-        )
-        assert done.returncode == code, f"{command}\nended with {done.returncode}:\n{done.stdout}"
-        if wanted.strip():
-            alike = doctest.OutputChecker().check_output(wanted, done.stdout, FLAGS)
-            assert alike, f"{command}\nprinted\n{done.stdout}\nand not\n{wanted}"
+        status, printed = on_terminal(command, folder)
+        assert status == code, f"{command}\nended with {status}:\n{printed}"
+        assert not wanted.strip() or alike(wanted, printed), f"{command}\nprinted\n{printed}\nand not\n{wanted}"
 
 
 def commands(text: str) -> Iterator[tuple[str, int, str]]:
@@ -98,3 +90,58 @@ def commands(text: str) -> Iterator[tuple[str, int, str]]:
             command += "\n" + more.removeprefix("> ")
         code = re.search(r"  # exit (\d+)$", command)
         yield command, int(code[1]) if code else 0, printed
+
+
+def on_terminal(command: str, folder: Path) -> tuple[int, str]:
+    """Exit code of a command, and what it prints there, its errors last."""
+    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": paths, "COLUMNS": "80", "LINES": "24", "TERM": "dumb", "NO_COLOR": "1"}
+    ours, theirs = pty.openpty()
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(["bash", "-c", command], cwd=folder, env=environment, stdout=theirs, stderr=errors)
+        os.close(theirs)
+        printed = b""
+        with suppress(OSError):  # the other end is closed
+            while block := os.read(ours, 1 << 16):
+                printed += block
+        os.close(ours)
+        status = process.wait()
+        errors.seek(0)
+        return status, printed.decode().replace("\r\n", "\n") + errors.read()
+
+
+NUMBER = re.compile(r"[-(]*(?P<digits>\d[\d,]*(\.\d+)?(e[-+]\d+)?)(?P<times>x)?[%),.;:]*")
+
+
+def alike(wanted: str, printed: str) -> bool:
+    """Whether `printed` is `wanted`, word by word, where `...` stands for any words.
+
+    Numbers may differ by a tenth, those that end in x, which are times of this machine among others, by anything.
+    """
+    runs = [run.split() for run in re.split(r"(?:^|(?<=\s))\.\.\.(?=\s|$)", wanted)]
+    words = printed.split()
+    if len(runs) == 1:
+        return len(words) == len(runs[0]) and all(map(same, runs[0], words))
+    at = 0
+    for place, run in enumerate(runs):
+        starts = [len(words) - len(run)] if place == len(runs) - 1 else [0] if place == 0 else range(at, len(words))
+        found = [start for start in starts if start >= at and _there(run, words[start : start + len(run)])]
+        if not found:
+            return False
+        at = found[0] + len(run)
+    return True
+
+
+def _there(run: list[str], words: list[str]) -> bool:
+    return len(run) == len(words) and all(map(same, run, words))
+
+
+def same(wanted: str, printed: str) -> bool:
+    """Whether a word stands for another."""
+    one, other = NUMBER.fullmatch(wanted), NUMBER.fullmatch(printed)
+    if wanted == printed or one is None or other is None:
+        return wanted == printed
+    if one["times"] or other["times"]:
+        return one["times"] == other["times"]
+    a, b = (float(match["digits"].replace(",", "")) for match in (one, other))
+    return abs(a - b) <= 0.1 * max(a, b)

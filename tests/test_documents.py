@@ -61,6 +61,14 @@ def test_a_page_runs(name: str, folder: Path) -> None:
     assert documents.run(DOCS / name, folder)
 
 
+def test_what_a_command_prints_is_compared_word_by_word() -> None:
+    assert documents.alike("a 0.9425 12.7x\n...\nlast", "a 0.9423   3x b c\nlast")
+    assert documents.alike("... 12,000 bytes", "of  12,100 bytes") and documents.alike("a ... c", "a c")
+    for printed in ("a 0.8 12.7x b last", "a 0.9425 12.7x last more", "b 0.9425 12.7x last", "a 0.9425 12.7 last"):
+        assert not documents.alike("a 0.9425 12.7x\n...\nlast", printed)
+    assert not documents.alike("trellis10-b2", "trellis10-b1") and not documents.alike("a b", "a b c")
+
+
 def text_of(name: str) -> str:
     return (DOCS / name).read_text(encoding="utf-8")
 
