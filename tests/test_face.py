@@ -98,7 +98,7 @@ MISSPELT = {
     "check d table=[x": """table=[x cannot be read: quote the value, 'table="[x"', or in a list each of its texts""",
     "seed=1,2": """seed=1,2 has several values: -m makes a run of each, and 'seed="1,2"' is one text""",
     "--cfg nope": "argument --cfg/-c: invalid choice",
-    "x": "there is no command x: there are check, export, native, validate; settings are written key=value",
+    "x": "there is no command x: there are card, check, export, native, plan, push, validate; settings are written key",
 }
 
 

@@ -25,6 +25,7 @@ ORDER = (
     *("export.tokens", "export.torch", "export.onnx_export", "export"),
     *("selector.sources", "selector.measures", "selector.pool", "selector.decision", "selector.store"),
     *("selector.forms", "selector.terminal", "selector.progress", "selector.run", "selector.checking"),
+    "selector.sharing",
     *("selector.evidence", "selector.commands", "selector"),
     *("", "__main__"),
 )

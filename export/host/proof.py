@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.export.choices import Target
@@ -33,6 +33,9 @@ from eigenselect.export.verification.parity import (
 
 ROUNDED_ERROR = {TensorProto.FLOAT16: 2.0**-10, TensorProto.BFLOAT16: 2.0**-7}
 """Largest relative error where rows are rounded to so few bits: those of sums may go to a neighbour."""
+
+FOLDED_ERROR = 1e-5
+"""The same where a matrix is multiplied into a constant: sums are in another order, and layers may enlarge that."""
 
 FLOAT_TABLE = "eigenselect.float_table"
 BLOCK_BYTES = 1 << 24
@@ -68,6 +71,7 @@ class Proof:
 
 def prove(
     payload: Payload,
+    put: Payload,
     target: Target,
     path: Path,
     splice: Splice,
@@ -79,7 +83,8 @@ def prove(
     """Check the rewritten model at `path`, whose folder is a temporary one; also gives its outputs.
 
     Args:
-        payload: what was put in.
+        payload: the table.
+        put: what was put in: the payload, or what is left of it without the matrix that `splice.folded` has.
         target: what for.
         path: the model.
         splice: where it was put.
@@ -110,11 +115,12 @@ def prove(
     )
     overhead = (OVERHEAD_BYTES + COLUMN_BYTES * payload.k + LOOKUP_BYTES * (len(splice.lookups) - 1)) * payload.bands
     overhead += 0 if mapped is None else mapped.nbytes
+    folded = sum(each.values.nbytes for each in splice.folded)
     limits = {
         "table_error": RELATIVE_ERROR,
-        "relative_error": ROUNDED_ERROR.get(splice.type, RELATIVE_ERROR),
-        "file_bytes": others + payload.nbytes + overhead,
-        "constant_bytes": unlike_table + payload.nbytes + added_bytes(payload) + overhead,
+        "relative_error": FOLDED_ERROR if splice.folded else ROUNDED_ERROR.get(splice.type, RELATIVE_ERROR),
+        "file_bytes": others + put.nbytes + folded + overhead,
+        "constant_bytes": unlike_table + put.nbytes + added_bytes(put) + overhead,
         "session_bytes": max(int(MEMORY_SHARE * report.file_bytes) + MEMORY_SLACK, report.host_session_bytes),
     }
     for name, limit in limits.items():
@@ -143,6 +149,7 @@ def _write_reference(
                 at = next(i for i, node in enumerate(scope.graph.node) if rows in node.output)
                 scope.graph.node.insert(at, helper.make_node("Gather", [FLOAT_TABLE, ids], [rows]))
         _delete(scope.graph.node, splice.prefix)
+    model.graph.initializer.extend(numpy_helper.from_array(each.own, each.name) for each in splice.folded)
     n = payload.n if mapped is None else len(mapped)
     table = model.graph.initializer.add(name=FLOAT_TABLE, data_type=splice.type, dims=[n, payload.k])
     # Decoded as it will be at work: what a model makes of its rows can enlarge the rounding of a sum.

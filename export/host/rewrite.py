@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.whole import held, hidden_name, undisturbed
@@ -20,15 +20,18 @@ from eigenselect.export.choices import TARGETS, TIED, Target, Tied
 from eigenselect.export.host import match
 from eigenselect.export.host.copies import copies_left
 from eigenselect.export.host.host import Host
+from eigenselect.export.host.products import products, without_matrix
 from eigenselect.export.host.proof import Proof, prove
 from eigenselect.export.host.pruned import Kept, Remapping, kept_feeds, renumbered
-from eigenselect.export.host.splice import Splice, add, free_prefix, opset_of, replace_lookups
+from eigenselect.export.host.splice import Folded, Splice, add, fold, free_prefix, opset_of, replace_lookups
+from eigenselect.export.models.constants.tracer import Tracer
 from eigenselect.export.models.external import PAGE_BYTES, data_file, data_files, rename_data, write
 from eigenselect.export.models.ids import graph_input
 from eigenselect.export.models.scopes import tensors
 from eigenselect.export.models.sessions import Feeds, OutputDifference, differences
 from eigenselect.export.models.stored import nbytes
 from eigenselect.export.models.tables import HostTable
+from eigenselect.export.models.words import listed
 from eigenselect.export.operators.decode import decode_graph
 from eigenselect.export.operators.model import check_runtime
 from eigenselect.export.operators.passes import half_rows
@@ -47,7 +50,7 @@ class HostReport:
         host_bytes: size of the host, with its data files.
         file_bytes: size of the rewritten model, with its data file.
         removed_bytes: stored tensors of the host that are gone.
-        payload_bytes: the payload's `nbytes`.
+        payload_bytes: `nbytes` of what was put in: the payload, or what is left of it without its matrix.
         reconstruction_error: relative one of the payload on the host's table.
         inputs: what the two were run on: a file, or "made".
         outputs: how far each output is from the host's.
@@ -55,6 +58,7 @@ class HostReport:
         copies: tensors of the host that hold the table once more, for another use, and stay.
         kept_rows: rows of the host's table that the payload has, if not all.
         id_map_bytes: size of the map of its ids to these; None where it takes new ones.
+        folded: the host's constants that the payload's matrix was multiplied into.
     """
 
     host: str
@@ -73,6 +77,7 @@ class HostReport:
     copies: list[str] = field(default_factory=list)
     kept_rows: int | None = None
     id_map_bytes: int | None = None
+    folded: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [
@@ -90,6 +95,8 @@ class HostReport:
             "verified: the outputs are those of the host with the decoded float table put in, to "
             f"{self.proof.relative_error:.1e}",
         ]
+        if self.folded:
+            lines.insert(1, f"the payload's matrix is multiplied into {listed(self.folded, 60)}, which rows meet next")
         if self.kept_for:
             lines.insert(1, f"the table stays in the file for {', '.join(self.kept_for)}")
         if self.copies:
@@ -159,12 +166,13 @@ def rewrite_host(
         remapping = (
             Remapping(kept, table.n, free_prefix(opened.found.names()), table.type) if kept and kept.remap else None
         )
-        splice, added = _put(opened, table, payload, target, remapping)
-        removed = stored - sum(nbytes(t) for t in tensors(opened.model) if t.name not in added)
+        put, splice, added = _put(opened, table, payload, target, remapping)
+        folded = sum(each.values.nbytes for each in splice.folded)
+        removed = stored - folded - sum(nbytes(t) for t in tensors(opened.model) if t.name not in added)
         external = len(opened.files) - 1
         write(opened.model, host.parent, written, added)
         allowed = host_bytes - removed + PAGE_BYTES * external
-        proof, after = prove(payload, target, written, splice, new_feeds, host, allowed, remapping)
+        proof, after = prove(payload, put, target, written, splice, new_feeds, host, allowed, remapping)
         publish(written, out)
     return HostReport(
         host=str(host),
@@ -175,7 +183,7 @@ def rewrite_host(
         host_bytes=host_bytes,
         file_bytes=proof.file_bytes,
         removed_bytes=removed,
-        payload_bytes=payload.nbytes,
+        payload_bytes=put.nbytes,
         reconstruction_error=error,
         inputs="made" if inputs is None else str(inputs),
         outputs=differences(after, before),
@@ -183,6 +191,7 @@ def rewrite_host(
         copies=copies,
         kept_rows=None if kept is None else len(kept.rows),
         id_map_bytes=None if remapping is None else remapping.kept.map(table.n).nbytes,
+        folded=[each.of for each in splice.folded],
     )
 
 
@@ -250,9 +259,14 @@ def _bridge(written: Path, out: Path) -> None:
 
 def _put(
     host: Host, table: HostTable, payload: Payload, target: Target, remapping: Remapping | None
-) -> tuple[Splice, set[str]]:
-    """Change the host's model; also the names of the tensors that were added."""
+) -> tuple[Payload, Splice, set[str]]:
+    """Change the host's model; gives what was put in, and the names of the tensors that were added."""
     prefix = free_prefix(host.found.names())
+    folded: list[Folded] = []
+    if split := without_matrix(payload):
+        after = products(host.found, table, Tracer(host.path.parent))
+        if after:
+            payload, folded = split[0], fold(host.found, after, split[1], prefix)
     ids = f"{prefix}ids"
     graph = decode_graph(payload, ids, prefix, opset=opset_of(host.model), target=target)
     if table.type == onnx.TensorProto.FLOAT16:
@@ -269,7 +283,8 @@ def _put(
             nodes.append(helper.make_node("Cast", [rows], [name], name=name, to=table.type))
         return nodes if remapping is None else [*nodes, *remapping.after(nodes[-1].output[0], number)]
 
-    splice = replace_lookups(host.found, table, prefix, lookup)
+    splice = replace(replace_lookups(host.found, table, prefix, lookup), folded=folded)
     added = [*graph.initializers(), *([] if remapping is None else remapping.initializers())]
+    added += [numpy_helper.from_array(each.values, each.name) for each in folded]
     add(host.model, added, graph.functions())
-    return splice, {tensor.name for tensor in added}
+    return payload, splice, {tensor.name for tensor in added}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import helper
 
+from eigenselect.export.host.products import Doubles, Product
 from eigenselect.export.models.lookups.places import Place
 from eigenselect.export.models.scopes import STANDARD, Model, Name, Scope
 from eigenselect.export.models.tables import HostTable
@@ -24,6 +27,23 @@ Lookup = Callable[[str], list[onnx.NodeProto]]
 """Name of the ids -> nodes that look rows up; the last one gives them, in the host's type."""
 
 
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """A constant of a product, with a matrix multiplied into it.
+
+    Attributes:
+        of: the host's name for it.
+        name: of what is stored now.
+        own: what it was, float32.
+        values: what it is, of the same shape.
+    """
+
+    of: str
+    name: str
+    own: npt.NDArray[np.float32]
+    values: npt.NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Splice:
     """What was put into a model.
@@ -32,11 +52,13 @@ class Splice:
         prefix: of the names of all its nodes and tensors.
         type: element type of the rows.
         lookups: names of the ids and of the rows wherever the table was looked up.
+        folded: constants of the host that have a matrix in them now.
     """
 
     prefix: str
     type: int
     lookups: list[tuple[str, str]]
+    folded: Sequence[Folded] = ()
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -59,17 +81,6 @@ def replace_lookups(found: Model, table: HostTable, prefix: str, lookup: Lookup)
 
     What then has no use left of the table is removed. `found` and `table` no longer describe the model afterwards.
     """
-    uses = found.uses
-
-    def remove(scope: Scope, output: str) -> None:
-        at = next(i for i, node in enumerate(scope.graph.node) if output in node.output)
-        for name in scope.graph.node[at].input:
-            owner = scope.owner(name) if name else None
-            if owner is not None:
-                kept = [(s, n) for s, n in uses[owner, name] if n is None or s is not scope or output not in n.output]
-                uses[owner, name] = kept
-        del scope.graph.node[at]
-
     beside, lookups = free_prefix(found.names(), "host"), []
     for number, place in enumerate(table.places):
         rows, after = _around(place, f"{beside}{number}.")
@@ -78,20 +89,59 @@ def replace_lookups(found: Model, table: HostTable, prefix: str, lookup: Lookup)
         at = next(i for i, node in enumerate(place.scope.graph.node) if place.given in node.output)
         for node in reversed([*nodes, *after]):
             place.scope.graph.node.insert(at + 1, node)
-        remove(place.scope, place.given)
+        _remove(found, place.scope, place.given)
         for node in after:
             for name in node.input:
                 if name and (owner := place.scope.owner(name)) is not None:
-                    uses[owner, name].append((place.scope, node))
+                    found.uses[owner, name].append((place.scope, node))
         lookups.append((place.ids, rows))
-    unused: list[Name] = [*(name for place in table.places for name in place.steps), *reversed(table.parts)]
-    for scope, name in reversed(dict.fromkeys(reversed(unused))):  # what is made of another comes before it
-        if uses[scope, name]:
+    _remove_unused(found, [*(name for place in table.places for name in place.steps), *reversed(table.parts)])
+    return Splice(prefix, table.type, lookups)
+
+
+def fold(found: Model, products: Sequence[Product], matrix: Doubles, prefix: str) -> list[Folded]:
+    """Multiply `matrix`, (d, d), into the constants of products, which are stored under names that start with `prefix`.
+
+    What then has no use left of their own is removed.
+    """
+    folded: dict[Hashable, Folded] = {}
+    for product in products:
+        key, scope, node = product.by.key, product.scope, product.node
+        if key not in folded:
+            folded[key] = Folded(
+                node.input[1], f"{prefix}product{len(folded)}", product.by.whole(), product.times(matrix)
+            )
+        if (owner := scope.owner(node.input[1])) is not None:
+            uses = found.uses[owner, node.input[1]]
+            uses[:] = [use for use in uses if not _gives(use, scope, node.output[0])]
+        node.input[1] = folded[key].name
+    _remove_unused(found, [part for product in products for part in reversed(product.by.parts)])
+    return list(folded.values())
+
+
+def _gives(use: tuple[Scope, onnx.NodeProto | None], scope: Scope, output: str) -> bool:
+    """Whether a use of a value is by the node of that graph that gives `output`."""
+    return use[0] is scope and use[1] is not None and output in use[1].output
+
+
+def _remove(found: Model, scope: Scope, output: str) -> None:
+    """Take a node away, by what it gives."""
+    at = next(i for i, node in enumerate(scope.graph.node) if output in node.output)
+    for name in scope.graph.node[at].input:
+        owner = scope.owner(name) if name else None
+        if owner is not None:
+            found.uses[owner, name] = [use for use in found.uses[owner, name] if not _gives(use, scope, output)]
+    del scope.graph.node[at]
+
+
+def _remove_unused(found: Model, names: Iterable[Name]) -> None:
+    """Take away those of `names`, each after what is made of it, that nothing uses any more."""
+    for scope, name in reversed(dict.fromkeys(reversed([*names]))):  # what is made of another comes before it
+        if found.uses[scope, name]:
             continue
         if name in scope.made:
-            remove(scope, name)
+            _remove(found, scope, name)
         _remove_named(scope.graph, name)
-    return Splice(prefix, table.type, lookups)
 
 
 def _around(place: Place, prefix: str) -> tuple[str, list[onnx.NodeProto]]:

@@ -60,7 +60,9 @@ def torch_to_onnx(
     if not path.parent.is_dir():
         raise ValueError(f"{path.parent} is not a folder: make it first")
     if find_spec("onnxscript") is None:
-        raise ValueError("torch exports to ONNX with the package onnxscript, which is not installed: install it")
+        raise ValueError(
+            "torch exports to ONNX with onnxscript, which is not installed: pip install 'eigenselect[torch]'"
+        )
     with warnings.catch_warnings():
         # Of torch, about its own use of itself.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)

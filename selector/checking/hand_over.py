@@ -80,7 +80,7 @@ def read(folder: Path) -> HandOver:
         ValueError: it has no manifest that can be read.
     """
     manifest = read_manifest(folder)
-    differences = _differences(folder, manifest["files"])
+    differences = changed_files(folder, manifest["files"])
 
     def part(take: Callable[[], T], *needs: str) -> T | NotTaken:
         try:
@@ -107,7 +107,8 @@ def check_unchanged(differences: list[tuple[str, str]], files: tuple[str, ...]) 
         raise SkippedError(f"{', '.join(found)} is not as it was handed over")
 
 
-def _differences(folder: Path, listed: Mapping[str, Any]) -> list[tuple[str, str]]:
+def changed_files(folder: Path, listed: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Files of `folder` that are not as its manifest has `listed` them, each with what is wrong."""
     missing = sorted({*NEEDED} - {*listed})
     other = sorted(name for name in {*FILES} - {MANIFEST, *listed} if (folder / name).exists())
     return [

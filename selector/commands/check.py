@@ -6,11 +6,8 @@ as it was, and the newer table asks for a new selection.
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from eigenselect.compressors import EmbeddingTable
@@ -18,34 +15,30 @@ from eigenselect.selector.checking.drift import TOLERANCE
 from eigenselect.selector.checking.examination import examine
 from eigenselect.selector.checking.view import show
 from eigenselect.selector.commands.configuration import MAIN_JOB, REQUIRED, settings_of
-from eigenselect.selector.commands.words import settings
+from eigenselect.selector.commands.words import folder_and_settings, say, write_report
 from eigenselect.selector.progress import progress
 from eigenselect.selector.sources import read_table
 from eigenselect.selector.store.manifest import read_manifest
-from eigenselect.selector.terminal import terminal, warn
+from eigenselect.selector.terminal import terminal
 from eigenselect.version import __version__
 
 TABLE = [each for each in settings_of(MAIN_JOB) if each.key.startswith("table.") and each.default != REQUIRED]
 """Settings of a table beside its path."""
 
-USAGE = "eigenselect check DIR [table=NEW] [json=FILE]"
+USAGE = "check DIR [table=NEW] [json=FILE]"
 
 
 def main(words: Sequence[str]) -> int:
     """The exit code of `eigenselect check words`."""
     given: dict[str, str] = {}
     try:
-        if words and words[0].startswith("-"):
-            raise ValueError(f"there is no flag {words[0]}: {USAGE}")
-        if not words:
-            raise ValueError(f"give the folder of a hand-over: {USAGE}")
-        given = settings(words[1:], [*settings_of("check"), *TABLE])
+        folder, given = folder_and_settings(words, [*settings_of("check"), *TABLE], USAGE)
         tolerance = _tolerance(given)
-        read_manifest(Path(words[0]))  # before a large table is read
-        examination = examine(Path(words[0]), _newer(given), tolerance)
+        read_manifest(folder)  # before a large table is read
+        examination = examine(folder, _newer(given), tolerance)
     except ValueError as error:
         text = " ".join(str(error).split())
-        warn(f"error: {text}")
+        say(text)
         return _write(given, {"folder": words[0] if words else None, "exit_code": 2, "error": text})
     show(examination, terminal(stderr=given.get("json") == "-"))
     report = {
@@ -90,16 +83,10 @@ def _count(key: str, value: str) -> int:
 
 def _write(given: dict[str, str], report: dict[str, Any]) -> int:
     """Write the report where `json` says; its exit code."""
-    text = json.dumps(report, indent=2) + "\n"
     code: int = report["exit_code"]
-    if "json" not in given:
-        return code
-    if given["json"] == "-":
-        sys.stdout.write(text)
-        return code
     try:
-        Path(given["json"]).write_text(text, encoding="utf-8")
-    except OSError as error:
-        warn(f"error: json = {given['json']} cannot be written: {error.strerror}; name another file")
+        write_report(given.get("json"), report)
+    except ValueError as error:
+        say(error)
         return 2
     return code

@@ -7,8 +7,8 @@ from collections.abc import Collection
 
 from eigenselect.selector.commands.configuration import settings_of
 
-WITH_HYDRA = "validate"
-"""The command that Hydra completes, beside the main job."""
+WITH_HYDRA = ("validate", "plan")
+"""The commands that Hydra completes, beside the main job."""
 
 
 def complete(line: str, commands: Collection[str], words: list[str]) -> list[str]:
@@ -24,7 +24,7 @@ def complete(line: str, commands: Collection[str], words: list[str]) -> list[str
     if not space or command not in commands:
         print(*(each for each in commands if not space and each.startswith(command)), sep="\n")
         return words
-    if command != WITH_HYDRA:
+    if command not in WITH_HYDRA:
         print(*(f"{setting.key}=" for setting in settings_of(command)), sep="\n")
         return []
     os.environ["COMP_LINE"] = f"{program} {typed}"

@@ -11,9 +11,9 @@ WIDTH = 80
 MORE = {
     MAIN_JOB: [
         ("-m, --config-dir", "a run for each value, files of yours: docs/command.md"),
-        ("other commands", "check, export, native, validate: COMMAND --help; --version"),
+        ("other commands", "card, check, export, native, plan, push, validate: COMMAND --help; --version"),
     ],
-    "validate": [("all others", "those of the main job: eigenselect --help")],
+    **{name: [("all others", "those of the main job: eigenselect --help")] for name in ("plan", "validate")},
 }
 """Command -> what there is beside its settings."""
 

@@ -19,9 +19,10 @@ from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
 
 from eigenselect.selector.commands.words import as_changes, hydra_words, reason, say
-from eigenselect.selector.run.settings import EvidenceSettings, Settings
+from eigenselect.selector.run.settings import EvidenceSettings, PlanSettings, Settings
 from eigenselect.selector.terminal import terminal
 
 MLPROJECT = "--mlproject"
@@ -69,20 +70,21 @@ def _run(config: DictConfig) -> int:
 def attempt(
     prepare: Callable[[Any], Any],
     run: Callable[..., Any],
-    settings: Settings | EvidenceSettings,
+    settings: Settings | EvidenceSettings | PlanSettings,
     codes: Mapping[type[Exception], int],
+    console: Console | None = None,
 ) -> int:
     """The exit code of one job, with one line for an error: of `codes` for one of `run`; 2 for what the user gave."""
-    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    sweep, console = HydraConfig.get().mode == RunMode.MULTIRUN, console or terminal()
     if sweep:
-        terminal().rule(f"{HydraConfig.get().job.num}: {_overrides()}", align="left", characters="-")
+        console.rule(f"{HydraConfig.get().job.num}: {_overrides()}", align="left", characters="-")
     try:
         prepared = prepare(settings)
     except ValueError as error:
         say(error)
         return 2
     try:
-        selections.append((_overrides(), run(prepared, terminal(), sweep=sweep)))
+        selections.append((_overrides(), run(prepared, console, sweep=sweep)))
     except tuple(codes) as error:
         say(error)
         return next(code for kind, code in codes.items() if isinstance(error, kind))

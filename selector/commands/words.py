@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,6 +23,24 @@ from eigenselect.selector.terminal import warn
 def say(problem: BaseException | str) -> None:
     """One line on stderr."""
     warn(f"error: {problem}")
+
+
+def write_report(path: str | None, report: Mapping[str, Any]) -> None:
+    """Write a report as JSON to the file `path`, or to stdout where it is `-`; None writes nothing.
+
+    Raises:
+        ValueError: it cannot be written there.
+    """
+    if path is None:
+        return
+    text = json.dumps(report, indent=2) + "\n"
+    if path == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"json = {path} cannot be written: {error.strerror}; name another file") from error
 
 
 def settings(words: Sequence[str], known: Sequence[Setting]) -> dict[str, str]:
@@ -43,6 +64,19 @@ def settings(words: Sequence[str], known: Sequence[Setting]) -> dict[str, str]:
     if missing := [each.key for each in known if each.default == REQUIRED and each.key not in found]:
         raise ValueError(f"required and not given: {', '.join(f'{key}=...' for key in missing)}")
     return found
+
+
+def folder_and_settings(words: Sequence[str], known: Sequence[Setting], usage: str) -> tuple[Path, dict[str, str]]:
+    """The folder of a hand-over and the `settings` after it, of a command that is called like `usage`.
+
+    Raises:
+        ValueError: there is no folder, or the settings cannot be used.
+    """
+    if words and words[0].startswith("-"):
+        raise ValueError(f"there is no flag {words[0]}: eigenselect {usage}")
+    if not words:
+        raise ValueError(f"give the folder of a hand-over: eigenselect {usage}")
+    return Path(words[0]), settings(words[1:], known)
 
 
 def _parsed(word: str) -> Override:

@@ -9,7 +9,7 @@ UNUSED = 0.1
 """Share of the budget that is worth a word when it is left."""
 
 SLOW = 2.0
-"""A lookup that takes this many times that of a tie is worth a word."""
+"""A candidate whose lookups are this many times faster is worth a word, if the choice is slower than that itself."""
 
 
 def advice(selection: Selection, *, fitted: bool) -> list[str]:
@@ -29,12 +29,21 @@ def advice(selection: Selection, *, fitted: bool) -> list[str]:
             f"Sensitive to the criterion: criterion={others[0].criterion} takes {others[0].best.name}; docs/method.md "
             "says what each asks, eigenselect validate tries them on tasks."
         )
-    runner = selection.runner_up
-    if runner is not None and RATIO in chosen.costs and RATIO in runner.costs:
-        times = chosen.costs[RATIO] / runner.costs[RATIO]
-        if times >= SLOW and tied(chosen, runner, selection.criterion):
-            steps.append(
-                f"The tie with {runner.name} costs {times:.1f} times its lookup: limits.lookup="
-                f"{1.2 * runner.costs[RATIO]:.2g}x takes the faster one."
-            )
+    if (line := _faster(selection)) is not None:
+        steps.append(line)
     return steps
+
+
+def _faster(selection: Selection) -> str | None:
+    """What the best candidate of much faster lookups would cost by the criterion, if there is one."""
+    chosen, criterion = selection.chosen, selection.criterion
+    if (ratio := chosen.costs.get(RATIO, 0.0)) <= SLOW:
+        return None
+    for other in selection.ranking:
+        if (time := other.costs.get(RATIO, ratio)) <= ratio / SLOW:
+            score = "a tie" if tied(chosen, other, criterion) else f"{criterion} {other.measures[criterion]:.4f}"
+            return (
+                f"A lookup takes {ratio:.3g} times a float32 Gather: limits.lookup={1.2 * time:.2g}x takes "
+                f"{other.name}, {time:.3g} times, {score}."
+            )
+    return None

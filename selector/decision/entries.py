@@ -109,6 +109,21 @@ class CriterionEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UseEntry:
+    """What another use of the table would have chosen.
+
+    Attributes:
+        criterion: metric key of its measure.
+        chosen: name of that candidate.
+        tie: whether the one that was chosen is as good by it.
+    """
+
+    criterion: str
+    chosen: str
+    tie: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelEntry:
     """The model whose table was compressed, handed over in the form that it came in.
 

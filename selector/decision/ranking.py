@@ -9,7 +9,7 @@ from rich.table import Table as Grid
 
 from eigenselect.selector.decision.lookup import RATIO
 from eigenselect.selector.decision.selection import Candidate, Selection, why
-from eigenselect.selector.measures import WEIGHTED
+from eigenselect.selector.measures import BY_FREQUENCY, WEIGHTED
 
 SHOWN = 10
 """Candidates of a ranking that are printed; the others are counted."""
@@ -41,7 +41,7 @@ def ranking(selection: Selection, float32_bytes: int, width: int) -> Grid:
         if left < 0:
             break
         columns.append(column)
-    table = _grid(["#", "candidate"], columns)
+    table = grid(["#", "candidate"], [says for says, _ in columns])
     table.columns[0].justify, table.columns[0].no_wrap = "right", True
     for place, candidate in enumerate(ranked, start=1):
         table.add_row(str(place), candidate.name, *(value(candidate) for _, value in columns))
@@ -74,18 +74,18 @@ def across(jobs: Sequence[tuple[str, Selection]]) -> Grid:
         columns.append(("lookup", ratio))
     if ERROR[1] not in criteria:
         columns.append(_measure(*ERROR))
-    table = _grid(["job", "chosen"], columns)
+    table = grid(["job", "chosen"], [says for says, _ in columns])
     for own, selection in jobs:
         table.add_row(own, selection.chosen.name, *(value(selection.chosen) for _, value in columns))
     return table
 
 
-def _grid(texts: Sequence[str], numbers: Sequence[Column]) -> Grid:
-    """A table whose numbers are never cut: where there is no room, a text has several lines."""
+def grid(texts: Sequence[str], numbers: Sequence[str]) -> Grid:
+    """A table with these headings, whose numbers are never cut: where there is no room, a text has several lines."""
     table = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     for text in texts:
         table.add_column(text, overflow="fold")
-    for says, _ in numbers:
+    for says in numbers:
         table.add_column(says, justify="right", no_wrap=True)
     return table
 
@@ -119,9 +119,11 @@ def _others(selection: Selection) -> list[Column]:
 def heading(key: str) -> str:
     """What a measure is called above a column.
 
-    >>> heading("eos"), heading("weighted_eos_p1"), heading("mean_cosine")
-    ('EOS', 'EOS p1', 'cosine')
+    >>> heading("eos"), heading("weighted_eos_p1"), heading("mean_cosine_by_frequency")
+    ('EOS', 'EOS p1', 'cosine, freq.')
     """
+    if key.endswith(BY_FREQUENCY):
+        return f"{heading(key.removesuffix(BY_FREQUENCY))}, freq."
     if key == "eos" or key.startswith(WEIGHTED):
         return f"EOS {key.rpartition('_')[2]}" if key != "eos" else "EOS"
     return {key: says for says, key in (ERROR, *OTHERS)}.get(key, key)

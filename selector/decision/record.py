@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,14 @@ from eigenselect.selector.decision.entries import (
     RejectedEntry,
     RunnerUpEntry,
     TableEntry,
+    UseEntry,
     Verified,
     WordsEntry,
 )
 from eigenselect.selector.decision.escaping import in_markdown
 from eigenselect.selector.decision.plain import CHANGED, read, read_json, written
 from eigenselect.selector.decision.selection import Alternative, Candidate, Selection, margin, tied, why
+from eigenselect.selector.decision.uses import question
 from eigenselect.selector.pool.budget import size
 from eigenselect.version import __version__
 
@@ -64,7 +66,9 @@ class Decision:
         host: the model that the payload was put into, where there is one.
         lookup: what the times of lookups rest on, where they were measured.
         model: the model whose table it was, where that is handed over too.
-        use: what the rows are for, where that was given: `trained`, something is trained on top of them.
+        use: what the rows are for, where that was given: `trained`, `frozen` or `retrieval`.
+        question: which question the choice answers, as the end of a sentence.
+        other_uses: use -> what it would have chosen, of each whose question is another one.
     """
 
     version: int = VERSION
@@ -86,6 +90,8 @@ class Decision:
     lookup: LookupEntry | None = None
     model: ModelEntry | None = None
     use: str | None = None
+    question: str = ""
+    other_uses: dict[str, UseEntry] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         chosen, criterion = self.chosen, self.criterion
@@ -140,6 +146,11 @@ class Decision:
             lookup=_lookup(selection),
             model=model,
             use=use,
+            question=question(criterion),
+            other_uses={
+                name: UseEntry(criterion=found.criterion, chosen=found.best.name, tie=found.tie)
+                for name, found in selection.other_uses.items()
+            },
         )
 
     def text(self) -> str:
@@ -170,9 +181,14 @@ class Decision:
         if runner_up is not None:
             tags["runner_up"] = runner_up.name
             tags["runner_up_distance"] = abs(scores[self.criterion] - runner_up.measures[self.criterion])
+        tags |= self.purpose()
         if matrix := chosen.left_to_consumer:
             tags["left_to_consumer"] = f"{matrix.file}: {matrix.use}"
         return {key: str(value) for key, value in tags.items()}
+
+    def purpose(self) -> dict[str, str]:
+        """The tags that say which question was answered, and what each other use would have chosen."""
+        return {"question": self.question, **{f"use_{name}": each.chosen for name, each in self.other_uses.items()}}
 
     def description(self, picture: str) -> str:
         """The note of the run of the selection, a short report in Markdown.

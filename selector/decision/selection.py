@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from eigenselect.selector.decision.lookup import Limit, TimedOn
-from eigenselect.selector.measures import higher_is_better, is_overlap
+from eigenselect.selector.decision.uses import USES, question
+from eigenselect.selector.measures import BY_FREQUENCY, higher_is_better, is_overlap
 from eigenselect.selector.measures.confidence import half_width, standard_error
 
 Status = Literal["measured", "over_budget", "failed"]
@@ -123,10 +124,22 @@ class Selection:
     def disagreeing(self) -> list[Alternative]:
         """The other overlap scores that would have chosen something better by them than what was chosen.
 
-        They ask the same question with other weights of the directions. What the other measures would have chosen is
-        listed and is no reason to doubt: they are baselines.
+        They ask the same question with other weights of the directions, of rows that count as they do for the
+        criterion. What the other measures would have chosen is listed and is no reason to doubt: they are baselines.
         """
-        return [a for a in self.alternatives if is_overlap(a.criterion) and not a.tie]
+        weighs = self.criterion.endswith(BY_FREQUENCY)
+        return [
+            a
+            for a in self.alternatives
+            if is_overlap(a.criterion) and a.criterion.endswith(BY_FREQUENCY) == weighs and not a.tie
+        ]
+
+    @property
+    def other_uses(self) -> dict[str, Alternative]:
+        """Use -> what it would have chosen by its measure, of each whose question is another one."""
+        by_key = {a.criterion: a for a in self.alternatives}
+        decides = {name: use.decides(by_key) for name, use in USES.items() if not use.answered_by(self.criterion)}
+        return {name: by_key[key] for name, key in decides.items() if key is not None}
 
 
 class NothingFitsError(Exception):
@@ -194,12 +207,7 @@ def select(
             than the limit, and the fastest is named.
         NothingMeasuredError: some fit, none of them has the criterion.
     """
-    if not any(c.nbytes <= budget for c in candidates):
-        smallest = min(candidates, key=lambda c: (c.nbytes, c.name))
-        raise NothingFitsError(
-            f"nothing fits the budget of {budget:,} bytes: the smallest candidate, {smallest.name}, "
-            f"needs {smallest.nbytes:,}; raise the budget or add smaller candidates"
-        )
+    check_fitting(candidates, budget)
     ranking, slower = _split(_ranked(candidates, budget, criterion), limit)
     if limit is not None and slower and not ranking:
         fastest = min(slower, key=lambda c: (c.costs[limit.key], c.name))
@@ -232,6 +240,16 @@ def select(
             if key != criterion and (ranked := _split(_ranked(candidates, budget, key), limit)[0])
         ],
     )
+
+
+def check_fitting(candidates: Sequence[Candidate], budget: int) -> None:
+    """Raise a NothingFitsError that names the smallest candidate where every one is larger than the budget."""
+    if not any(c.nbytes <= budget for c in candidates):
+        smallest = min(candidates, key=lambda c: (c.nbytes, c.name))
+        raise NothingFitsError(
+            f"nothing fits the budget of {budget:,} bytes: the smallest candidate, {smallest.name}, "
+            f"needs {smallest.nbytes:,}; raise the budget or add smaller candidates"
+        )
 
 
 def _why_beaten(candidate: Candidate, chosen: Candidate, criterion: str) -> str:
@@ -292,4 +310,19 @@ def why(selection: Selection) -> str:
             for a in others
         )
         text += f" The choice is sensitive to the criterion: it would be {changes}."
-    return text
+    return f"{text} {purpose(selection)}"
+
+
+def purpose(selection: Selection) -> str:
+    """Which question the choice answers, and what the other uses would have chosen, in a sentence."""
+    others = [
+        f"use={name} would choose {_instead(found, selection.chosen)} by {found.criterion}"
+        for name, found in selection.other_uses.items()
+    ]
+    return f"{'; '.join([f'The question was {question(selection.criterion)}', *others])}."
+
+
+def _instead(found: Alternative, chosen: Candidate) -> str:
+    if found.best is chosen:
+        return "the same"
+    return f"{found.best.name}{', a tie,' if found.tie else ''}"

@@ -85,7 +85,7 @@ def _evidence(plan: Plan, parent: ParentRun, results: Sequence[Result]) -> dict[
         for result in results
     ]
     names = sorted({name for result in results for name in result.scores})
-    statistics, overall = compare(rows, job.measures.keys, names)
+    statistics, overall = compare(rows, job.keys, names)
     tasks: dict[str, Any] = {}
     for name in names:
         trained = next((task for task in plan.tasks if task.name == name), None)

@@ -42,11 +42,11 @@ def influences(m: Moments, exponents: Sequence[float]) -> list[Doubles]:
     if rank == 0:
         return []
     u, t = u[:, :rank], s / s[0]
-    mine = m.x_rows.astype(np.float64) @ (m.x.T @ u / s**2)
+    mine = m.sample.x.astype(np.float64) @ (m.x.T @ u / s**2)
     # y = basis @ inside, and so the rows' coordinates solve coordinates @ inside = rows.
     inside = m.y_basis.T @ m.y
     turn, triangle = np.linalg.qr(inside.T)
-    theirs = scipy.linalg.solve_triangular(triangle, turn.T @ m.y_rows.astype(np.float64).T).T
+    theirs = scipy.linalg.solve_triangular(triangle, turn.T @ m.sample.y.astype(np.float64).T).T
     overlap = u.T @ m.y_basis
     seen, gram = theirs @ overlap.T, overlap @ overlap.T
 
@@ -79,13 +79,14 @@ def replicates(m: Moments, exponents: Sequence[float]) -> list[tuple[float, ...]
     parts of a table sorted by frequency would be more alike than draws are. A replicate is its group's mean influence,
     times √(n · sampled rows).
     """
-    groups = min(GROUPS, len(m.x_rows))
+    rows = len(m.sample.x)
+    groups = min(GROUPS, rows)
     if groups < 2:
         return []
-    dealt = np.random.default_rng(0).permutation(len(m.x_rows))
-    scale = math.sqrt(m.n * len(m.x_rows))
+    dealt = np.random.default_rng(0).permutation(rows)
+    scale = math.sqrt(m.n * rows) * (np.ones(rows) if m.sample.factors is None else m.sample.factors)
     return [
-        tuple(float(f"{scale * found[dealt[group::groups]].mean():.{DIGITS}g}") for group in range(groups))
+        tuple(float(f"{(scale * found)[dealt[group::groups]].mean():.{DIGITS}g}") for group in range(groups))
         for found in influences(m, exponents)
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 
 import numpy as np
@@ -12,14 +12,12 @@ import numpy.typing as npt
 import scipy.linalg
 
 from eigenselect.compressors.data.table import Table
+from eigenselect.selector.measures.weights import WeightedTable
 
 Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.floating]
 Read = Callable[[slice], Rows]
-
-_Sums = tuple[Doubles, Doubles, Doubles, float, list[tuple[Rows, Rows]]]
-"""XᵀE, EᵀE, the squared lengths of the candidate's columns, the sum of cosines, sampled rows of both."""
 
 PART_BYTES = 1 << 19
 """Rows that are summed at once: what is made of them stays in the processor's caches."""
@@ -68,6 +66,22 @@ def table_rank(table: Table) -> int:
 
 
 @dataclass(frozen=True, eq=False)
+class Sample:
+    """Single rows, kept as they were read, times the root of their weights where they have some.
+
+    Attributes:
+        x: (r, d) of the table.
+        y: (r, k) the same ones of the candidate.
+        factors: (r,) float64, what stands in a sum over all n rows, divided by n, for one of these in a mean of them:
+            ± the root of how much more or less likely it was taken than the others; None where all are alike.
+    """
+
+    x: Rows
+    y: Rows
+    factors: Doubles | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Moments:
     """Small stand-ins for the table X and the candidate X~: x and y have the inner products of their columns.
 
@@ -79,20 +93,24 @@ class Moments:
         x: (m, d) float64, m <= d + k.
         y: (m, k) float64.
         error: (m, k) float64, y - x without the cancellation; None when y's columns are not x's.
-        mean_cosine: mean over rows of cos(x_i, x~_i), where a zero row agrees with a zero row only; None as above.
         eps: rounding unit of the entries: a direction smaller than `rank_cut` of it does not count.
-        x_rows: (r, d) every (n / `SAMPLED`)th row of the table, rounded up; as read.
-        y_rows: (r, k) the same rows of the candidate.
+        mean_cosine: mean over rows of cos(x_i, x~_i), where a zero row agrees with a zero row only; None as above.
+        x_mean: (d,) float64, the mean row of the table.
+        y_mean: (k,) float64, of the candidate.
+        sample: single rows of both.
+        weighted: the moments of the rows by their weights, those of W^½X and W^½X~, where there are weights.
     """
 
     n: int
     x: Doubles
     y: Doubles
     error: Doubles | None
-    mean_cosine: float | None
     eps: float
-    x_rows: Rows = field(default_factory=lambda: np.zeros((0, 0)))
-    y_rows: Rows = field(default_factory=lambda: np.zeros((0, 0)))
+    mean_cosine: float | None
+    x_mean: Doubles
+    y_mean: Doubles
+    sample: Sample
+    weighted: Moments | None = None
 
     @cached_property
     def x_basis(self) -> Doubles:
@@ -119,62 +137,171 @@ class Moments:
         )
 
 
-def moments(table: Table, read: Read, *, aligned: bool = True) -> Moments:
+def moments(table: Table, read: Read, *, aligned: bool = True, weighted: WeightedTable | None = None) -> Moments:
     """The moments of `table` and of the candidate whose rows `read` gives.
 
-    One pass that sums inner products; a second one, by blocked QR (TSQR), where the condition check asks for it.
+    One pass that sums inner products; a second one, by blocked QR (TSQR), where the condition check asks for it. With
+    weights the same pass sums both ways, and each has its own condition check.
 
     Args:
         table: the (n, d) table.
         read: row range -> (rows, k) float, the candidate's rows.
         aligned: whether the candidate's columns are the table's, where there are as many (`Payload.aligned`).
+        weighted: the table with weights of its rows.
     """
     first = read(slice(0, 1))
     same = aligned and first.shape[1] == table.d
     # What is decoded is float32 at best: the rank is counted in its rounding unit unless both sides carry more.
     wide = first.dtype == np.float64 and table.read(slice(0, 1)).dtype == np.float64
     eps = float(np.finfo(np.float64 if wide else np.float32).eps)
+    every = np.arange(0, table.n, -(-table.n // SAMPLED))
+    kinds = [_Kind(table, every)]
+    if weighted is not None:
+        kinds.append(_Kind(weighted, *weighted.sampled(SAMPLED), weighted.weights))
 
-    step = -(-table.n // SAMPLED)
-
-    def of_part(rows: slice) -> _Sums:
+    def of_part(rows: slice) -> list[_Sums]:
         given, decoded = table.read(rows), read(rows)
-        # Copies: a view would keep its block.
-        sample = (given[-rows.start % step :: step].copy(), decoded[-rows.start % step :: step].copy())
         x, y = given.astype(np.float64), decoded.astype(np.float64)
-        squares, cosines = np.einsum("ij,ij->j", y, y), 0.0
+        squares = [np.einsum("ij,ij->j", y, kind.by_weight(y, rows)) for kind in kinds]
+        cosines = _cosines(x, y) if same else None
         if same:
-            dots, xx, yy = (np.einsum("ij,ij->i", a, b) for a, b in ((x, y), (x, x), (y, y)))
-            lengths = np.sqrt(xx) * np.sqrt(yy)
-            cosine = np.asarray((xx == 0) & (yy == 0), dtype=np.float64)
-            np.divide(dots, lengths, out=cosine, where=lengths > 0)
-            cosines = float(cosine.sum())
             y -= x  # the error: sums of it do not cancel when the candidate is close
-        return x.T @ y, y.T @ y, squares, cosines, [sample]
+        return [
+            kind.sums(x, y, rows, square, cosines, kind.picked(given, decoded, rows))
+            for kind, square in zip(kinds, squares, strict=True)
+        ]
 
-    def sums(rows: slice) -> _Sums:
-        return reduce(_added, map(of_part, _parts(rows, table.d)))
+    def sums(rows: slice) -> list[_Sums]:
+        return _total(map(of_part, _parts(rows, table.d)))
 
-    cross, square, squares, cosines, samples = reduce(_added, table.each(sums))
-    x_rows, y_rows = (np.concatenate(parts) for parts in zip(*samples, strict=True))
-    mean_cosine = cosines / table.n if same else None
+    found = [
+        kind.moments(total, read, same=same, eps=eps)
+        for kind, total in zip(kinds, _total(table.each(sums)), strict=True)
+    ]
+    return found[0] if weighted is None else replace(found[0], weighted=found[1])
 
-    # Where y is short beside what the sums hold, y = x + error would be the rounding of longer columns.
-    own_lengths, carried = np.sqrt(squares), np.sqrt(np.diag(square))
-    if carried.max() <= CONDITION_LIMIT * own_lengths.min():
-        found = _from_sums(table.n, table.gram, cross, square, mean_cosine, eps)
-        if found is not None and found.well_conditioned:
-            return replace(found, x_rows=x_rows, y_rows=y_rows)
-    # QR is exact to the length of each column: take of each pair the shorter one, and nothing cancels in the other.
-    own = own_lengths < carried
 
-    def columns(rows: slice) -> Doubles:
-        x, y = table.read(rows).astype(np.float64), read(rows).astype(np.float64)
-        return np.concatenate([x, np.where(own, y, y - x) if same else y], axis=1)
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """Of some rows, each times its weight.
 
-    triangle = _tsqr(map(columns, table.spans()))
-    found = _assemble(table.n, triangle[:, : table.d], triangle[:, table.d :], mean_cosine, eps, own)
-    return replace(found, x_rows=x_rows, y_rows=y_rows)
+    Attributes:
+        cross: (d, k) XᵀE, with the error E = X~ − X where the columns are the table's, and E = X~ otherwise.
+        square: (k, k) EᵀE.
+        squares: (k,) squared lengths of the candidate's columns.
+        row: (d,) the sum of the table's rows.
+        other: (k,) of E.
+        cosines: sum of cos(x_i, x~_i).
+        rows: sampled ones of both.
+    """
+
+    cross: Doubles
+    square: Doubles
+    squares: Doubles
+    row: Doubles
+    other: Doubles
+    cosines: float
+    rows: list[tuple[Rows, Rows]]
+
+    def add(self, more: _Sums) -> _Sums:
+        """Their sum, in the arrays of this one."""
+        for mine, other in zip(self._arrays(), more._arrays(), strict=True):
+            mine += other
+        return replace(self, cosines=self.cosines + more.cosines, rows=self.rows + more.rows)
+
+    def _arrays(self) -> tuple[Doubles, ...]:
+        return self.cross, self.square, self.squares, self.row, self.other
+
+
+def _total(parts: Iterable[list[_Sums]]) -> list[_Sums]:
+    """The sum of the parts, of each kind."""
+    return reduce(lambda total, part: [mine.add(more) for mine, more in zip(total, part, strict=True)], parts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Kind:
+    """One way to count the rows.
+
+    Attributes:
+        table: the table, or that with weights.
+        ids: (r,) increasing, the rows that are kept.
+        factors: (r,) see `Sample`.
+        weights: (n,) of the rows; None counts each once.
+    """
+
+    table: Table
+    ids: npt.NDArray[np.int64]
+    factors: Doubles | None = None
+    weights: Doubles | None = None
+
+    def by_weight(self, values: Doubles, rows: slice) -> Doubles:
+        """Rows, each times its weight."""
+        return values if self.weights is None else values * self.weights[rows, None]
+
+    def by_root(self, values: Rows, rows: slice | npt.NDArray[np.int64]) -> Rows:
+        """Rows, each times the root of its weight."""
+        return values if self.weights is None else values * np.sqrt(self.weights[rows, None])
+
+    def picked(self, given: Rows, decoded: Rows, rows: slice) -> tuple[Rows, Rows]:
+        """Those of the rows that are kept: copies, since a view would keep its block."""
+        ids = self.ids[np.searchsorted(self.ids, rows.start) : np.searchsorted(self.ids, rows.stop)]
+        x, y = (self.by_root(each[ids - rows.start], ids) for each in (given, decoded))
+        return x, y
+
+    def sums(
+        self, x: Doubles, e: Doubles, rows: slice, squares: Doubles, cosines: Doubles | None, kept: tuple[Rows, Rows]
+    ) -> _Sums:
+        """The sums of the rows: of the table, of E, and what was made of them before."""
+        weighed = self.by_weight(e, rows)
+        one = np.ones(len(x)) if self.weights is None else self.weights[rows]
+        cosine = 0.0 if cosines is None else float(one @ cosines)
+        return _Sums(x.T @ weighed, e.T @ weighed, squares, one @ x, one @ e, cosine, [kept])
+
+    def moments(self, sums: _Sums, read: Read, *, same: bool, eps: float) -> Moments:
+        """The moments that the sums give, or QR where they do not hold enough digits."""
+        table, n = self.table, self.table.n
+        x_mean, other_mean = sums.row / n, sums.other / n
+        mine, theirs = (np.concatenate(rows) for rows in zip(*sums.rows, strict=True))
+        sample = Sample(mine, theirs, self.factors)
+
+        def made(x: Doubles, other: Doubles, own: Flags | bool = False) -> Moments:
+            """From x and the other columns: of the candidate where nothing is compared or `own`, else errors."""
+            return Moments(
+                n=n,
+                x=x,
+                y=np.where(own, other, x + other) if same else other,
+                error=np.where(own, other - x, other) if same else None,
+                eps=eps,
+                mean_cosine=sums.cosines / n if same else None,
+                x_mean=x_mean,
+                y_mean=x_mean + other_mean if same else other_mean,
+                sample=sample,
+            )
+
+        # Where y is short beside what the sums hold, y = x + error would be the rounding of longer columns.
+        own_lengths, carried = np.sqrt(sums.squares), np.sqrt(np.diag(sums.square))
+        if carried.max() <= CONDITION_LIMIT * own_lengths.min():
+            roots = _roots(table.gram, sums.cross, sums.square)
+            if roots is not None and (found := made(*roots)).well_conditioned:
+                return found
+        # QR is exact to the length of each column: take of each pair the shorter one, and nothing cancels in the other.
+        own = own_lengths < carried
+
+        def columns(rows: slice) -> Doubles:
+            x, y = table.read(rows).astype(np.float64), self.by_root(read(rows).astype(np.float64), rows)
+            return np.concatenate([x, np.where(own, y, y - x) if same else y], axis=1)
+
+        triangle = _tsqr(map(columns, table.spans()))
+        return made(triangle[:, : table.d], triangle[:, table.d :], own)
+
+
+def _cosines(x: Doubles, y: Doubles) -> Doubles:
+    """(rows,) cosine of each pair; a zero row agrees with a zero row only."""
+    dots, xx, yy = (np.einsum("ij,ij->i", a, b) for a, b in ((x, y), (x, x), (y, y)))
+    lengths = np.sqrt(xx) * np.sqrt(yy)
+    cosines = np.asarray((xx == 0) & (yy == 0), dtype=np.float64)
+    np.divide(dots, lengths, out=cosines, where=lengths > 0)
+    return cosines
 
 
 def _parts(rows: slice, d: int) -> Iterator[slice]:
@@ -184,29 +311,7 @@ def _parts(rows: slice, d: int) -> Iterator[slice]:
         yield slice(start, min(start + step, rows.stop))
 
 
-def _added(total: _Sums, part: _Sums) -> _Sums:
-    """Their sum, in the arrays of the first."""
-    cross, square, squares, cosines, samples = total
-    cross += part[0]
-    square += part[1]
-    squares += part[2]
-    return cross, square, squares, cosines + part[3], samples + part[4]
-
-
-def _assemble(
-    n: int, x: Doubles, other: Doubles, mean_cosine: float | None, eps: float, own: Flags | None = None
-) -> Moments:
-    """Moments from x and the other columns: of the candidate where nothing is compared or where `own`, else errors."""
-    if mean_cosine is None:
-        return Moments(n, x, other, None, None, eps)
-    if own is None:
-        own = np.zeros(x.shape[1], dtype=np.bool_)
-    return Moments(n, x, np.where(own, other, x + other), np.where(own, other - x, other), mean_cosine, eps)
-
-
-def _from_sums(
-    n: int, gram: Doubles, cross: Doubles, square: Doubles, mean_cosine: float | None, eps: float
-) -> Moments | None:
+def _roots(gram: Doubles, cross: Doubles, square: Doubles) -> tuple[Doubles, Doubles] | None:
     """A square root of [[gram, cross], [crossᵀ, square]] by blocks; None when `gram` is not positive definite."""
     try:
         lower = np.linalg.cholesky(gram)
@@ -216,7 +321,7 @@ def _from_sums(
     values, vectors = np.linalg.eigh(square - inside.T @ inside)
     outside = np.sqrt(np.maximum(values, 0))[:, None] * vectors.T
     x = np.concatenate([lower.T, np.zeros((len(outside), len(lower)))])
-    return _assemble(n, x, np.concatenate([inside, outside]), mean_cosine, eps)
+    return x, np.concatenate([inside, outside])
 
 
 def _tsqr(blocks: Iterable[Doubles]) -> Doubles:

@@ -32,6 +32,17 @@ def size(nbytes: int) -> str:
     return f"{number:.1f}".removesuffix(".0") + f" {unit}"
 
 
+def duration(seconds: float) -> str:
+    """A time in few characters.
+
+    >>> duration(0.04), duration(7.25), duration(200), duration(9000)
+    ('0.1 s', '7.2 s', '3.3 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{max(seconds, 0.1):.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 @dataclass(frozen=True)
 class Budget:
     """A budget: a number of bytes, a share of the float32 table, or a compression rate.

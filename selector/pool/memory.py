@@ -33,11 +33,9 @@ def fitting(
         ValueError: none is left.
     """
     there, kept = available(), []
-    blocks = BLOCKS * 8 * d * min(n, BLOCK_ROWS)
     for compressor, nbytes in sized:
-        if nbytes <= budget and nbytes + blocks > there:
-            need = (nbytes + blocks) / 1e6
-            report(f"{compressor.name}: it takes {need:,.0f} MB of memory, {there / 1e6:,.0f} MB are free")
+        if nbytes <= budget and (need := needed(nbytes, n, d)) > there:
+            report(f"{compressor.name}: it takes {need / 1e6:,.0f} MB of memory, {there / 1e6:,.0f} MB are free")
         else:
             kept.append((compressor, nbytes))
     if not kept:
@@ -45,6 +43,11 @@ def fitting(
             f"{there / 1e6:,.0f} MB of memory are free, and every candidate takes more: free some, or lower the budget"
         )
     return kept
+
+
+def needed(nbytes: int, n: int, d: int) -> int:
+    """Bytes that a candidate of `nbytes` takes at least, above the (n, d) table that it is made of."""
+    return nbytes + BLOCKS * 8 * d * min(n, BLOCK_ROWS)
 
 
 def available() -> int:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 
 from eigenselect.selector.decision.advice import advice
-from eigenselect.selector.decision.ranking import ranking, rest
+from eigenselect.selector.decision.ranking import grid, ranking, rest
 from eigenselect.selector.decision.record import Decision
-from eigenselect.selector.pool.budget import CONSTANTS_BYTES, size
-from eigenselect.selector.run.job import Job
+from eigenselect.selector.pool.budget import CONSTANTS_BYTES, duration, size
+from eigenselect.selector.run.job import Assignment, Job
+from eigenselect.selector.run.plan import Plan
 from eigenselect.selector.run.selecting import Chosen
-from eigenselect.selector.store.runs import ParentRun
+
+if TYPE_CHECKING:  # it imports mlflow
+    from eigenselect.selector.store.runs import ParentRun
 
 LEFT_OUT_SHOWN = 5
 """Settings that were left out of which the reason is printed."""
 
 
-def introduce(job: Job, name: str, console: Console) -> None:
+def introduce(job: Assignment, name: str, console: Console) -> None:
     """Print what is asked, and which settings cannot be used for it."""
     n, d = job.table.n, job.table.d
     budget, whole, stored = job.settings.budget, 4 * n * d, job.table.stored_nbytes
@@ -35,6 +40,29 @@ def introduce(job: Job, name: str, console: Console) -> None:
             console.print(f"  {reason}")
         if (more := len(job.left_out) - LEFT_OUT_SHOWN) > 0:
             console.print(f"  ... and {more} more")
+
+
+def outlook(plan: Plan, console: Console) -> None:
+    """Print what a selection would compute, and what that would take."""
+    rows = grid(["candidate"], ["bytes", "rate", "memory", "time"])
+    for each in plan.candidates:
+        rate, took = 4 * plan.n * plan.d / each.nbytes, "-" if each.seconds is None else duration(each.seconds)
+        rows.add_row(each.name, f"{each.nbytes:,}", f"{rate:.1f}x", size(each.memory_bytes), took)
+    console.print()
+    console.print(rows)
+    unknown = [each.name for each in plan.candidates if each.seconds is None]
+    smaller, larger = plan.sample_rows
+    console.print(
+        f"{len(plan.candidates)} candidates would be computed; {len(plan.over_budget)} are over the budget and would "
+        f"not. Memory: at least {size(plan.memory_bytes)} above the table, {size(plan.available_bytes)} are free."
+    )
+    console.print(
+        f"Time: about {duration(plan.seconds)}, an estimate for this machine ({plan.processor}, {plan.threads} "
+        f"threads) from samples of {smaller:,} and {larger:,} rows. Reading, tracking, export and verification come on "
+        "top; candidates that earlier runs have measured are reused."
+    )
+    if unknown:
+        console.print(f"The time of {', '.join(unknown)} is not in it: the samples could not be compressed so.")
 
 
 def announce(decision: Decision, job: Job, parent: ParentRun, found: Chosen, console: Console) -> None:

@@ -156,7 +156,7 @@ def _table(job: Job, found: Chosen) -> TableEntry:
 def describe(decision: Decision, job: Job, found: Chosen, exported: Moments, folder: Path) -> None:
     """Write what is said of the choice, the manifest last; `exported` are the moments of the model's own rows."""
     chosen = found.selection.chosen
-    columns = [*job.measures.keys, *chosen.standard_errors, *chosen.costs]
+    columns = [*job.keys, *chosen.standard_errors, *chosen.costs]
     (folder / FILE).write_text(decision.text(), encoding="utf-8")
     report.write_csv(folder / "candidates.csv", found.candidates, columns)
     report.write_picture(folder / "pareto.png", found.selection, found.candidates)

@@ -23,22 +23,31 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job(Search):
-    """A selection to be made, and what is done with it.
+class Assignment(Search):
+    """A selection to be made, and what its choice is made into.
 
     Attributes:
         settings: as they were given.
         export: the target.
         host: an ONNX model that is handed over with the chosen payload in it, or None.
         form: the model that the table is of, where it is handed over too.
-        out: folder of the hand-over.
-        tracker: the tracking store.
     """
 
     settings: Settings
     export: OnnxExport
     host: Path | None
     form: Form | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Assignment):
+    """A selection to be made, and where it goes.
+
+    Attributes:
+        out: folder of the hand-over.
+        tracker: the tracking store.
+    """
+
     out: Path
     tracker: Tracker
 
@@ -55,6 +64,21 @@ def prepare(settings: Settings) -> Job:
         ValueError: any of it cannot be used.
     """
     check_writable(settings.out)
+    given = assigned(settings)
+    # The payload and the model of it; that of the host comes with its other tensors.
+    check_room(settings.out, 2 * max((nbytes for _, nbytes in given.compressors if nbytes <= given.budget), default=0))
+    from eigenselect.selector.store.tracker import connect  # it takes seconds: after whatever else can be refused
+
+    tracker = connect(settings.tracking.experiment, settings.tracking.register)
+    return Job(**vars(given), out=settings.out, tracker=tracker)
+
+
+def assigned(settings: Settings) -> Assignment:
+    """Read and check everything that the settings name but where it goes, which is left alone.
+
+    Raises:
+        ValueError: any of it cannot be used.
+    """
     export = OnnxExport(**vars(settings.export))
     form = form_of(Path(settings.table.path))
     if form is not None:
@@ -71,20 +95,15 @@ def prepare(settings: Settings) -> Job:
     host = _host(settings, export, table)
     budget = settings.budget.nbytes(table.n, table.d)
     bound = host is not None or form is not None  # to the table's own coordinates
-    trained = settings.use == "trained"
     compressors, left_out = candidates(
-        table, budget, settings.candidates, settings.exact_rows, host=bound, trained=trained
+        table, budget, settings.candidates, settings.exact_rows, host=bound, use=settings.use
     )
-    # The payload and the model of it; that of the host comes with its other tensors.
-    check_room(settings.out, 2 * max((nbytes for _, nbytes in compressors if nbytes <= budget), default=0))
-    from eigenselect.selector.store.tracker import connect  # it takes seconds: after whatever else can be refused
-
-    return Job(
+    return Assignment(
         table=table,
         budget=budget,
         compressors=compressors,
         left_out=left_out,
-        criterion=settings.criterion,
+        criterion=settings.decides,
         measures=settings.measures,
         seed=settings.seed,
         allowed_failures=settings.allowed_failures,
@@ -94,8 +113,6 @@ def prepare(settings: Settings) -> Job:
         export=export,
         host=host,
         form=form,
-        out=settings.out,
-        tracker=connect(settings.tracking.experiment, settings.tracking.register),
     )
 
 
@@ -111,7 +128,7 @@ def _host(settings: Settings, export: OnnxExport, table: EmbeddingTable) -> Path
     return host
 
 
-def profile(job: Job) -> dict[str, Any]:
+def profile(job: Assignment) -> dict[str, Any]:
     """What a record says of the table beside its path and digest."""
     table = job.table
     found = {"n": table.n, "d": table.d, "rank": job.rank, "dtype": table.vectors.dtype.name}

@@ -9,8 +9,10 @@ from functools import cached_property
 from eigenselect.compressors import Compressor, EmbeddingTable, ExactRows
 from eigenselect.compressors.methods.exact_rows import exact_nbytes
 from eigenselect.selector.decision.lookup import Limit
+from eigenselect.selector.decision.uses import UseName
 from eigenselect.selector.measures import Measures
 from eigenselect.selector.measures.moments import table_rank
+from eigenselect.selector.measures.weights import WeightedTable
 from eigenselect.selector.pool.candidates import Room, check_settings, exact_rows, expand
 from eigenselect.selector.pool.digest import table_digest
 from eigenselect.selector.pool.memory import fitting
@@ -54,6 +56,16 @@ class Search:
         return table_digest(self.table)
 
     @cached_property
+    def weighted(self) -> WeightedTable | None:
+        """The table with the weights of its rows, where there are some."""
+        return self.measures.weighted(self.table)
+
+    @property
+    def keys(self) -> list[str]:
+        """Every metric key that a candidate may have."""
+        return self.measures.keys_of(weighs=self.weighted is not None)
+
+    @cached_property
     def rank(self) -> int:
         """Numerical rank of the table."""
         return table_rank(self.table)
@@ -66,7 +78,7 @@ def candidates(
     exact: Sequence[int | str] = (),
     *,
     host: bool = False,
-    trained: bool = False,
+    use: UseName | None = None,
 ) -> tuple[list[tuple[Compressor, int]], list[str]]:
     """The candidates of a pool on a table: what `Search` has as `compressors` and `left_out`.
 
@@ -76,13 +88,14 @@ def candidates(
         pool: settings, or the compressors themselves.
         exact: ids and tokens of the rows that every candidate keeps in float16.
         host: whether the candidates must keep the table's own columns, for a model that looks them up.
-        trained: something is trained on what is looked up, which decode matrices are left to.
+        use: what the rows are for. What is `trained` on them takes decode matrices up, and candidates leave them out;
+            what is `frozen` expects the table's own columns.
 
     Raises:
         ValueError: a pool that cannot be built or used, or held in memory; rows that the table does not have;
             columns of its own asked for with `trained`.
     """
-    rows, zeros = exact_rows(exact, table), table.zero_rows
+    rows, zeros, trained = exact_rows(exact, table), table.zero_rows, use == "trained"
     left_out: list[str] = []
     if trained and (host or rows):
         raise ValueError(
@@ -101,6 +114,8 @@ def candidates(
         found = _in_own_dimension(found, "exact_rows", "in which no row can be exact", left_out.append)
         found = [ExactRows(rows, compressor) for compressor in found]
     found = with_zero_rows(found, zeros)
+    if use == "frozen":
+        found = _in_own_dimension(found, "use=frozen", "which nothing learns to read", left_out.append)
     if host:
         found = _in_own_dimension(found, "the host", "which the host does not expect", left_out.append)
     sized = [(compressor, compressor.nbytes(table.n, table.d)) for compressor in found]

@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from eigenselect.export import OnnxExport
 from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.decision.ranking import as_html, ranking, rest
 from eigenselect.selector.decision.selection import Candidate, Selection, select
+from eigenselect.selector.decision.uses import USES, UseName, criterion_of
 from eigenselect.selector.measures import Measures
 from eigenselect.selector.pool.budget import Budget
 from eigenselect.selector.progress import reporting
@@ -102,12 +103,12 @@ def select_table(
     *,
     tokens: Sequence[str] | None = None,
     candidates: str | Sequence[Compressor] = "quick",
-    criterion: str = "eos",
+    criterion: str | None = None,
     seed: int = 0,
     exact_rows: Sequence[int | str] = (),
     allowed_failures: float = 0.25,
     lookup: str | None = None,
-    use: Literal["trained"] | None = None,
+    use: UseName | None = None,
     tracker: Tracker | None = None,
 ) -> Chosen:
     """Choose the best compressed form of an embedding table under a budget.
@@ -119,14 +120,16 @@ def select_table(
         budget: as for the command: "16MB", "16MiB", "12.5%" of the float32 table, "8x" a row, or bytes.
         tokens: of an array, one a row.
         candidates: name of a pool (`quick`, `auto`, `seeds`, `full`, ...), or compressors.
-        criterion: metric key that decides; `weighted_eos` is the weighted overlap of exponent 1.
+        criterion: metric key that decides; `weighted_eos` is the weighted overlap of exponent 1. None is that of the
+            `use`, and `eos` without one.
         seed: of everything random, an integer of at least 0.
         exact_rows: ids and tokens of the rows that every candidate keeps in float16.
         allowed_failures: share of the computed candidates that may fail, from 0 to 1.
         lookup: how long a lookup of 8,192 ids may take in ONNX Runtime on one thread of this machine: "2x" a float32
             Gather, or "500ns" a row. Only then are lookups timed.
-        use: "trained" where something is trained on top of the rows: decode matrices are left to it, and
-            `Chosen.compressor.decode_matrix` gives that of the choice.
+        use: what the rows are for. "trained": something is trained on top of them; decode matrices are left to it, and
+            `Chosen.compressor.decode_matrix` gives that of the choice. "frozen": they are taken as they are.
+            "retrieval": they are searched by cosine. Counts of a table weigh its rows.
         tracker: an MLflow experiment (`selector.store.tracker.connect`) in which the candidates become runs, and
             those that it has already are not measured again.
 
@@ -154,21 +157,21 @@ def select_table(
     """
     if not is_seed(seed):
         raise ValueError(f"seed = {seed!r}: must be an integer of at least 0")
-    if use not in (None, "trained"):
-        raise ValueError(f"use = {use!r}: must be trained or None")
+    if use is not None and use not in USES:
+        raise ValueError(f"use = {use!r}: must be {', '.join(USES)} or None")
     if not 0 <= allowed_failures <= 1:
         raise ValueError(f"allowed_failures = {allowed_failures!r}: must be a share from 0 to 1")
     measures, limit = Measures(), None if lookup is None else Limit.parse(lookup)
     given = _table(table, tokens)
     allowed = Budget.parse(budget).nbytes(given.n, given.d)
     pool = named_pool(candidates) if isinstance(candidates, str) else candidates
-    compressors, left_out = candidates_of(given, allowed, pool, exact_rows, trained=use == "trained")
+    compressors, left_out = candidates_of(given, allowed, pool, exact_rows, use=use)
     search = Search(
         table=given,
         budget=allowed,
         compressors=compressors,
         left_out=left_out,
-        criterion=measures.criterion(criterion),
+        criterion=criterion_of(measures, criterion, use, counts=given.counts is not None),
         measures=measures,
         seed=seed,
         allowed_failures=allowed_failures,

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from eigenselect.export.choices import OUTPUTS, TARGETS, TIED, Output, Target, Tied
+from eigenselect.selector.decision.uses import criterion_of
 from eigenselect.selector.pool.build import suggestion
 from eigenselect.selector.pool.candidates import expand
 from eigenselect.selector.run.rules import FilePath, FilePathOrNull, Seed, Share, Switch, Text, TextOrNull, choice, read
@@ -148,8 +149,9 @@ class Settings:
         budget: what a candidate may take.
         limits: what else is asked of it.
         out: folder of the hand-over: everything that the chosen candidate is delivered with.
-        criterion: metric key that decides.
-        use: what is done with the rows, where it is known: `trained`, something is trained on top of them.
+        criterion: the measure that decides, as it is given; None is that of `use`.
+        use: what is done with the rows, where it is known: `trained`, something is trained on top of them; `frozen`,
+            they are taken as they are; `retrieval`, they are searched by cosine.
         seed: of everything random.
         allowed_failures: share of the computed candidates that may fail.
         measures: what is measured.
@@ -165,7 +167,7 @@ class Settings:
     budget: Size
     limits: LimitSettings
     out: FilePath
-    criterion: Text
+    criterion: TextOrNull
     use: Use
     seed: Seed
     allowed_failures: Share
@@ -173,6 +175,15 @@ class Settings:
     tracking: TrackingSettings
     text: str = ""
     words: tuple[str, ...] = ()
+
+    @property
+    def decides(self) -> str:
+        """Metric key of the measure that decides.
+
+        Raises:
+            ValueError: the criterion is none that there will be.
+        """
+        return criterion_of(self.measures, self.criterion, self.use, counts=self.table.counts is not None)
 
     @staticmethod
     def of(config: DictConfig) -> Settings:
@@ -231,6 +242,30 @@ class EvidenceSettings:
         return EvidenceSettings(selection, validate, text)
 
 
+@dataclass(frozen=True)
+class PlanSettings:
+    """A selection that is not made, and the file that says what it would cost: `-` is stdout."""
+
+    selection: Settings
+    json: str | None
+
+    @staticmethod
+    def of(config: DictConfig) -> PlanSettings:
+        """The settings of `plan`.
+
+        Raises:
+            ValueError: as for `Settings.of`.
+        """
+        given, text = _resolved(config)
+        json = read(_PlanOutput, {"json": given.pop("json")}).json
+        return PlanSettings(_selection(given, text), json)
+
+
+@dataclass(frozen=True)
+class _PlanOutput:
+    json: TextOrNull
+
+
 def _resolved(config: DictConfig) -> tuple[dict[str, Any], str]:
     """A configuration as plain values, and as YAML."""
     if missing := sorted(OmegaConf.missing_keys(config)):
@@ -250,9 +285,9 @@ def _resolved(config: DictConfig) -> tuple[dict[str, Any], str]:
 def _selection(given: dict[str, Any], text: str) -> Settings:
     settings = read(Settings, given)
     expand(settings.candidates.pool)  # only to be refused at once: what it is fitted to is not known yet
-    criterion = settings.measures.criterion(settings.criterion)
+    _ = settings.decides  # only to be refused at once
     words = tuple(HydraConfig.get().overrides.task) if HydraConfig.initialized() else ()
-    return dataclasses.replace(settings, criterion=criterion, text=text, words=words)
+    return dataclasses.replace(settings, text=text, words=words)
 
 
 def named_pool(name: str) -> PoolSettings:

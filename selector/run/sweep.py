@@ -74,7 +74,7 @@ class Runs:
         What would not be made again the same comes with the payload that was measured, or not at all.
         """
         found = self.earlier.get(self._key(trial, seed))
-        if found is None or not (known := found.of(self.search.measures.keys)):
+        if found is None or not (known := found.of(self.search.keys)):
             return None
         payload = None
         if not trial.compressor.reproducible:
@@ -124,7 +124,7 @@ class Runs:
     def _key(self, trial: Trial, seed: int) -> str:
         """What the results of a candidate are found again by."""
         search, candidate = self.search, trial.candidate
-        measured = [[*search.measures.lambdas], [*search.measures.exponents]]
+        measured = dataclasses.astuple(search.measures)
         source = source_digest(trial.compressor)
         return candidate_key(candidate.compressor, candidate.parameters, source, search.digest, seed, measured)
 
@@ -195,7 +195,7 @@ def measure(search: Search, trial: Trial, seed: int) -> Trial:
     """Compress and score; whatever goes wrong is that candidate's failure, not the sweep's."""
     try:
         payload = trial.compressor.compress(search.table, np.random.default_rng(seed))
-        found = moments(search.table, payload.read, aligned=payload.aligned)
+        found = moments(search.table, payload.read, aligned=payload.aligned, weighted=search.weighted)
         scores, replicates = search.measures(found), search.measures.replicates(found)
     except Exception as error:
         return _failed(trial, error)

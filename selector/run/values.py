@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from eigenselect.export.choices import OLDEST_OPSET, OPSET
 from eigenselect.selector.decision.lookup import Limit
+from eigenselect.selector.decision.uses import USES, UseName
 from eigenselect.selector.measures import Measures
 from eigenselect.selector.pool.budget import Budget
 from eigenselect.selector.run.rules import check_names, is_integer, is_list_of_text, is_seed, rule
@@ -17,8 +18,8 @@ def _measures(name: str, value: Any) -> Measures:
     """The rule of `measures`; their values are checked by the measures themselves."""
     known = [each.name for each in dataclasses.fields(Measures)]
     check_names(name, value, known)
-    for key, given in value.items():
-        if not isinstance(given, list):
+    for key in ("lambdas", "exponents"):
+        if not isinstance(given := value.get(key, []), list):
             raise ValueError(f"{name}.{key} = {given!r}: must be a list, [1] for example")
     return Measures(**value)
 
@@ -49,7 +50,7 @@ Rows = Annotated[
 ]
 Size = Annotated[Budget, lambda name, value: Budget.parse(value)]
 LookupLimit = Annotated[Limit | None, lambda name, value: None if value is None else Limit.parse(value)]
-Use = Annotated[Literal["trained"] | None, rule("trained or null", lambda value: value is None or value == "trained")]
+Use = Annotated[UseName | None, rule(f"{', '.join(USES)} or null", lambda value: value is None or value in USES)]
 Measured = Annotated[Measures, _measures]
 Names = Annotated[list[str], rule('a list of names of tasks, for example ["linear_*"]', is_list_of_text)]
 Seeds = Annotated[

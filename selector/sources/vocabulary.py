@@ -64,7 +64,7 @@ def _sentencepiece(path: Path) -> Ids:
     try:
         library = import_module("sentencepiece")
     except ImportError as error:
-        raise ValueError("sentencepiece reads it: pip install sentencepiece") from error
+        raise ValueError("the package sentencepiece reads it: pip install 'eigenselect[sentencepiece]'") from error
     try:
         pieces = library.SentencePieceProcessor(model_file=str(path))
     except (OSError, RuntimeError) as error:  # what is not such a model, one of tiktoken for example

@@ -169,6 +169,7 @@ class ParentRun:
             "chosen": decision.chosen.name,
             "budget": size(decision.budget_bytes),
             "table_digest": decision.table.digest,
+            **decision.purpose(),
             MLFLOW_RUN_NOTE: decision.description(PICTURE.format(self.run_id)),
         }
         self._batch(self.run_id, metrics=decision.metrics(), tags=tags)

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from eigenselect.export.verification.parity import verify
     from eigenselect.selector.measures import score
     from eigenselect.selector.run.selecting import select_table
+    from eigenselect.selector.sharing.hub import load_from_hub
     from eigenselect.selector.sources import read_table
 
 from eigenselect.version import __version__
@@ -83,6 +84,7 @@ __all__ = [
     "Uniform",
     "__version__",
     "load",
+    "load_from_hub",
     "read_table",
     "replace_embeddings",
     "rewrite_host",
@@ -97,6 +99,7 @@ __all__ = [
 
 _HOMES = {
     "read_table": "eigenselect.selector.sources",
+    "load_from_hub": "eigenselect.selector.sharing.hub",
     "score": "eigenselect.selector.measures",
     "select_table": "eigenselect.selector.run.selecting",
     "verify": "eigenselect.export.verification.parity",

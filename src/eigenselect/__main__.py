@@ -19,7 +19,10 @@ from eigenselect.version import __version__
 COMMANDS = {
     "export": "eigenselect.selector.commands.export",
     "check": "eigenselect.selector.commands.check",
+    "plan": "eigenselect.selector.commands.plan",
     "validate": "eigenselect.selector.commands.validate",
+    "card": "eigenselect.selector.commands.card",
+    "push": "eigenselect.selector.commands.push",
     "native": "eigenselect.selector.commands.native",
 }
 """Word -> the module whose `main` takes the words after it. Without one of them it is the main job."""

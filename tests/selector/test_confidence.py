@@ -90,8 +90,8 @@ def test_the_sample_does_not_depend_on_blocks_or_threads(block, workers, monkeyp
     monkeypatch.setattr(table_module, "BLOCK_BYTES", block)
     monkeypatch.setattr(table_module, "WORKERS", workers)
     found = moments_of(x, y)
-    assert np.array_equal(found.x_rows, x[::3]) and np.array_equal(found.y_rows, y[::3])
-    assert len(found.x_rows) <= moments_module.SAMPLED
+    assert np.array_equal(found.sample.x, x[::3]) and np.array_equal(found.sample.y, y[::3])
+    assert len(found.sample.x) <= moments_module.SAMPLED
 
 
 def quantized(x, step):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
+import sentencepiece
 
 from eigenselect.compressors.data.stored import StoredRows
 from eigenselect.selector.sources import read_table
@@ -145,6 +147,24 @@ def test_tokens_are_those_of_the_tokenizer(tmp_path):
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(ValueError, match=r"tokenizer.json: no vocabulary is read from it .*table.tokens=FILE"):
         read_table(folder)
+
+
+def test_the_pieces_of_a_sentencepiece_model(tmp_path, monkeypatch):
+    folder = sharded(tmp_path / "m", {FIRST: {"wte.weight": VECTORS}})
+    texts = [f"{a}{b} {b}{a}{a}" for a in "abcdef" for b in "ghijkl"]
+    with (folder / "tokenizer.model").open("wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts), model_writer=file, vocab_size=N - 2, minloglevel=2, hard_vocab_limit=False
+        )
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    table = read_table(folder)
+    made = pieces.get_piece_size()
+    assert table.tokens[:made] == [pieces.id_to_piece(i) for i in range(made)] and made > 10
+    assert table.tokens[made:] == [f"<padding {i}>" for i in range(N - made)]
+    (folder / "tokenizer.model").write_bytes(b"IQ== 0\nIg== 1\n")
+    refused(folder, "tokenizer.model")
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    refused(folder, "pip install 'eigenselect[sentencepiece]'")
 
 
 def test_tied_heads_are_reported(tmp_path):

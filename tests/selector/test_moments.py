@@ -11,7 +11,7 @@ import eigenselect.compressors.data.table
 from eigenselect.compressors import PCA, EmbeddingTable, Identity, Uniform
 from eigenselect.selector.measures import MEASURES, overlap, score
 from eigenselect.selector.measures import moments as module
-from eigenselect.selector.measures.moments import table_rank
+from eigenselect.selector.measures.moments import Moments, Sample, table_rank
 
 
 def orthonormal(rng, n, d):
@@ -32,7 +32,12 @@ def spans(rng, n=1500, d=24):
 def by_sums(x, y, eps):
     """What the sums of squares alone would give, without the checks of `moments`."""
     x, error = x.astype(np.float64), y.astype(np.float64) - x.astype(np.float64)
-    return module._from_sums(len(x), x.T @ x, x.T @ error, error.T @ error, 1.0, eps)
+    roots = module._roots(x.T @ x, x.T @ error, error.T @ error)
+    if roots is None:
+        return None
+    own, none = roots[0] + roots[1], np.zeros(0)
+    beside = {"mean_cosine": 1.0, "x_mean": none, "y_mean": none, "sample": Sample(none, none)}
+    return Moments(n=len(x), x=roots[0], y=own, error=roots[1], eps=eps, **beside)
 
 
 # Condition 1e8: U diag(σ) Vᵀ, whose overlap with U~ diag(σ) V~ᵀ is that of U with U~ whatever σ and V are.

@@ -34,7 +34,7 @@ def test_what_is_written_reads_back(parts: dict[str, Any], tmp_path: Path) -> No
 def test_the_names_are_those_of_the_contract() -> None:
     found = json.loads(decision().text())
     contract = {"chosen", "runner_up", "rejected", "budget_bytes", "criterion", "table", "verification", "seed"}
-    more = {"version", "reason", "criteria", "sensitive_to"}
+    more = {"version", "reason", "criteria", "sensitive_to", "question", "other_uses"}
     assert {*found} == contract | more | {"versions", "run_id"}
     assert {*found["chosen"]} == {"name", "compressor", "parameters", "nbytes", "measures"}
     assert {*found["runner_up"]} == {*found["chosen"], "tie", "margin"} and found["runner_up"]["margin"] is None

@@ -88,7 +88,10 @@ def test_the_version_holds_the_decision(record):
         "run_id": record["run_id"],
         "runner_up": runner_up["name"],
         "runner_up_distance": str(eos - runner_up["measures"]["eos"]),
+        "question": record["question"],
+        **{f"use_{use}": each["chosen"] for use, each in record["other_uses"].items()},
     }
+    assert "use=trained" in record["question"] and {*record["other_uses"]} == {"frozen", "retrieval"}
     assert (str(version.version), version.run_id) == ("1", record["run_id"])
     assert f"{chosen['name']} has the best eos" in version.description
     (output,) = client.get_run(record["run_id"]).outputs.model_outputs

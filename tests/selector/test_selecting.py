@@ -98,7 +98,7 @@ def test_criterion_and_pool_are_those_of_the_command():
         ({"candidates": [PCA(dim=99)]}, r"dim = 99: must be at most"),
         ({"criterion": "f1"}, r"^criterion = 'f1' is no measure"),
         ({"lookup": "fast"}, r"^limits.lookup = 'fast': must be times a float32 Gather"),
-        ({"use": "frozen"}, r"^use = 'frozen': must be trained or None$"),
+        ({"use": "cold"}, r"^use = 'cold': must be trained, frozen, retrieval or None$"),
         ({"seed": -1}, r"^seed = -1: must be an integer of at least 0$"),
         ({"allowed_failures": 2}, r"^allowed_failures = 2: must be a share from 0 to 1$"),
         ({"exact_rows": "ab"}, r"^exact_rows = 'ab': must be a list"),

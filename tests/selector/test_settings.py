@@ -27,7 +27,8 @@ def test_values_are_those_that_were_given():
     read = settings("seed=3", "export.providers=[CPUExecutionProvider]", "exact_rows=[0,a]", "criterion=weighted_eos")
     assert read.table == TableSettings("t.npy", *[None] * 6, "refuse", "error", None, None, None)
     assert (read.seed, read.out, read.budget.nbytes(10, 10), read.exact_rows) == (3, Path("o"), 2000, [0, "a"])
-    assert read.measures == Measures([1], [1, 2]) and read.criterion == "weighted_eos_p1"
+    assert read.measures == Measures([1], [1, 2]) and read.decides == "weighted_eos_p1"
+    assert settings("use=frozen", "table.counts=c.txt").decides == "reconstruction_error_relative_by_frequency"
     assert read.export.providers == ["CPUExecutionProvider"] and read.tracking.resume is True
     assert read.limits.lookup is None and settings("limits.lookup=2.5x").limits.lookup == Limit.parse("2.5x")
     assert read.candidates.largest is None and "uniform-b4" in {each.name for each in expand(read.candidates.pool)}
@@ -48,7 +49,9 @@ WRONG = {
     "seed=true": "seed = True: must be an integer",
     "seed=null": "seed = None: must be an integer",
     "allowed_failures=half": "allowed_failures = 'half': must be a share from 0 to 1",
-    "use=frozen": "use = 'frozen': must be trained or null",
+    "use=cold": "use = 'cold': must be trained, frozen, retrieval or null",
+    "measures.row_weights=rank": "measures.row_weights = 'rank': must be counts, zipf or null",
+    "criterion=eos_by_frequency": "criterion = 'eos_by_frequency' weighs rows by their frequency, which is not known",
     "allowed_failures=null": "allowed_failures = None: must be a share",
     "criterion=3": "criterion = 3: must be text",
     "exact_rows=0": "exact_rows = 0: must be a list of ids and tokens",

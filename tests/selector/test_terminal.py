@@ -30,7 +30,6 @@ from eigenselect.compressors import (
 )
 from eigenselect.selector.decision.advice import advice
 from eigenselect.selector.decision.escaping import in_csv, in_markdown, on_terminal
-from eigenselect.selector.decision.lookup import RATIO
 from eigenselect.selector.decision.ranking import across, ranking, rest
 from eigenselect.selector.decision.report import write_csv
 from eigenselect.selector.decision.selection import Candidate, select
@@ -125,9 +124,13 @@ def test_advice_says_what_to_do_next():
     assert unused == "40% of the budget is unused: candidates=auto fits each method to it."
     assert "auto" not in advice(select([chosen], 1000), fitted=True)[0]
     assert "criterion=weighted_eos_p1 takes b" in advice(select([chosen, other], 600), fitted=False)[0]
-    tie = [with_times(Candidate(name, "U", {}, 600, "measured", {"eos": 0.9}), time)
-           for name, time in (("a", 9.0), ("b", 2.0))]  # fmt: skip
-    assert tie[0].costs[RATIO] == 9 and "costs 4.5 times its lookup" in advice(select(tie, 600), fitted=False)[0]
+    measured = (("a", 0.9, 9.0), ("b", 0.8, 5.0), ("c", 0.7, 2.0))
+    timed = [with_times(Candidate(name, "U", {}, 600, "measured", {"eos": eos}), time) for name, eos, time in measured]
+    says = "A lookup takes 9 times a float32 Gather: limits.lookup=2.4x takes c, 2 times, eos 0.7000."
+    assert advice(select(timed, 600), fitted=False) == [says]
+    assert advice(select(timed[2:], 600), fitted=False) == []
+    tie = [timed[0], replace(timed[2], measures=timed[0].measures)]
+    assert advice(select(tie, 600), fitted=False)[0].endswith("takes c, 2 times, a tie.")
 
 
 # The time that is left.

@@ -1,0 +1,68 @@
+"""The command: `eigenselect plan table.path=PATH budget=16MB [json=FILE]`. What would a selection cost?
+
+Nothing is compressed but samples of rows, nothing is logged, and nothing is written but `json`.
+
+Exit codes, beside those of every command: 3 nothing fits the budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig
+from rich.console import Console
+
+from eigenselect.selector.commands.select import attempt, execute, exit_codes, selections
+from eigenselect.selector.commands.words import say, write_report
+from eigenselect.selector.run.settings import PlanSettings
+from eigenselect.selector.terminal import terminal
+
+if TYPE_CHECKING:
+    from eigenselect.selector.run.job import Assignment
+    from eigenselect.selector.run.plan import Plan
+
+
+@hydra.main(version_base="1.3", config_path="pkg://eigenselect.conf", config_name="plan")
+def job(settings: DictConfig) -> None:
+    """What one selection would cost."""
+    exit_codes.append(_run(settings))
+
+
+def _run(config: DictConfig) -> int:
+    try:
+        settings = PlanSettings.of(config)
+    except ValueError as error:
+        say(error)
+        return 2
+    # Imported here: they take seconds, and `--help` or a mistake in a setting needs none of them.
+    from eigenselect.selector.decision.selection import NothingFitsError
+    from eigenselect.selector.run.announcement import introduce, outlook
+    from eigenselect.selector.run.job import assigned
+    from eigenselect.selector.run.plan import plan
+
+    def run(given: Assignment, console: Console, *, sweep: bool) -> Plan:
+        introduce(given, Path(given.settings.table.path).name, console)
+        found = plan(given)
+        outlook(found, console)
+        return found
+
+    console = terminal(stderr=settings.json == "-")
+    code = attempt(lambda given: assigned(given.selection), run, settings, {NothingFitsError: 3}, console)
+    if code:
+        return code
+    _, found = selections[-1]
+    try:
+        write_report(settings.json, {"table": settings.selection.table.path, **asdict(found)})
+    except ValueError as error:
+        say(error)
+        return 2
+    return 0
+
+
+def main(words: Sequence[str]) -> int:
+    """The exit code of `eigenselect plan words`."""
+    return execute(job, words)
