@@ -17,6 +17,7 @@ from hydra.utils import instantiate
 
 import eigenselect
 from eigenselect import compressors, conf, export
+from eigenselect.__main__ import COMMANDS
 from eigenselect.compressors import (
     DCCL,
     PCA,
@@ -97,7 +98,7 @@ def settings_page() -> str:
     ]
     kinds = {MAIN_JOB: declared.Settings, "validate": declared.EvidenceSettings}
     titles = {MAIN_JOB: "The main job"}
-    for command in (MAIN_JOB, "validate", "export", "check", "native"):
+    for command in (MAIN_JOB, *COMMANDS):
         usage, *says = header(command)
         lines += ["", f"## {titles.get(command, command)}", "", "```", usage, "```", "", *says, ""]
         must = dict(limits(kinds[command])) if command in kinds else {}

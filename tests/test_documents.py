@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import itertools
 import math
 import re
+from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -42,6 +44,7 @@ from tests.cases import CASES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+DATA = ROOT.parent / "shared" / "data"
 ROOMS = ("compressors", "export", "selector")
 
 MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
@@ -59,6 +62,46 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("name", ["index.md", "names.md", "payload.md", "architecture.md"])
 def test_a_page_runs(name: str, folder: Path) -> None:
     assert documents.run(DOCS / name, folder)
+
+
+def glove(folder: Path) -> None:
+    with gzip.open(DATA / "embeddings" / "glove.6B.50d.sub.txt.gz") as packed:
+        (folder / "glove.6B.50d.txt").write_bytes(packed.read())
+
+
+def similarities(folder: Path) -> None:
+    glove(folder)
+    (folder / "tasks").mkdir()
+    (folder / "tasks" / "wordsim").symlink_to(DATA / "tasks" / "wordsim")
+
+
+def transformer(folder: Path) -> None:
+    (folder / "model.onnx").symlink_to(DATA / "onnx" / "all-MiniLM-L6-v2.int8weights.onnx")
+    (folder / "vocab.txt").symlink_to(DATA / "embeddings" / "minilm_l6.vocab.txt")
+
+
+TUTORIALS: dict[str, Callable[[Path], None]] = {
+    "word-vectors.md": glove,
+    "edge-model.md": transformer,
+    "many-tables.md": lambda folder: None,
+    "release.md": glove,
+    "study.md": similarities,
+}
+"""Page of docs/tutorials -> what puts its reader's files into a folder."""
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_a_tutorial_runs(name: str, folder: Path) -> None:
+    if not DATA.exists():
+        pytest.skip(f"needs the tables of {DATA}")
+    TUTORIALS[name](folder)
+    assert documents.run(DOCS / "tutorials" / name, folder)
+
+
+def test_every_tutorial_is_run() -> None:
+    assert {path.name for path in (DOCS / "tutorials").glob("*.md")} == {*TUTORIALS, "index.md"}
 
 
 def test_what_a_command_prints_is_compared_word_by_word() -> None:
