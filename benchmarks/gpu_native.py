@@ -48,6 +48,8 @@ class _Call(ctypes.Structure):
         ("bits", ctypes.c_int),
         ("window", ctypes.c_int),
         ("lut", ctypes.c_void_p),
+        ("levels", ctypes.c_void_p * 3),
+        ("place", ctypes.c_void_p),
         ("half", ctypes.c_bool),
         ("scale", ctypes.c_void_p),
         ("zero_point", ctypes.c_void_p),

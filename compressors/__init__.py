@@ -10,6 +10,7 @@ from eigenselect.compressors.methods.exact_rows import ExactRows
 from eigenselect.compressors.methods.given import Given
 from eigenselect.compressors.methods.identity import Identity
 from eigenselect.compressors.methods.kmeans import KMeans
+from eigenselect.compressors.methods.leverage_code import LeverageCode
 from eigenselect.compressors.methods.light_token import LightToken
 from eigenselect.compressors.methods.pca import PCA
 from eigenselect.compressors.methods.product import ProductQuantization
@@ -35,6 +36,7 @@ __all__ = [
     "Given",
     "Identity",
     "KMeans",
+    "LeverageCode",
     "LightToken",
     "Payload",
     "ProductQuantization",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numba
 from numba.core import event
 
 from eigenselect.compressors.training import reported_once
+from eigenselect.compressors.whole import locked
 
 
 class _Reported(event.Listener):  # type: ignore[misc]  # numba has no types
@@ -48,7 +50,10 @@ def compiled(signature: str, fastmath: Any = False) -> Callable[[Callable[..., A
 
     def compile_(function: Callable[..., Any]) -> Any:
         def made(cache: bool) -> Any:
-            return numba.njit(signature, nogil=True, boundscheck=False, fastmath=fastmath, cache=cache)(function)
+            # One process at a time: numba numbers the files of one function, and two that write at once would take the
+            # same number for different code.
+            with locked(Path(function.__code__.co_filename)):
+                return numba.njit(signature, nogil=True, boundscheck=False, fastmath=fastmath, cache=cache)(function)
 
         with event.install_listener("numba:compile", _Reported()):
             try:

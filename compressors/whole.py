@@ -66,6 +66,19 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         file.close()
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block for the same `path`, a file that is only read."""
+    try:
+        file = path.open("rb")
+    except OSError:  # of a function that was typed in, or lies in an archive
+        yield
+        return
+    with file:
+        _lock(file, wait=True)
+        yield
+
+
 def hidden_name(out: Path) -> str:
     """Name of the working folder of `out`: short, whatever the name of `out`."""
     return f".eigenselect-{hashlib.sha256(os.fsencode(out.name)).hexdigest()[:12]}"
@@ -140,7 +153,7 @@ def _is_at(file: IO[str], path: Path) -> bool:
         return False
 
 
-def _lock(file: IO[str], *, wait: bool = False) -> None:
+def _lock(file: IO[str] | IO[bytes], *, wait: bool = False) -> None:
     try:
         import fcntl
     except ImportError:  # there are no such locks on Windows

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from eigenselect.export.host.host import Host
     from eigenselect.export.host.pruned import Kept
     from eigenselect.export.host.rewrite import HostReport, rewrite_host
+    from eigenselect.export.host.several import TablesReport, rewrite_tables
     from eigenselect.export.models.reader import embedding_table
     from eigenselect.export.onnx_export import OnnxExport
-    from eigenselect.export.operators.model import load, save, to_onnx
+    from eigenselect.export.operators.model import load, save, to_onnx, write
     from eigenselect.export.tokens.sentences import sentences_to_onnx, verify_sentences
     from eigenselect.export.tokens.static_model import StaticModel
     from eigenselect.export.tokens.string_input import verify_words
@@ -39,6 +40,7 @@ __all__ = [
     "OnnxDecoder",
     "OnnxExport",
     "StaticModel",
+    "TablesReport",
     "Verification",
     "VerificationError",
     "available_providers",
@@ -46,6 +48,7 @@ __all__ = [
     "load",
     "replace_embeddings",
     "rewrite_host",
+    "rewrite_tables",
     "save",
     "sentences_to_onnx",
     "to_onnx",
@@ -53,6 +56,7 @@ __all__ = [
     "verify",
     "verify_sentences",
     "verify_words",
+    "write",
 ]
 
 _HOMES = {
@@ -69,8 +73,9 @@ _HOMES = {
     "rewrite_host": "host.rewrite",
     "torch_to_onnx": "torch.onnx",
     "verify_words": "tokens.string_input",
+    **dict.fromkeys(("TablesReport", "rewrite_tables"), "host.several"),
     **dict.fromkeys(("sentences_to_onnx", "verify_sentences"), "tokens.sentences"),
-    **dict.fromkeys(("load", "save", "to_onnx"), "operators.model"),
+    **dict.fromkeys(("load", "save", "to_onnx", "write"), "operators.model"),
     **dict.fromkeys(
         ("OnnxDecoder", "Verification", "VerificationError", "available_providers", "verify"), "verification.parity"
     ),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 
 from eigenselect.compressors.data.table import EmbeddingTable
@@ -16,8 +15,9 @@ from eigenselect.export.choices import OLDEST_OPSET, OPSET, OUTPUTS, TARGETS, TI
 from eigenselect.export.host.host import Host
 from eigenselect.export.host.pruned import Kept
 from eigenselect.export.host.rewrite import HostReport, rewrite_host
+from eigenselect.export.host.several import TablesReport, rewrite_tables
 from eigenselect.export.host.splice import opset_of
-from eigenselect.export.operators.model import check_runtime, runs, save, to_onnx
+from eigenselect.export.operators.model import check_runtime, runs, save, write
 from eigenselect.export.tokens.sentences import sentences_to_onnx, verify_sentences
 from eigenselect.export.tokens.string_input import POLICIES, Words, check_policy, check_vocabulary, write_words
 from eigenselect.export.verification.parity import Verification, available_providers, verify
@@ -98,10 +98,11 @@ class OnnxExport:
         elif self.remap:
             check_policy(tokens or (), self.oov)
 
-    def check_host(self, host: Path, table: EmbeddingTable) -> None:
-        """Raise a ValueError unless `host` holds `table` and can be rewritten: found out before the work."""
+    def check_host(self, host: Path, *tables: EmbeddingTable) -> None:
+        """Raise a ValueError unless `host` holds the tables and can be rewritten: found out before the work."""
         opened, inputs = Host.open(host), None if self.inputs is None else Path(self.inputs)
-        opened.table_of(table.n, table.d, table.read, self.tied, self.kept(table))
+        for table in tables:
+            opened.table_of(table.n, table.d, table.read, self.tied, self.kept(table))
         opened.run(opened.feeds(inputs), inputs)
         check_runtime(opset_of(opened.model), self.target)
 
@@ -133,13 +134,18 @@ class OnnxExport:
             kept=kept,
         )
 
-    def model(self, payload: Payload) -> onnx.ModelProto:
-        """The model of `payload` as it is shipped.
+    def rewrite_tables(self, host: Path, payloads: Sequence[tuple[Payload, float | None]], path: Path) -> TablesReport:
+        """Write `host` with each payload in place of its table to `path`; see `export.rewrite_tables`."""
+        inputs = None if self.inputs is None else Path(self.inputs)
+        return rewrite_tables(host, payloads, path, tied=self.tied, target=self.target, inputs=inputs)
+
+    def write(self, payload: Payload, path: Path) -> None:
+        """Write the model of `payload` as it is shipped to `path`.
 
         Raises:
             ValueError: none can be made.
         """
-        return to_onnx(payload, opset=self.opset, target=self.target, output=self.output)
+        write(payload, path, opset=self.opset, target=self.target, output=self.output)
 
     def __call__(self, payload: Payload, path: Path, rng: np.random.Generator) -> Verification:
         """Write `payload` as a model to `path` and verify the file; what the last verification measured.
@@ -147,7 +153,7 @@ class OnnxExport:
         Raises:
             VerificationError: the file is not the payload.
         """
-        save(self.model(payload), path)
+        self.write(payload, path)
         return [verify(payload, path, rng, providers, self.output) for providers in self.verified_on][-1]
 
     def write_words(self, model: Path, path: Path, tokens: Sequence[str], rng: np.random.Generator) -> Words:

@@ -32,6 +32,7 @@ from eigenselect.compressors import (
     ExactRows,
     Identity,
     KMeans,
+    LeverageCode,
     LightToken,
     Payload,
     ProductQuantization,
@@ -157,6 +158,8 @@ CASES: list[Case] = [
             Bands(0.5, Spectral(then=KMeans(4)), PCA(dim=5, keep_dimension=True)),
         )
     ),
+    Case(LeverageCode(4, 0.3, window=8), random=True, one_pass=False),
+    Case(Spectral(norm="uint2", then=LeverageCode(3, window=9)), parity="sum", random=True, one_pass=False),
     Case(ExactRows((0,), Uniform(1)), largest=65504),
     Case(ExactRows((3, 11), KMeans(3)), largest=65504),
     Case(Spectral(then=ExactRows((0, 4), ByteCodebook(4))), parity="sum", random=True, one_pass=False, largest=65504),

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from mlflow import MlflowClient
 
-from eigenselect.__main__ import _stop, run
+from eigenselect.__main__ import listen, run
 from eigenselect.compressors import Compressor, Payload
 from eigenselect.export.host import proof
 from eigenselect.export.verification import parity
@@ -95,8 +95,7 @@ def begin(folder: Path, words: list[str], fault: Callable[[], None] | None = Non
         os.dup2(log, 2)
         os.environ["MLFLOW_TRACKING_URI"] = "sqlite:///mlflow.db"
         os.environ["TMPDIR"] = str(folder / "tmp")
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _stop)
+        listen()
         sys.argv = ["eigenselect", *words]
         if fault is not None:
             fault()
@@ -193,7 +192,7 @@ def quiet_times() -> None:
     """Nothing that differs from run to run is measured: no lookup is timed, no memory looked at."""
 
     def times(self: LookupTimer, model: Any) -> list[LookupTime]:
-        size = float(model.ByteSize())
+        size = float(model.stat().st_size)
         return [LookupTime(batch, n, size, size / 1000) for n in sorted({1, all_threads()}) for batch in BATCHES]
 
     LookupTimer.times = times  # type: ignore[method-assign]
@@ -201,7 +200,7 @@ def quiet_times() -> None:
 
 
 def main(folder: Path, kills: int) -> None:
-    """Print a line for each kill that went as it must."""
+    """Print a line for each kill that went as it must; exit with 1 and what was wrong if one did not."""
     quiet_times()
     expected, seconds = {}, {}
     child = os.fork()
@@ -217,8 +216,13 @@ def main(folder: Path, kills: int) -> None:
         code = ended(begin(place, words))
         assert code == 0, place.with_suffix(".log").read_text()
         expected[command], seconds[command] = state(place, command), time.monotonic() - began
+    failures = []
     for i, case in enumerate(faults(kills, seconds)):
-        kill(folder / f"kill-{i}", expected[case[0]], case)
+        try:
+            kill(folder / f"kill-{i}", expected[case[0]], case)
+        except AssertionError as error:
+            failures.append(f"{case[0]}, {case[1]}: {error}")
+    sys.exit("\n\n".join(failures) or None)
 
 
 if __name__ == "__main__":

@@ -200,3 +200,15 @@ def test_a_reader_that_has_read_enough_is_no_bug() -> None:
         assert run.stdout and run.stderr
         run.stdout.close()
         assert (run.stderr.read(), run.wait()) == (b"", 141)
+
+
+def test_a_stop_that_python_ignores_is_heard_a_moment_later(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, time, weakref\nfrom eigenselect.__main__ import listen\nlisten()\n"
+        "class It: pass\nit = It()\n"
+        "gone = weakref.ref(it, lambda reference: [os.kill(os.getpid(), signal.SIGINT), *range(9)])\n"
+        "try:\n    del it\n    print('ignored', flush=True)\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    print('heard')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "ignored\nheard\n" and done.stderr == ""

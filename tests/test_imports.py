@@ -19,7 +19,10 @@ ROOMS = ("compressors", "export", "selector")
 ORDER = (
     "version",
     "conf",
-    *(f"compressors.{name}" for name in ("threads", "whole", "data", "plugins", "payloads", "training", "base")),
+    *(
+        f"compressors.{name}"
+        for name in ("words", "threads", "whole", "data", "plugins", "payloads", "training", "base")
+    ),
     *("compressors.settings", "compressors.compiled", "compressors.codebooks", "compressors.methods", "compressors"),
     *("export.choices", "export.native", "export.operators", "export.verification", "export.models", "export.host"),
     *("export.tokens", "export.torch", "export.onnx_export", "export"),

@@ -21,8 +21,9 @@ import pytest
 from safetensors.numpy import load_file
 
 import eigenselect.compressors.data.table
-from eigenselect.compressors import EmbeddingTable, load
+from eigenselect.compressors import EmbeddingTable, Payload, load
 from eigenselect.compressors.payloads.ops import NumpyOps
+from eigenselect.compressors.payloads.ranges import check_decode
 from eigenselect.compressors.payloads.torch_ops import TorchOps
 from eigenselect.export import save, to_onnx
 from eigenselect.export.verification.parity import OVERHEAD_BYTES
@@ -68,6 +69,13 @@ def test_nbytes_is_promised_made_and_stored(case: Case, name: str, tmp_path: Pat
     assert case.compressor.nbytes(table.n, table.d) == sum(array.nbytes for array in stored.values())
     assert payload.nbytes == sum(array.nbytes for array in stored.values())
     assert (payload.n, payload.k) == decode(payload).shape
+
+
+def test_what_is_made_is_seen_to_be_finite_without_reading_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    payloads = [payload_of(case, name) for case, name in ON_TABLES if name != "huge"]
+    monkeypatch.setattr(Payload, "read", None)
+    for payload in payloads:
+        check_decode(payload)
 
 
 @of_every_form

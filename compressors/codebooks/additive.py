@@ -92,13 +92,11 @@ def choose(rows: Float32s, codebooks: Float32s, codes: Codes | None = None) -> C
 
 def choose_all(table: ScaledTable, codebooks: Float32s, codes: Codes | None = None) -> Codes:
     """`choose` for every row of the table, (n, M)."""
-    chosen = np.empty((table.n, len(codebooks)), dtype=np.uint8)
 
-    def work(rows: slice) -> None:
-        chosen[rows] = choose(table.read(rows), codebooks, None if codes is None else codes[rows])
+    def work(rows: slice) -> Codes:
+        return choose(table.read(rows), codebooks, None if codes is None else codes[rows])
 
-    table.over(work)
-    return chosen
+    return table.make((len(codebooks),), np.uint8, work)
 
 
 def count_pairs(codes: Codes, codewords: int, total: npt.NDArray[np.float64], lock: Lock) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors.data.arrays import give_back, rows_array
 from eigenselect.compressors.data.table import Floats, Table
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.bitpack import pack, plane_bytes, plane_widths, row_bytes, split
@@ -40,22 +41,24 @@ def count_below(values: Floats, boundaries: Floats) -> npt.NDArray[np.uint8]:
 def encode(table: Table, bits: int, codes_of: CodesOf) -> list[npt.NDArray[np.uint8]]:
     """The packed planes, most significant first, of the codes that `codes_of` gives each row block."""
     widths = plane_widths(bits)
-    planes = [np.empty((table.n, plane_bytes(table.d, width)), dtype=np.uint8) for width in widths]
+    planes = [rows_array((table.n, plane_bytes(table.d, width)), np.uint8) for width in widths]
     for span in table.spans():
         codes = codes_of(table.read(span).astype(np.float32, copy=False), span)
         for packed, width, part in zip(planes, widths, split(codes, bits), strict=True):
             packed[span] = pack(part, width)
+            give_back(packed)
     return planes
 
 
 def whole_numbers(table: Table, columns: int, bits: int, codes_of: Callable[[slice], npt.NDArray[np.uint8]]) -> Payload:
     """The payload that decodes to the codes, (len, columns) for each row range, that `codes_of` gives side by side."""
     widths = plane_widths(bits)
-    planes = [np.empty((table.n, plane_bytes(columns, width)), dtype=np.uint8) for width in widths]
+    planes = [rows_array((table.n, plane_bytes(columns, width)), np.uint8) for width in widths]
 
     def work(rows: slice) -> None:
         for packed, width, part in zip(planes, widths, split(codes_of(rows), bits), strict=True):
             packed[rows] = pack(part, width)
+            give_back(packed)
 
     table.over(work)
     return affine(planes, bits, columns, zero=0.0, scale=1.0)

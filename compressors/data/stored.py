@@ -55,10 +55,24 @@ class StoredRows:
 
     def only(self, rows: Rows) -> StoredRows:
         """The rows that are asked for, in that order, still made where they are read."""
-        ids = np.arange(self.shape[0])[rows]
+        kept = range(self.shape[0])[rows] if isinstance(rows, slice) else rows
         return replace(
             self,
-            shape=(len(ids), *self.shape[1:]),
-            make=lambda some: self.make(ids[some]),
-            nbytes=self.nbytes * len(ids) // self.shape[0],
+            shape=(len(kept), *self.shape[1:]),
+            make=lambda some: self.make(picked(kept, some)),
+            nbytes=self.nbytes * len(kept) // self.shape[0],
         )
+
+
+def picked(rows: range | npt.NDArray[np.integer], some: Rows) -> Rows:
+    """Those that `some` picks of `rows`, which are ids or consecutive.
+
+    >>> picked(range(10, 20), slice(2, 4)), picked(range(10, 20), np.array([9, 0]))
+    (slice(12, 14, None), array([19, 10]))
+    """
+    if not isinstance(rows, range):
+        return rows[some]
+    if isinstance(some, slice):
+        found = rows[some]
+        return slice(found.start, found.stop)
+    return some + rows.start

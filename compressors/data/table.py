@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors.data.arrays import Array, give_back, is_large, rows_array
 from eigenselect.compressors.data.histogram import Histogram
 from eigenselect.compressors.data.stored import Floats as Floats
 from eigenselect.compressors.data.stored import Rows as Rows
@@ -24,6 +25,9 @@ T = TypeVar("T")
 
 BLOCK_BYTES = 1 << 24
 """Size of one float32 block. Fixed, so that streamed sums and random draws depend on nothing else."""
+
+SMALLEST = 1e-6
+"""Singular values below this share of the largest are rounding of float32: their directions are dropped."""
 
 WORKERS = min(4, os.cpu_count() or 1)
 """Blocks worked on at once by `Table.each`: each costs memory."""
@@ -87,6 +91,17 @@ class Table(ABC):
             while waiting:
                 yield waiting.popleft().result()
 
+    def make(self, shape: tuple[int, ...], dtype: npt.DTypeLike, work: Callable[[slice], Array]) -> Array:
+        """What `work` makes of every row range, as in `each`, together: (n, *shape), a file where that is large."""
+        made = rows_array((self.n, *shape), dtype)
+
+        def store(rows: slice) -> None:
+            made[rows] = work(rows)
+            give_back(made)
+
+        self.over(store)
+        return made
+
     def over(self, work: Callable[[slice], None]) -> None:
         """`work` on every row range as in `each`, for what it stores."""
         for _ in self.each(work):
@@ -133,6 +148,14 @@ class Table(ABC):
         vectors = vectors[:, ::-1]
         vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(self.d)])
         return np.sqrt(np.maximum(values[::-1], 0)), vectors
+
+    @cached_property
+    def leverage(self) -> npt.NDArray[np.float64]:
+        """(n,) float64, xᵢ (XᵀX)⁻¹ xᵢᵀ of each row, from 0 to 1, without lost directions; one pass, kept."""
+        sigma, vectors = self.spectrum
+        kept = sigma > SMALLEST * sigma[0]
+        forward = vectors[:, kept] / sigma[kept]
+        return np.concatenate([*self.each(lambda span: np.square(self.read(span) @ forward).sum(axis=1))])
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,12 +270,28 @@ class EmbeddingTable(Table):
         return self.vectors.nbytes
 
     def read(self, rows: Rows) -> Floats:  # noqa: D102
-        return self.vectors[rows]
+        v = self.vectors
+        if not isinstance(v, np.memmap) or not is_large(v.nbytes):
+            return v[rows]
+        read = np.array(v[rows])
+        give_back(v)
+        return read
+
+
+MOST_PERMUTED = 1 << 24
+"""Rows up to which a sample is the start of a permutation, which takes 8 bytes a row."""
+
+
+def _picked(n: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """min(count, n) different ids below n."""
+    if n <= MOST_PERMUTED:
+        return rng.permutation(n)[:count]
+    return rng.choice(n, min(count, n), replace=False, shuffle=False)
 
 
 def sample_rows(table: Table, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """(min(count, n), d) float32: rows picked at random, in their order."""
-    rows = np.sort(rng.permutation(table.n)[:count])
+    rows = np.sort(_picked(table.n, count, rng))
     found = []
     for span in table.spans():
         picked = rows[np.searchsorted(rows, span.start) : np.searchsorted(rows, span.stop)] - span.start

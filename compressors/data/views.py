@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors.data.stored import picked
 from eigenselect.compressors.data.table import Floats, Rows, Table
 
 
@@ -15,8 +16,8 @@ from eigenselect.compressors.data.table import Floats, Rows, Table
 class View(Table):
     """What is made of the rows of another table, computed block by block and never stored.
 
-    Its rows, columns and counts are those of the source unless said otherwise. So are its blocks: the source may be the
-    wider one, and a float16 block of it is widened for arithmetic.
+    Its rows, columns, counts and leverages are those of the source unless said otherwise. So are its blocks: the source
+    may be the wider one, and a float16 block of it is widened for arithmetic.
 
     Attributes:
         source: an (n, d) table.
@@ -35,6 +36,11 @@ class View(Table):
     @property
     def counts(self) -> npt.NDArray[np.float64] | None:  # noqa: D102
         return self.source.counts
+
+    @property
+    def leverage(self) -> npt.NDArray[np.float64]:
+        """(n,) float64, of the rows of the source."""
+        return self.source.leverage
 
     @property
     def block_rows(self) -> int:  # noqa: D102
@@ -78,10 +84,10 @@ class RowsTable(View):
     """Some rows of `source`. There may be fewer of them than columns.
 
     Attributes:
-        rows: (m,) ids, m >= 1.
+        rows: (m,) ids, or consecutive ones, m >= 1.
     """
 
-    rows: npt.NDArray[np.integer]
+    rows: range | npt.NDArray[np.integer]
 
     @property
     def n(self) -> int:  # noqa: D102
@@ -90,10 +96,16 @@ class RowsTable(View):
     @property
     def counts(self) -> npt.NDArray[np.float64] | None:  # noqa: D102
         counts = self.source.counts
-        return None if counts is None else counts[self.rows]
+        return None if counts is None else counts[picked(self.rows, slice(None))]
+
+    @property
+    def leverage(self) -> npt.NDArray[np.float64]:
+        """(m,) float64, of these rows in the source."""
+        leverage: npt.NDArray[np.float64] = self.source.leverage[self.rows]
+        return leverage
 
     def read(self, rows: Rows) -> Floats:  # noqa: D102
-        return self.source.read(self.rows[rows])
+        return self.source.read(picked(self.rows, rows))
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,7 +77,8 @@ class Bands(Compressor):
         return self.head.nbytes(frequent, d) + self.tail.nbytes(n - frequent, d) + places
 
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
-        ids, places = np.arange(table.n), None
+        ids: range | npt.NDArray[np.int64] = range(table.n)
+        places = None
         if self.by == "counts":
             ids = _by_counts(table)
             places = np.empty(table.n, dtype=np.int32)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from eigenselect.compressors.base import Compressor
 from eigenselect.compressors.codebooks.scalar import encode
+from eigenselect.compressors.data.arrays import rows_array
 from eigenselect.compressors.data.table import Floats, Table
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.bitpack import plane_bytes
@@ -121,8 +122,8 @@ class Blockwise(Compressor):
     def _fit(self, table: Table, count: int, levels: Float32s) -> tuple[Float32s, Float32s | None]:
         """(n, blocks) scales, and offsets with `minmax`."""
         starts = np.arange(0, table.d, count)
-        scales = np.empty((table.n, len(starts)), dtype=np.float32)
-        offsets = np.empty_like(scales) if self.scheme == "minmax" else None
+        scales = rows_array((table.n, len(starts)), np.float32)
+        offsets = rows_array(scales.shape, np.float32) if self.scheme == "minmax" else None
         for span in table.spans():
             block = table.read(span).astype(np.float32, copy=False)
             if offsets is None:

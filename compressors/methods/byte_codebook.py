@@ -64,17 +64,19 @@ class ByteCodebook(Compressor):
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
         scaled = ScaledTable.by_largest(table)
         codebook = learn(self._sample(scaled, rng), 256, rng)
-        packed = np.empty((table.n, -(-table.d // self._v)), dtype=np.uint8)
+        whole, left = divmod(table.d, self._v)
 
-        def encode(rows: slice) -> None:
+        def encode(rows: slice) -> npt.NDArray[np.uint8]:
             block = scaled.read(rows)
-            whole, left = divmod(table.d, self._v)
             pieces = block[:, : whole * self._v].reshape(-1, self._v)
-            packed[rows, :whole] = nearest(pieces, codebook).reshape(len(block), whole)
-            if left:  # the last piece is matched on the values that it has
-                packed[rows, whole] = nearest(block[:, -left:], np.ascontiguousarray(codebook[:, :left]))
+            codes = nearest(pieces, codebook).reshape(len(block), whole)
+            if not left:
+                return codes
+            # The last piece is matched on the values that it has.
+            last = nearest(block[:, -left:], np.ascontiguousarray(codebook[:, :left]))
+            return np.column_stack([codes, last])
 
-        table.over(encode)
+        packed = table.make((whole + bool(left),), np.uint8, encode)
         return Packed(packed, codebook * scaled.unit, table.d)
 
     def _sample(self, table: Table, rng: np.random.Generator) -> Float32s:

@@ -8,6 +8,7 @@ every row alike.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -15,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eigenselect.compressors.base import Compressor
-from eigenselect.compressors.data.table import EmbeddingTable, Floats, Rows, Table
+from eigenselect.compressors.data.arrays import give_back, rows_array
+from eigenselect.compressors.data.table import SMALLEST, EmbeddingTable, Floats, Rows, Table
 from eigenselect.compressors.data.views import ProjectedTable, View
 from eigenselect.compressors.methods.byte_codebook import ByteCodebook
 from eigenselect.compressors.methods.identity import Identity
@@ -29,9 +31,6 @@ from eigenselect.compressors.settings import check_choice, check_flag, check_num
 
 Float32s = npt.NDArray[np.float32]
 
-SMALLEST = 1e-6
-"""Singular values below this share of the largest are dropped: they are rounding of float32."""
-
 NORMS: dict[str, Compressor] = {"float16": Identity("float16"), "uint8": KMeans(8)}
 """What compresses the (n, 1) row scales, but for those of two bits."""
 
@@ -44,14 +43,34 @@ class Normalised(View):
     """The rows of `source`, each divided by its own length (zero rows stay zero).
 
     Attributes:
-        lengths: (n,) float32.
+        lengths: rows -> (len, 1) float32.
     """
 
-    lengths: Float32s
+    lengths: Callable[[Rows], Float32s]
 
     def read(self, rows: Rows) -> Floats:  # noqa: D102
-        lengths = self.lengths[rows, None]
+        lengths = self.lengths(rows)
         return self.source.read(rows) / np.where(lengths > 0, lengths, np.float32(1))
+
+
+def relative_lengths(z: Table, length: Callable[[Floats], npt.NDArray[np.float64]]) -> EmbeddingTable:
+    """(n, 1) what `length` makes of the rows of z, (len,) of each block, relative to the largest.
+
+    Scales are stored so, and the longest row's length goes into the codebook: float16 is narrow.
+    """
+    lengths = rows_array((z.n,), np.float64)
+
+    def longest(rows: slice) -> float:
+        lengths[rows] = length(z.read(rows))
+        return float(lengths[rows].max())
+
+    unit = max(z.each(longest)) or 1.0
+
+    def relative(rows: slice) -> npt.NDArray[np.float64]:
+        give_back(lengths)
+        return lengths[rows, None] / unit
+
+    return EmbeddingTable(z.make((1,), np.float32, relative))
 
 
 @dataclass(frozen=True)
@@ -134,16 +153,13 @@ class Spectral(Compressor):
     def _quantized(self, z: Table, rng: np.random.Generator) -> Payload:
         if self.norm == "none":
             return self.then.compress(z, rng)
-        lengths = np.concatenate([np.linalg.norm(block.astype(np.float64), axis=1) for block in z.blocks()])
-        # The scales are stored relative to the longest row, whose length goes into the codebook: float16 is narrow.
-        relative = (lengths / (lengths.max() or 1.0)).astype(np.float32)
+        relative = relative_lengths(z, lambda block: np.linalg.norm(block.astype(np.float64), axis=1))
         if self.norm == "uint2":
             classes = row_classes(relative)
-            return Scaled(self.then.compress(Normalised(z, classes.read(slice(None))[:, 0]), rng), classes)
+            return Scaled(self.then.compress(Normalised(z, classes.read), rng), classes)
         norm = NORMS[self.norm]
-        part = self.then.compress(Normalised(z, relative), rng)
-        scale = norm.compress(EmbeddingTable(_fitted_scales(z, part, relative)), rng)
-        return Scaled(part, scale)
+        part = self.then.compress(Normalised(z, relative.read), rng)
+        return Scaled(part, norm.compress(_fitted_scales(z, part, relative), rng))
 
     def _matrices(self, table: Table, rng: np.random.Generator) -> tuple[Float32s, Float32s]:
         """(d, d) float32 that makes Z of X, and its inverse, whose largest entry is about 1."""
@@ -165,17 +181,20 @@ def classes_nbytes(n: int) -> int:
     return -(-n // 4) + 4 * CLASSES
 
 
-def row_classes(relative: Float32s) -> Column:
-    """Each row's length as one of four: k-means over their logarithms, for what counts are ratios."""
-    some = relative > 0
-    logarithms = np.zeros(len(relative), np.float32)
-    np.log(relative, out=logarithms, where=some)
-    if some.any():
-        logarithms[~some] = logarithms[some].mean()
-    codes = KMeans(2).compress(EmbeddingTable(logarithms[:, None]), np.random.default_rng(0))
+def row_classes(relative: EmbeddingTable) -> Column:
+    """Each row's length, (n, 1), as one of four: k-means over their logarithms, for what counts are ratios."""
+
+    def logarithms(block: Floats, zero: np.float32) -> Float32s:
+        return np.log(block, out=np.full(block.shape, zero), where=block > 0)
+
+    some = sum(np.count_nonzero(block) for block in relative.blocks())
+    total = sum(logarithms(block, np.float32(0)).sum(dtype=np.float64) for block in relative.blocks())
+    mean = np.float32(total / max(some, 1))
+    table = EmbeddingTable(relative.make((1,), np.float32, lambda rows: logarithms(relative.read(rows), mean)))
+    codes = KMeans(2).compress(table, np.random.default_rng(0))
     assert isinstance(codes, Packed)
-    padded = np.pad(codes.packed[:, 0], (0, -len(relative) % 4)).reshape(-1, 4)
-    return Column(pack(padded, 2)[:, 0], np.exp(codes.codebook), len(relative))
+    padded = np.pad(codes.packed[:, 0], (0, -relative.n % 4)).reshape(-1, 4)
+    return Column(pack(padded, 2)[:, 0], np.exp(codes.codebook), relative.n)
 
 
 def _inverse(matrix: Float32s, rank: int) -> Float32s:
@@ -185,13 +204,14 @@ def _inverse(matrix: Float32s, rank: int) -> Float32s:
     return inverse
 
 
-def _fitted_scales(z: Table, part: Payload, relative: Float32s) -> Float32s:
+def _fitted_scales(z: Table, part: Payload, relative: Table) -> EmbeddingTable:
     """(n, 1) scales s that minimise ‖z_i − s_i part_i‖ for each row; `relative` where a row decodes to zero."""
-    scales = relative[:, None].copy()
-    for span in z.spans():
+
+    def fit(span: slice) -> npt.NDArray[np.float64]:
         rows, decoded = z.read(span).astype(np.float64), part.read(span).astype(np.float64)
         power = np.einsum("ij,ij->i", decoded, decoded)
         fitted = np.einsum("ij,ij->i", rows, decoded)
         np.divide(fitted, power, out=fitted, where=power > 0)
-        scales[span, 0] = np.where(power > 0, fitted, relative[span])
-    return scales
+        return np.where(power > 0, fitted, relative.read(span)[:, 0])[:, None]
+
+    return EmbeddingTable(z.make((1,), np.float32, fit))

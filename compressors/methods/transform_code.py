@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eigenselect.compressors.base import Compressor
-from eigenselect.compressors.data.table import EmbeddingTable, Table
+from eigenselect.compressors.data.table import SMALLEST, EmbeddingTable, Table
 from eigenselect.compressors.data.views import ProjectedTable
 from eigenselect.compressors.methods.identity import Identity
-from eigenselect.compressors.methods.spectral import SMALLEST, Normalised, classes_nbytes, row_classes
+from eigenselect.compressors.methods.spectral import Normalised, classes_nbytes, relative_lengths, row_classes
 from eigenselect.compressors.methods.trellis_code import TrellisCode, shared_code, shares
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.composed import Projected, Scaled
@@ -81,9 +81,8 @@ class TransformCode(Compressor):
         directions = self.matrix.compress(EmbeddingTable(np.ascontiguousarray(vectors.T, np.float32)), rng)
         unit = float(table.abs_max or 1)
         z = ProjectedTable(table, _to_components(directions, np.where(there, sigma, np.inf), unit))
-        lengths = np.concatenate([np.sqrt(block.astype(np.float64) ** 2 @ weights) for block in z.blocks()])
-        classes = row_classes((lengths / (lengths.max() or 1)).astype(np.float32))
-        part = shared_code(Normalised(z, classes.read(slice(None))[:, 0]), bits, weights, self.window, rng)
+        classes = row_classes(relative_lengths(z, lambda block: np.sqrt(block.astype(np.float64) ** 2 @ weights)))
+        part = shared_code(Normalised(z, classes.read), bits, weights, self.window, rng)
         deviations = Dense((np.where(there, sigma, 0) * unit)[:, None].astype(np.float32))
         return Projected(Scaled(part, classes), Scaled(directions, deviations))
 

@@ -21,8 +21,9 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save_file
 
+from eigenselect.compressors.data.arrays import give_back
+from eigenselect.compressors.data.tensor_file import save_arrays
 from eigenselect.compressors.payloads.ops import Array, NumpyOps, Ops, V
 
 FORMAT_VERSION = 1
@@ -188,10 +189,12 @@ class Payload(ABC):
     def _read(self, ids: range | npt.NDArray[np.integer]) -> Float32s:
         step = max(1, READ_BYTES // (4 * self.width))
         if len(ids) <= step:
-            return self._decoded(ids)
-        decoded = np.empty((len(ids), self.k), dtype=np.float32)
-        for start in range(0, len(ids), step):
-            decoded[start : start + step] = self._decoded(ids[start : start + step])
+            decoded = self._decoded(ids)
+        else:
+            decoded = np.empty((len(ids), self.k), dtype=np.float32)
+            for start in range(0, len(ids), step):
+                decoded[start : start + step] = self._decoded(ids[start : start + step])
+        give_back(*self.arrays().values())
         return decoded
 
     def _decoded(self, ids: range | npt.NDArray[np.integer]) -> Float32s:
@@ -255,10 +258,8 @@ class Payload(ABC):
         Raises:
             ValueError: a field that a file does not hold.
         """
-        arrays = {name: np.ascontiguousarray(array) for name, array in self.arrays().items()}
         spec = {"version": FORMAT_VERSION, **self._spec()}
-        save_file(arrays, path, metadata={"payload": json.dumps(spec)})
-        path.chmod(0o644)  # safetensors writes for the owner alone
+        save_arrays(self.arrays(), path, {"payload": json.dumps(spec)})
 
 
 def kinds() -> dict[str, type[Payload]]:
@@ -276,8 +277,13 @@ def _slice(span: range) -> slice:
 def check_array(name: str, array: Any, dims: int, *dtypes: str) -> None:
     """Raise a ValueError unless `array` has `dims` dimensions and one of `dtypes`."""
     if not isinstance(array, np.ndarray) or array.ndim != dims or array.dtype.name not in dtypes:
-        found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else repr(array)
+        found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else a_kind_of(array)
         raise ValueError(f"{name} is {found}: it must be {dims}-D {' or '.join(dtypes)}")
+
+
+def a_kind_of(value: Any) -> str:
+    """What a message says of something that was expected to be another: its type, and the value where it is short."""
+    return repr(value) if isinstance(value, bool | int | float | str | None) else f"a {type(value).__name__}"
 
 
 def check_payload(name: str, part: Any) -> None:

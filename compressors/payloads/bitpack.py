@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors.data.arrays import give_back, rows_array
+
 Bytes = npt.NDArray[np.uint8]
 
 PLANAR_BYTES = 1 << 25
@@ -68,7 +70,7 @@ def planar(packed: Bytes, width: int, d: int) -> Bytes:
     """
     if width == 8:
         return packed
-    turned = np.empty_like(packed)
+    turned = rows_array(packed.shape, np.uint8)
     rows = max(1, PLANAR_BYTES // (packed.shape[1] * 8 // width))
     for start in range(0, len(packed), rows):
         part = packed[start : start + rows]
@@ -78,4 +80,5 @@ def planar(packed: Bytes, width: int, d: int) -> Bytes:
         for j, codes in enumerate(np.split(columns, 8 // width, axis=1)):
             byte |= codes << np.uint8(j * width)
         turned[start : start + rows] = byte
+        give_back(packed, turned)
     return turned

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -321,3 +322,83 @@ class Stacked(Payload):
             chosen = ops.from_row(ids, start, part.decode(local, ops.scope(f"parts.{i}")), chosen)
             start += part.n
         return chosen
+
+
+@dataclass(frozen=True)
+class Interleaved(Payload):
+    """Rows of two parts, each in its order, that lie between each other in any way.
+
+    Arrays:
+        ranks: (n,) uint8, how many rows of its part come before a row in its block of 128; 128 more of the second part.
+        starts: of each part (ceil(n / 128),) int32, how many of its rows come before each block.
+
+    Attributes:
+        parts: two payloads of as many columns.
+    """
+
+    parts: tuple[Payload, ...]
+    ranks: npt.NDArray[np.uint8]
+    starts: tuple[npt.NDArray[np.int32], ...]
+
+    BLOCK: ClassVar[int] = 128
+
+    @classmethod
+    def of(cls, first: Payload, second: Payload, second_ones: npt.NDArray[np.bool_]) -> Interleaved:
+        """A row is one of `second` where `second_ones`, (n,), says so."""
+        return cls((first, second), *cls._counted(second_ones))
+
+    @classmethod
+    def _counted(cls, second: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.uint8], tuple[npt.NDArray[np.int32], ...]]:
+        """Ranks and starts."""
+        n = len(second)
+        blocks = np.arange(0, n, cls.BLOCK)
+        parts = np.stack([~second, second]).astype(np.int64)
+        before: npt.NDArray[np.int64] = np.cumsum(parts, axis=1) - parts  # rows of each part
+        starts = before[:, blocks]
+        ranks = (before - np.repeat(starts, cls.BLOCK, axis=1)[:, :n])[second.astype(int), np.arange(n)]
+        return (ranks + cls.BLOCK * second).astype(np.uint8), tuple(starts.astype(np.int32))
+
+    def __post_init__(self) -> None:
+        check_payloads("Interleaved.parts", self.parts)
+        if len(self.parts) != 2 or self.parts[0].k != self.parts[1].k:
+            raise ValueError(
+                f"Interleaved.parts have {[part.k for part in self.parts]} columns: there must be two of one width"
+            )
+        check_array("Interleaved.ranks", self.ranks, 1, "uint8")
+        if not isinstance(self.starts, tuple) or len(self.starts) != 2:
+            raise ValueError("Interleaved.starts must be a tuple of two arrays, one of each part")
+        for i, each in enumerate(self.starts):
+            check_array(f"Interleaved.starts.{i}", each, 1, "int32")
+        second = self.ranks >= self.BLOCK
+        sizes = [part.n for part in self.parts]
+        ranks, starts = self._counted(second)
+        counted = np.array_equal(self.ranks, ranks) and all(map(np.array_equal, self.starts, starts))
+        if [(~second).sum(), second.sum()] != sizes or not counted:
+            raise ValueError(
+                f"Interleaved.ranks and starts must count {sizes[0]} and {sizes[1]} rows, those of the parts"
+            )
+
+    @property
+    def n(self) -> int:  # noqa: D102
+        return len(self.ranks)
+
+    @property
+    def bands(self) -> int:  # noqa: D102
+        return sum(part.bands for part in self.parts)
+
+    @property
+    def k(self) -> int:  # noqa: D102
+        return self.parts[0].k
+
+    def decode(self, rows: V, ops: Ops[V]) -> V:  # noqa: D102
+        ids = ops.wrap(rows, self.n)
+        ranks = ops.pick(ops.param("ranks", self.ranks), ids)
+        size, one = (ops.param(name, np.array(value)) for name, value in (("block", self.BLOCK), ("one", 1)))
+        block, rank = ops.digit(ids, size, None), ops.digit(ranks, one, self.BLOCK)
+        decoded = []
+        for i, part in enumerate(self.parts):
+            start = ops.pick(ops.param(f"starts.{i}", self.starts[i]), block)
+            # Of a row of the other part it is some row, which is not taken.
+            place = ops.within(ops.add(start, rank), 0, part.n)
+            decoded.append(part.decode(place, ops.scope(f"parts.{i}")))
+        return ops.from_row(ranks, self.BLOCK, decoded[1], decoded[0])

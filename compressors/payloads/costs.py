@@ -60,6 +60,10 @@ class Shape:
     stored: bool = False
 
 
+ID_BYTES = 8
+"""Ids and what is computed of them are int64; all floats are smaller."""
+
+
 class CostOps:
     """Counts what the verbs read and compute for one row."""
 
@@ -84,7 +88,9 @@ class CostOps:
 
     def _elementwise(self, a: Shape, b: Shape) -> Shape:
         self._whole(a, b)
-        shape = np.broadcast_shapes(a.shape, b.shape)
+        shape, itemsize = np.broadcast_shapes(a.shape, b.shape), max(a.itemsize, b.itemsize)
+        if itemsize == ID_BYTES:  # numbers of rows are no floats
+            return self._made(shape, itemsize=itemsize)
         return self._made(shape, multiply_adds=math.prod(shape))
 
     def scope(self, name: str) -> Self:  # noqa: D102
@@ -94,17 +100,17 @@ class CostOps:
         return Shape(array.shape, array.itemsize, stored=True)
 
     def wrap(self, rows: Shape, n: int) -> Shape:  # noqa: D102
-        return self._made(rows.shape, itemsize=8)
+        return self._made(rows.shape, itemsize=ID_BYTES)
 
     def digit(self, numbers: Shape, strides: Shape, base: int | None) -> Shape:  # noqa: D102
         self._whole(strides)
-        return self._made(np.broadcast_shapes(numbers.shape, strides.shape), itemsize=8)
+        return self._made(np.broadcast_shapes(numbers.shape, strides.shape), itemsize=ID_BYTES)
 
     def pick(self, array: Shape, ids: Shape) -> Shape:  # noqa: D102
-        return self._picked(array, ids, itemsize=8)
+        return self._picked(array, ids, itemsize=ID_BYTES)
 
     def within(self, ids: Shape, start: int, count: int | None) -> Shape:  # noqa: D102
-        return self._made(ids.shape, itemsize=8)
+        return self._made(ids.shape, itemsize=ID_BYTES)
 
     def gather(self, table: Shape, rows: Shape) -> Shape:  # noqa: D102
         return self._picked(table, rows)

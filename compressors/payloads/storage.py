@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+
+from eigenselect.compressors.data.tensor_file import load_arrays
 
 # Imported to be defined: a file may name any of our kinds.
 from eigenselect.compressors.payloads import (  # noqa: F401
@@ -23,8 +25,16 @@ from eigenselect.compressors.payloads import (  # noqa: F401
     trellis,
 )
 from eigenselect.compressors.payloads.base import FORMAT_VERSION, Payload, kinds
+from eigenselect.compressors.payloads.ranges import check_decode
 from eigenselect.compressors.plugins import load_plugins
 from eigenselect.compressors.whole import check_listed
+from eigenselect.compressors.words import brief
+
+DEEPEST = 64
+"""Parts of parts that a file may have; no method makes ten."""
+
+SAYS = 200
+"""Characters of what is said of a file."""
 
 
 def load(path: Path) -> Payload:
@@ -34,8 +44,9 @@ def load(path: Path) -> Payload:
     is imported by the name that a file has.
 
     Raises:
-        ValueError: not a payload file, a newer format, an unknown kind, or arrays that do not make a payload; a file
-            of a hand-over that is not whole, or that the manifest beside it does not list as it is.
+        ValueError: not a payload file, a newer format, an unknown kind, arrays that do not make a payload or decode
+            to numbers that are not finite; a file of a hand-over that is not whole, or that the manifest beside it does
+            not list as it is.
 
     Example:
         >>> import tempfile
@@ -50,12 +61,10 @@ def load(path: Path) -> Payload:
     path = Path(path)
     check_listed(path)
     try:
-        with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get("payload")
-            arrays = {name: file.get_tensor(name) for name in file.keys()} if text is not None else {}
+        arrays, metadata = load_arrays(path)
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path} cannot be read as a payload: {error}") from error
-    if text is None:
+        raise ValueError(f"{path} cannot be read as a payload: {brief(error, SAYS)}") from error
+    if (text := metadata.get("payload")) is None:
         raise ValueError(f"{path} is a safetensors file without a payload entry: was it written by Payload.save?")
     try:
         spec = json.loads(text)
@@ -67,14 +76,19 @@ def load(path: Path) -> Payload:
         payload = _build(spec, arrays, "")
         if unused := sorted(arrays.keys() - payload.arrays().keys()):
             raise ValueError(
-                f"it holds {unused}, which are not part of its payload: was it changed after it was saved?"
+                f"it holds {unused[:3]}, which are not part of its payload: was it changed after it was saved?"
             )
+        check_decode(payload)
+    except RecursionError as error:
+        raise ValueError(f"{path} is not a payload: its parts are nested too deep") from error
     except ValueError as error:
-        raise ValueError(f"{path} is not a payload: {error}") from error
+        raise ValueError(f"{path} is not a payload: {brief(error, SAYS)}") from error
     return payload
 
 
 def _build(spec: Any, arrays: dict[str, npt.NDArray[Any]], prefix: str) -> Payload:
+    if prefix.count(".") > DEEPEST:
+        raise ValueError(f"its parts are nested more than {DEEPEST} deep")
     kind = _kind(spec.get("kind") if isinstance(spec, dict) else spec)
     given: dict[str, Any] = {}
     for field in fields(kind):  # type: ignore[arg-type]  # every kind is a dataclass

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,8 +57,9 @@ class TensorTrain(Payload):
 
     @property
     def width(self) -> int:  # noqa: D102
-        columns = np.cumprod([core.shape[2] for core in self.cores])
-        return int(max(c * core.shape[3] + core[0].size for c, core in zip(columns, self.cores, strict=True)))
+        columns: Iterable[int] = itertools.accumulate((core.shape[2] for core in self.cores), operator.mul)
+        sizes = (math.prod(core.shape[1:]) for core in self.cores)
+        return max(int(c * core.shape[3] + size) for c, core, size in zip(columns, self.cores, sizes, strict=True))
 
     def decode(self, rows: V, ops: Ops[V]) -> V:  # noqa: D102
         ids = ops.wrap(rows, self.count)

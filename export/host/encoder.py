@@ -12,6 +12,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
+from eigenselect.compressors.words import brief
 from eigenselect.export.host.host import Host, start
 from eigenselect.export.host.splice import free_prefix, replace_lookups
 from eigenselect.export.models.external import write
@@ -19,7 +20,6 @@ from eigenselect.export.models.ids import graph_input
 from eigenselect.export.models.reader import chosen, entries
 from eigenselect.export.models.sessions import needed_inputs, signature
 from eigenselect.export.models.tables import HostTable
-from eigenselect.export.models.words import brief
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from eigenselect.compressors.words import brief, listed, of_file
 from eigenselect.export.choices import OLDEST_OPSET, Tied
 from eigenselect.export.host import match
 from eigenselect.export.host.pruned import Kept, takers
@@ -20,7 +21,6 @@ from eigenselect.export.models.sessions import Feeds, Outputs, give, load, made_
 from eigenselect.export.models.stored import read_model
 from eigenselect.export.models.tables import HostTable, find_tables, rows_by_input
 from eigenselect.export.models.unread import not_followed
-from eigenselect.export.models.words import brief, listed, of_file
 
 
 @dataclass(frozen=True, eq=False)

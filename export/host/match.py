@@ -11,10 +11,10 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 from eigenselect.compressors.payloads.base import Payload
+from eigenselect.compressors.words import listed, of_file
 from eigenselect.export.models.constants.constant import CODES
 from eigenselect.export.models.stored import PAIRED
 from eigenselect.export.models.tables import HostTable
-from eigenselect.export.models.words import listed, of_file
 
 Ids = npt.NDArray[np.int64]
 

@@ -97,7 +97,7 @@ def _product(scope: Scope, node: onnx.NodeProto, name: str, d: int, tracer: Trac
     by = tracer.trace(scope, node.input[1])
     if by is None or turned["transA"] or {kind for _, kind in by.stored} != {TensorProto.FLOAT}:
         return None
-    if by.type != TensorProto.FLOAT or len(by.shape) > 2 or by.shape[-1 if turned["transB"] else 0] != d:
+    if by.type != TensorProto.FLOAT or len(by.shape) not in (1, 2) or by.shape[-1 if turned["transB"] else 0] != d:
         return None
     return Product(scope, node, by, turned["transB"])
 

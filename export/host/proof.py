@@ -16,11 +16,11 @@ from eigenselect.compressors.payloads.base import Payload
 from eigenselect.export.choices import Target
 from eigenselect.export.host.pruned import Remapping
 from eigenselect.export.host.splice import OVERRIDABLE_IR, Splice, opset_of
-from eigenselect.export.models.external import data_file, point
 from eigenselect.export.models.scopes import Model, tensors
 from eigenselect.export.models.sessions import Feeds, Outputs, load, relative_error, run
 from eigenselect.export.models.stored import nbytes
-from eigenselect.export.operators.model import save, to_onnx
+from eigenselect.export.operators.data_file import data_file, model_bytes, point
+from eigenselect.export.operators.model import write
 from eigenselect.export.verification.parity import (
     COLUMN_BYTES,
     OVERHEAD_BYTES,
@@ -108,7 +108,7 @@ def prove(
     report = Proof(
         table_error=table_error,
         relative_error=relative_error(found, expected),
-        file_bytes=sum(file.stat().st_size for file in (path, data_file(path)) if file.exists()),
+        file_bytes=model_bytes(path),
         constant_bytes=constants,
         session_bytes=session_bytes(path),
         host_session_bytes=session_bytes(host),
@@ -154,7 +154,7 @@ def _write_reference(
     table = model.graph.initializer.add(name=FLOAT_TABLE, data_type=splice.type, dims=[n, payload.k])
     # Decoded as it will be at work: what a model makes of its rows can enlarge the rounding of a sum.
     decode = path.with_name("decode.onnx")
-    save(to_onnx(payload, opset=opset_of(model), target=target), decode)
+    write(payload, decode, opset=opset_of(model), target=target)
     decoder, error, size = OnnxDecoder(decode), 0.0, 0.0
     dtype = helper.tensor_dtype_to_np_dtype(splice.type)
     with data_file(reference).open("wb") as file:

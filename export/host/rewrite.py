@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.whole import held, hidden_name, undisturbed
+from eigenselect.compressors.words import listed
 from eigenselect.export.choices import TARGETS, TIED, Target, Tied
 from eigenselect.export.host import match
 from eigenselect.export.host.copies import copies_left
@@ -25,13 +26,13 @@ from eigenselect.export.host.proof import Proof, prove
 from eigenselect.export.host.pruned import Kept, Remapping, kept_feeds, renumbered
 from eigenselect.export.host.splice import Folded, Splice, add, fold, free_prefix, opset_of, replace_lookups
 from eigenselect.export.models.constants.tracer import Tracer
-from eigenselect.export.models.external import PAGE_BYTES, data_file, data_files, rename_data, write
+from eigenselect.export.models.external import data_files, rename_data, write
 from eigenselect.export.models.ids import graph_input
 from eigenselect.export.models.scopes import tensors
 from eigenselect.export.models.sessions import Feeds, OutputDifference, differences
 from eigenselect.export.models.stored import nbytes
 from eigenselect.export.models.tables import HostTable
-from eigenselect.export.models.words import listed
+from eigenselect.export.operators.data_file import PAGE_BYTES, data_file
 from eigenselect.export.operators.decode import decode_graph
 from eigenselect.export.operators.model import check_runtime
 from eigenselect.export.operators.passes import half_rows

@@ -10,6 +10,7 @@ import onnx
 
 from eigenselect.export.models.scopes import tensors
 from eigenselect.export.models.stored import is_external, nbytes, place
+from eigenselect.export.operators.data_file import PAGE_BYTES, data_file, pad, point
 
 EMBEDDED_BYTES = (1 << 31) - (1 << 26)
 """Tensors of one file may take so much: protocol buffers end at 2 GiB, and the graph itself needs room."""
@@ -17,17 +18,9 @@ EMBEDDED_BYTES = (1 << 31) - (1 << 26)
 SMALL_BYTES = 1 << 10
 """Tensors up to this stay in the model's own file."""
 
-PAGE_BYTES = 1 << 12
-"""Where a tensor started on a page it still does, so that it can be memory-mapped."""
-
 ALIGNED_BYTES = 1 << 6
 
 COPY_BYTES = 1 << 24
-
-
-def data_file(path: Path) -> Path:
-    """The data file of a model that is written to `path`."""
-    return path.with_name(f"{path.name}.data")
 
 
 def data_files(model: onnx.ModelProto, folder: Path) -> list[Path]:
@@ -56,7 +49,7 @@ def write(model: onnx.ModelProto, folder: Path, path: Path, added: Container[str
             _stream(outside, folder, path, data)
             for tensor in every:
                 if len(tensor.raw_data) > SMALL_BYTES and (not outside or tensor.name in added):
-                    offset = _pad(data, 0, ALIGNED_BYTES)
+                    offset = pad(data, 0, ALIGNED_BYTES)
                     length = data.write(tensor.raw_data)
                     tensor.ClearField("raw_data")
                     point(tensor, path, offset, length)
@@ -64,33 +57,20 @@ def write(model: onnx.ModelProto, folder: Path, path: Path, added: Container[str
 
 
 def _stream(outside: list[onnx.TensorProto], folder: Path, path: Path, data: BinaryIO) -> None:
-    """Copy the bytes of external tensors, in their order; those that share bytes go on doing so."""
+    """Copy the bytes of external tensors, in their order; those that share bytes go on doing so.
+
+    Where one started on a page it still does, so that it can be memory-mapped.
+    """
     starts: dict[tuple[Path, int, int], int] = {}
     for tensor in sorted(outside, key=lambda tensor: place(tensor, folder)):
         source, offset, length = at = place(tensor, folder)
         if at not in starts:
-            starts[at] = _pad(data, offset % PAGE_BYTES, PAGE_BYTES)
+            starts[at] = pad(data, offset % PAGE_BYTES, PAGE_BYTES)
             with source.open("rb") as file:
                 file.seek(offset)
                 for start in range(0, length, COPY_BYTES):
                     data.write(file.read(min(COPY_BYTES, length - start)))
         point(tensor, path, starts[at], length)
-
-
-def _pad(data: BinaryIO, residue: int, modulus: int) -> int:
-    """Go on to the next position that leaves `residue`, and say which that is."""
-    data.write(bytes((residue - data.tell()) % modulus))
-    return data.tell()
-
-
-def point(tensor: onnx.TensorProto, path: Path, offset: int, length: int) -> None:
-    """Say where a tensor of the model at `path` lies in its data file."""
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    kept = [entry for entry in tensor.external_data if entry.key not in ("location", "offset", "length")]
-    del tensor.external_data[:]
-    for key, value in (("location", data_file(path).name), ("offset", str(offset)), ("length", str(length))):
-        tensor.external_data.add(key=key, value=value)
-    tensor.external_data.extend(kept)
 
 
 def rename_data(model: onnx.ModelProto, name: str) -> None:

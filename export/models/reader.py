@@ -10,13 +10,13 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 from eigenselect.compressors.data.stored import StoredRows
+from eigenselect.compressors.words import listed, of_file, quoted
 from eigenselect.export.models.functions import with_lookups_inlined
 from eigenselect.export.models.ids import graph_input
 from eigenselect.export.models.scopes import Model, tensors
 from eigenselect.export.models.stored import nbytes, read_model, type_name
 from eigenselect.export.models.tables import HostTable, find_tables
 from eigenselect.export.models.unread import not_followed
-from eigenselect.export.models.words import listed, of_file, quoted
 
 BLOCK_BYTES = 1 << 24
 
@@ -58,6 +58,20 @@ def embedding_rows(path: Path, tensor: str | None = None) -> npt.NDArray[np.floa
     names = {name for name, _ in table.value.stored} | {name for _, name in {*table.value.parts} - {*table.value.big}}
     stored = sum(nbytes(each) for each in tensors(inlined) if each.name in names)
     return StoredRows(whole.shape, whole.dtype, whole.__getitem__, type_name(table.stored_type), stored)
+
+
+def table_shapes(path: Path) -> dict[str, tuple[int, int]]:
+    """Rows and columns of the tables that a model looks up, by name.
+
+    Raises:
+        ValueError: not an ONNX model, or its data file cannot be used.
+    """
+    model = read_model(path)
+    try:
+        found = find_tables(Model(with_lookups_inlined(model)), path.parent)
+    except ValueError as error:
+        raise ValueError(of_file(path, error)) from error
+    return {table.name: (table.n, table.d) for table in found}
 
 
 def entries(table: HostTable) -> npt.NDArray[np.floating[Any]]:

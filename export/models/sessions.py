@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 from onnx import helper
+
+from eigenselect.compressors.words import brief
 
 Feeds = Mapping[str, npt.NDArray[Any]]
 
@@ -111,8 +112,8 @@ def read_inputs(path: Path, model: onnx.ModelProto) -> Feeds:
     try:
         with np.load(path, allow_pickle=False) as file:
             feeds = {name: file[name] for name in file.files}
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"inputs = {path} cannot be read as .npz ({error}): {give(model)}") from error
+    except Exception as error:  # of zip, zlib and numpy: there are many
+        raise ValueError(f"inputs = {path} cannot be read as .npz ({brief(error)}): {give(model)}") from error
     needed = {value.name: value.type.tensor_type.elem_type for value in needed_inputs(model)}
     if {*needed} != {*feeds}:
         raise ValueError(f"inputs = {path} holds {sorted(feeds)}: {give(model)}")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from eigenselect.export.models.words import brief, quoted
+from eigenselect.compressors.words import brief, quoted
 
 PAIRED = (TensorProto.INT4, TensorProto.UINT4)
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors.words import quoted
 from eigenselect.export.models.constants.constant import Constant, Rows
 from eigenselect.export.models.constants.tracer import Tracer
 from eigenselect.export.models.ids import graph_input
 from eigenselect.export.models.lookups.places import Place, find_places, lookup_of
 from eigenselect.export.models.scopes import Model, Name
 from eigenselect.export.models.stored import type_name
-from eigenselect.export.models.words import quoted
 from eigenselect.export.operators.functions import DOMAIN
 
 BLOCK_BYTES = 1 << 24

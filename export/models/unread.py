@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import onnx
 
+from eigenselect.compressors.words import listed, quoted
 from eigenselect.export.models.constants.constant import CODES, FLOATS
 from eigenselect.export.models.constants.tracer import FORMS
 from eigenselect.export.models.ids import are_ids
@@ -14,7 +15,6 @@ from eigenselect.export.models.scopes import Model, Name, Scope, attribute, is_s
 from eigenselect.export.models.stored import type_name
 from eigenselect.export.models.tables import HostTable
 from eigenselect.export.models.walks import evaluated
-from eigenselect.export.models.words import listed, quoted
 
 LENGTH = 150
 """Characters of the nodes that a message names, beyond the first one."""

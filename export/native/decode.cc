@@ -136,35 +136,81 @@ INLINE void take_planes_apart(const Call& call, int plane, const int64_t* rows, 
   }
 }
 
-// Rows of trellis codes. Windows reach into at most three bytes before their own: those lie in front of a copy of the
-// row, so that four bytes, the last one lowest, have all bits of a byte's windows.
-template <int kBits>
-INLINE void pick(const Call& call, const int64_t* rows, int64_t first, int64_t last) {
+// Windows of trellis codes reach into at most three bytes before their own: those lie in front of a copy of the row, so
+// that four bytes, the last one lowest, have all bits of a byte's windows.
+constexpr int64_t kBefore = 3;
+
+INLINE void copy_ring(const uint8_t* row, int64_t width, uint8_t* ring) {
+  for (int64_t back = 1; back <= kBefore; ++back) ring[kBefore - back] = row[(kBefore * width - back) % width];
+  std::memcpy(ring + kBefore, row, width);
+}
+
+INLINE uint32_t number_at(const uint8_t* ring, int64_t byte) {
+  uint32_t number;
+  std::memcpy(&number, ring + byte, sizeof number);
+  return __builtin_bswap32(number);
+}
+
+// One row of one plane, or what it adds to the planes before it.
+template <int kBits, bool kAdd>
+INLINE void pick_row(const Call& call, int plane, const int64_t* rows, int64_t i, uint8_t* ring, float* out) {
   constexpr int kPlaces = 8 / kBits;
-  constexpr int64_t kBefore = 3;
-  const float* levels = static_cast<const float*>(call.lut);
+  const float* levels = call.levels[plane];
   const uint32_t mask = (uint32_t{1} << call.window) - 1;
-  const int64_t width = call.plane[0].width;
-  std::vector<uint8_t> buffer(kBefore + width);
-  uint8_t* const ring = buffer.data();
-  float* out = static_cast<float*>(call.out) + first * call.dim;
-  const auto number_at = [&](int64_t byte) {
-    uint32_t number;
-    std::memcpy(&number, ring + byte, sizeof number);
-    return __builtin_bswap32(number);
+  copy_ring(row_of(call, call.plane[plane], rows, i), call.plane[plane].width, ring);
+  const auto put = [&](int64_t c, uint32_t number, int place) {
+    const float level = levels[number >> (8 - kBits * (place + 1)) & mask];
+    out[c] = kAdd ? out[c] + level : level;
   };
   const int64_t whole = call.dim / kPlaces;  // bytes
+  for (int64_t byte = 0; byte < whole; ++byte) {
+    const uint32_t number = number_at(ring, byte);
+    for (int j = 0; j < kPlaces; ++j) put(byte * kPlaces + j, number, j);
+  }
+  for (int64_t c = whole * kPlaces; c < call.dim; ++c) put(c, number_at(ring, c / kPlaces), c % kPlaces);
+}
+
+// Plane `plane`, which holds the highest one of the lowest kLeft bits' powers of two, and those after it.
+template <int kLeft, bool kAdd>
+INLINE void pick_planes(const Call& call, int plane, const int64_t* rows, int64_t i, uint8_t* ring, float* out) {
+  if constexpr (kLeft > 0) {
+    constexpr int kWidth = kLeft & 4 ? 4 : kLeft & 2 ? 2 : 1;
+    pick_row<kWidth, kAdd>(call, plane, rows, i, ring, out);
+    pick_planes<kLeft - kWidth, true>(call, plane + 1, rows, i, ring, out);
+  }
+}
+
+INLINE std::vector<uint8_t> ring_of(const Call& call) {
+  int64_t width = 0;
+  for (int p = 0; p < call.planes; ++p) width = std::max(width, call.plane[p].width);
+  return std::vector<uint8_t>(kBefore + width);
+}
+
+template <int kBits>
+INLINE void pick(const Call& call, const int64_t* rows, int64_t first, int64_t last) {
+  std::vector<uint8_t> ring = ring_of(call);
+  float* out = static_cast<float*>(call.out) + first * call.dim;
   for (int64_t i = first; i < last; ++i, out += call.dim) {
-    const uint8_t* row = row_of(call, call.plane[0], rows, i);
-    for (int64_t back = 1; back <= kBefore; ++back) ring[kBefore - back] = row[(kBefore * width - back) % width];
-    std::memcpy(ring + kBefore, row, width);
-    for (int64_t byte = 0; byte < whole; ++byte) {
-      const uint32_t number = number_at(byte);
-      for (int j = 0; j < kPlaces; ++j) out[byte * kPlaces + j] = levels[number >> (8 - kBits * (j + 1)) & mask];
-    }
-    for (int64_t c = whole * kPlaces; c < call.dim; ++c) {
-      out[c] = levels[number_at(c / kPlaces) >> (8 - kBits * (c % kPlaces + 1)) & mask];
-    }
+    pick_planes<kBits, false>(call, 0, rows, i, ring.data(), out);
+    scale_row(call, rows, i, out);
+  }
+}
+
+// Some columns: where the last byte of each one's window is, and how far the window lies above its end.
+INLINE void pick_some(const Call& call, const int64_t* rows, int64_t first, int64_t last) {
+  std::vector<uint8_t> ring = ring_of(call);
+  std::vector<int32_t> bytes(call.dim), shifts(call.dim);
+  for (int64_t c = 0; c < call.dim; ++c) {
+    const int64_t bit = int64_t{call.bits} * (call.place[c] + 1) - 1;  // the last one of the window
+    bytes[c] = static_cast<int32_t>(bit / 8);
+    shifts[c] = static_cast<int32_t>(7 - bit % 8);
+  }
+  const float* levels = call.levels[0];
+  const uint32_t mask = (uint32_t{1} << call.window) - 1;
+  float* out = static_cast<float*>(call.out) + first * call.dim;
+  for (int64_t i = first; i < last; ++i, out += call.dim) {
+    copy_ring(row_of(call, call.plane[0], rows, i), call.plane[0].width, ring.data());
+    for (int64_t c = 0; c < call.dim; ++c) out[c] = levels[number_at(ring.data(), bytes[c]) >> shifts[c] & mask];
     scale_row(call, rows, i, out);
   }
 }
@@ -188,11 +234,16 @@ INLINE void dequantize(const Call& call, const int64_t* rows, int64_t first, int
 }  // namespace
 
 FOR_EVERY_CPU void decode(const Call& call, const int64_t* rows, int64_t first, int64_t last) {
+  if (call.place) return pick_some(call, rows, first, last);
   if (call.window) {
     switch (call.bits) {
       case 1: return pick<1>(call, rows, first, last);
       case 2: return pick<2>(call, rows, first, last);
+      case 3: return pick<3>(call, rows, first, last);
       case 4: return pick<4>(call, rows, first, last);
+      case 5: return pick<5>(call, rows, first, last);
+      case 6: return pick<6>(call, rows, first, last);
+      case 7: return pick<7>(call, rows, first, last);
     }
   }
   switch (call.bits) {

@@ -16,14 +16,17 @@ struct Plane {
 // DequantizeGather: byte i of a row picks the columns i * values... of `lut`.
 // DequantizeGatherU{bits}: (code * 2**(8 - bits) - *zero_point) * *scale, the bits of a code lying in planes, the most
 // significant ones first; value j of byte i belongs to column j * width + i.
-// TrellisGather{bits}W{window}: column j is picked from `lut` by the `window` bits that end with bit bits * (j + 1) - 1 of
-// the row's ring of bits, the most significant one of a byte first.
+// TrellisGather{bits}W{window}: column j is picked from `levels` by the `window` bits that end with bit
+// bits * (j + 1) - 1 of the row's ring of bits, the most significant one of a byte first. Codes of several planes have
+// `levels` for each, and add up. With `place` column c is what column place[c] was otherwise.
 struct Call {
   Plane plane[kMaxPlanes];
   int planes;
   int bits;               // 0: a lookup
   int window;             // of a trellis code; otherwise 0
-  const void* lut;        // (256, values), float32 or float16; of a trellis code (2**window,) float32
+  const void* lut;        // (256, values), float32 or float16
+  const float* levels[kMaxPlanes];  // of trellis codes, (2**window,) for each plane
+  const int32_t* place;   // (dim,) columns of one plane of trellis codes, or null for all
   bool half;              // lookup table and output are float16
   const float* scale;
   const uint8_t* zero_point;
@@ -31,7 +34,7 @@ struct Call {
   bool wide_ids;  // int64 rather than int32
   int64_t count;  // of ids
   int64_t n;      // rows of the table
-  int64_t dim;    // columns of the output, at most width * values of any plane
+  int64_t dim;    // columns of the output, at most width * values of any plane unless `place` says which
   void* out;      // (count, dim)
   // What each row is multiplied by, on the CPU alone: numbers in float16, or bytes that pick one of 256; or neither.
   const uint16_t* row_scale;

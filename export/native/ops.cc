@@ -18,6 +18,7 @@ namespace {
 constexpr uint32_t kApiVersion = 17;
 constexpr const char* kDomain = "eigenselect";
 constexpr int kMostShared = 16;  // bits of a window of a trellis code beside those of its own value
+constexpr int kFirstWindow = 8, kLastWindow = 16;  // of trellis codes of several planes
 constexpr int64_t kTaskBytes = 1 << 16;  // of output: what is worth to be handed to another thread
 
 #ifdef EIGENSELECT_CUDA
@@ -85,6 +86,7 @@ enum class Scaled { kNot, kByNumbers, kByCodes };
 struct Kind {
   int bits = 0;    // of evenly spaced or trellis codes; 0: a lookup
   int window = 0;  // of trellis codes; otherwise 0
+  bool some = false;  // of trellis codes, some columns alone
   Scaled scaled = Scaled::kNot;
 
   bool linear() const { return bits && !window; }
@@ -92,6 +94,7 @@ struct Kind {
   std::string name() const {
     std::string made = "DequantizeGather";
     if (window) made = "TrellisGather" + std::to_string(bits) + "W" + std::to_string(window);
+    if (some) made += "Columns";
     if (linear()) made += "U" + std::to_string(bits);
     return made + (scaled == Scaled::kNot ? "" : scaled == Scaled::kByNumbers ? "Scaled" : "ScaledByCodes");
   }
@@ -108,18 +111,21 @@ struct Op : OrtCustomOp {
 
   Op(Kind kind, ONNXTensorElementDataType value_type, ONNXTensorElementDataType id_type, bool cuda);
 
-  // planes, then lut, levels or scale and zero_point, then what rows are scaled by, then ids
+  // planes, then lut, the levels of each plane or scale and zero_point, then places, then what rows are scaled by, then
+  // ids
   size_t planes() const { return widths.size(); }
-  size_t row_scales() const { return planes() + (kind.linear() ? 2 : 1); }
+  size_t tables() const { return kind.window ? planes() : 1; }
+  size_t row_scales() const { return planes() + tables() + (kind.linear() || kind.some); }
   size_t inputs() const { return row_scales() + static_cast<size_t>(kind.scaled) + 1; }
 
   ONNXTensorElementDataType input_type(size_t index) const {
     if (index + 1 == inputs()) return id_type;
-    if (index == planes()) return value_type;
-    if (index < row_scales() || (index == row_scales() && kind.scaled == Scaled::kByCodes)) {
-      return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
-    }
-    return kind.scaled == Scaled::kByCodes ? value_type : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+    if (index < planes()) return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+    if (index < planes() + tables()) return value_type;
+    if (index < row_scales() && kind.some) return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
+    if (index < row_scales()) return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+    if (kind.scaled == Scaled::kByNumbers) return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+    return index == row_scales() ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 : value_type;
   }
 };
 
@@ -191,13 +197,17 @@ struct Kernel {
       if (product(table.shape) != 1 || product(inputs[op.planes() + 1].shape) != 1) {
         refuse("scale and zero_point must be one number each");
       }
+    } else if (op.kind.window) {
+      for (size_t p = 0; p < op.planes(); ++p) {
+        const Tensor& levels = inputs[op.planes() + p];
+        if (levels.shape != std::vector<int64_t>{int64_t{1} << op.kind.window}) {
+          refuse("levels of shape " + text(levels.shape) + ": there must be " + std::to_string(1 << op.kind.window));
+        }
+        call.levels[p] = static_cast<const float*>(levels.data);
+      }
     } else {
       call.lut = table.data;
-      if (op.kind.window) {
-        if (table.shape.size() != 1 || table.shape[0] != int64_t{1} << op.kind.window) {
-          refuse("levels of shape " + text(table.shape) + ": there must be " + std::to_string(1 << op.kind.window));
-        }
-      } else if (table.shape.size() != 2 || table.shape[0] != 256) {
+      if (table.shape.size() != 2 || table.shape[0] != 256) {
         refuse("a lookup table of shape " + text(table.shape) + ": it must be (256, v)");
       }
     }
@@ -209,7 +219,7 @@ struct Kernel {
       }
       call.n = shape[0];
       call.plane[p] = {static_cast<const uint8_t*>(inputs[p].data), shape[1],
-                       op.kind.window ? 8 / op.kind.bits : op.kind.bits ? 8 / op.widths[p] : table.shape[1]};
+                       op.kind.bits ? 8 / op.widths[p] : table.shape[1]};
       const int64_t columns = shape[1] * call.plane[p].values;
       if (dim < 0 || dim > columns) {
         refuse("dim = " + std::to_string(dim) + ": it must be from 0 to the " + std::to_string(columns) +
@@ -217,6 +227,17 @@ struct Kernel {
       }
     }
 
+    if (op.kind.some) {
+      const Tensor& places = inputs[op.planes() + op.tables()];
+      if (places.shape.size() != 1) refuse("places of shape " + text(places.shape) + ": they must be (k,)");
+      call.place = static_cast<const int32_t*>(places.data);
+      call.dim = places.shape[0];
+      for (int64_t c = 0; c < call.dim; ++c) {
+        if (call.place[c] < 0 || call.place[c] >= dim) {
+          refuse("place " + std::to_string(call.place[c]) + ": it must be from 0 to " + std::to_string(dim - 1));
+        }
+      }
+    }
     if (op.kind.scaled != Scaled::kNot) take_row_scales(inputs, call);
 
     std::vector<int64_t> rows;
@@ -226,11 +247,11 @@ struct Kernel {
     }
 
     std::vector<int64_t> shape = ids.shape;
-    shape.push_back(dim);
+    shape.push_back(call.dim);
     OrtValue* output = nullptr;
     check(api->KernelContext_GetOutput(context, 0, shape.data(), shape.size(), &output));
     check(api->GetTensorMutableData(output, &call.out));
-    if (call.count == 0 || dim == 0) return;
+    if (call.count == 0 || call.dim == 0) return;
 
 #ifdef EIGENSELECT_CUDA
     if (op.cuda) {
@@ -244,7 +265,7 @@ struct Kernel {
       const Call& call;
       const std::vector<int64_t>& rows;
       int64_t size;
-    } tasks{call, rows, std::max<int64_t>(1, kTaskBytes / (dim * (call.half ? 2 : 4)))};
+    } tasks{call, rows, std::max<int64_t>(1, kTaskBytes / (call.dim * (call.half ? 2 : 4)))};
     const int64_t count = (call.count + tasks.size - 1) / tasks.size;
     const auto run = [](void* data, size_t index) {
       const Tasks& tasks = *static_cast<const Tasks*>(data);
@@ -266,7 +287,7 @@ Op::Op(Kind kind, ONNXTensorElementDataType value_type, ONNXTensorElementDataTyp
       cuda(cuda),
       name(kind.name()) {
   for (const int width : {8, 4, 2, 1}) {
-    if (kind.linear() ? kind.bits & width : width == 8) widths.push_back(width);
+    if (kind.bits ? kind.bits & width : width == 8) widths.push_back(width);
   }
   version = kApiVersion;
   GetName = [](const OrtCustomOp* op) { return of(op).name.c_str(); };
@@ -302,11 +323,19 @@ OrtCustomOpDomain* domain() {
     for (int bits = 0; bits <= 8; ++bits) kinds.push_back({bits});
     const size_t on_cuda = kinds.size();  // of the others the CUDA provider runs the body
     for (const int bits : {1, 2, 4}) {
-      for (int window = bits; window <= bits + kMostShared; ++window) kinds.push_back({bits, window});
+      for (int window = bits; window <= bits + kMostShared; ++window) {
+        kinds.push_back({bits, window});
+        kinds.push_back({bits, window, true});
+      }
+    }
+    for (const int bits : {3, 5, 6, 7}) {
+      for (int window = kFirstWindow; window <= kLastWindow; ++window) kinds.push_back({bits, window});
     }
     for (size_t i = 0, plain = kinds.size(); i < plain; ++i) {
       for (const Scaled scaled : {Scaled::kByNumbers, Scaled::kByCodes}) {
-        kinds.push_back({kinds[i].bits, kinds[i].window, scaled});
+        Kind made = kinds[i];
+        made.scaled = scaled;
+        kinds.push_back(made);
       }
     }
     for (const bool cuda : kProviders) {

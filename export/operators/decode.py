@@ -6,7 +6,13 @@ from eigenselect.compressors.payloads.base import Payload
 from eigenselect.export.choices import OPSET, Target
 from eigenselect.export.operators.builder import OnnxOps
 from eigenselect.export.operators.graph import Graph
-from eigenselect.export.operators.passes import joined_planes, linear_codes, scaled_rows
+from eigenselect.export.operators.passes import (
+    joined_planes,
+    linear_codes,
+    scaled_rows,
+    trellis_columns,
+    trellis_planes,
+)
 
 
 def decode_graph(
@@ -38,6 +44,6 @@ def decode_graph(
     if not ops.nodes or ops.nodes[-1].output != rows:
         raise ValueError(f"{payload.tag}.decode does not return what its last verb gives: call no verb after that one")
     graph = Graph(tuple(ops.nodes), ops.arrays, prefix, opset, target)
-    for rewrite in (linear_codes, joined_planes, scaled_rows):
+    for rewrite in (linear_codes, joined_planes, trellis_planes, trellis_columns, scaled_rows):
         graph = rewrite(graph)
     return graph

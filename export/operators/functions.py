@@ -9,10 +9,20 @@ import onnx
 
 from eigenselect.compressors.payloads.bitpack import plane_widths
 from eigenselect.compressors.payloads.windows import Windows
-from eigenselect.export.operators.trellis import trellis_body, trellis_name, trellis_windows
+from eigenselect.export.operators.trellis import (
+    COLUMNS,
+    picked_columns,
+    trellis_body,
+    trellis_name,
+    trellis_planes,
+    trellis_windows,
+)
 
 DOMAIN = "eigenselect"
 """Domain of the operators."""
+
+LOOKUP = "DequantizeGather"
+"""Name of the operator for bytes through a table."""
 
 LINEAR = "DequantizeGatherU"
 """Start of the names of the operators for evenly spaced codes."""
@@ -44,11 +54,30 @@ def operator(name: str, opset: int, *, padded: bool, narrow: bool = True) -> onn
     """The operator of that name, with a body for rows as they are: any body gives the rows of any."""
     if (scaled := scaled_name(name)) is not None:
         return scaled_rows(*scaled, opset)
+    if (of := picked_columns(name)) is not None:
+        return trellis_columns(of, opset)
+    if planes := trellis_planes(name):
+        return trellis_sum(name, planes, opset)
     if (bits := linear_bits(name)) is not None:
         return dequantize_gather_linear(bits, opset, padded=padded)
     if (windows := trellis_windows(name)) is not None:
         return trellis_gather(windows, opset, padded=padded)
     return dequantize_gather(opset, padded=padded, narrow=narrow)
+
+
+def called(name: str) -> list[tuple[str, list[int]]]:
+    """The operators that the body of the operator of that name calls, each with the numbers of the inputs it gets.
+
+    The ids, which all get, are left out. Its columns are `dim` for the first ones, and one for row scales.
+    """
+    if (scaled := scaled_name(name)) is not None:
+        of, end = scaled
+        rows = len(operator(of, MASKS_FROM, padded=False).input) - 1
+        return [(of, [*range(rows)]), *([(LOOKUP, [rows, rows + 1])] if end == SCALED_BY_CODES else [])]
+    if (whole := picked_columns(name)) is not None:
+        return [(whole, [0, 1])]
+    planes = trellis_planes(name)
+    return [(trellis_name(*windows), [at, len(planes) + at]) for at, windows in enumerate(planes)]
 
 
 def scaled_name(name: str) -> tuple[str, str] | None:
@@ -132,7 +161,7 @@ def dequantize_gather(opset: int, *, padded: bool, narrow: bool = True) -> onnx.
     one = Constant <value_ints = [1]> ()
     """
     cut = f"{CUT} vectors = Slice (flat, zero, dim_end, last)" if padded else ""
-    function = _function("DequantizeGather", ["packed", "lut", "ids"], codes + body + cut, opset)
+    function = _function(LOOKUP, ["packed", "lut", "ids"], codes + body + cut, opset)
     function.doc_string = "Rows of packed bytes, dequantized by lookup."
     return function
 
@@ -216,6 +245,44 @@ def trellis_gather(windows: Windows, opset: int, *, padded: bool) -> onnx.Functi
     body = trellis_body(windows, "flat" if padded else "vectors", opset) + cut
     function = _function(trellis_name(*windows), ["packed", "levels", "ids"], body, opset)
     function.doc_string = "Rows of a table of trellis codes, each value picked by a window over the bits of its row."
+    return function
+
+
+def trellis_sum(name: str, planes: list[Windows], opset: int) -> onnx.FunctionProto:
+    """Trellis codes of several planes, which add up: `packed` of each plane, `levels` of each, ids.
+
+    Args:
+        name: of the operator, with the bits of all planes.
+        planes: the windows of each.
+        opset: of the model.
+    """
+    count = range(len(planes))
+    lines, total = [], "rows0"
+    for at, windows in enumerate(planes):
+        of = f"{DOMAIN}.{trellis_name(*windows)} <dim: int = @dim> (packed{at}, levels{at}, ids)"
+        lines.append(f"rows{at} = {of}")
+        if at:
+            after = "vectors" if at == count[-1] else f"total{at}"
+            lines.append(f"{after} = Add ({total}, rows{at})")
+            total = after
+    inputs = [*(f"packed{at}" for at in count), *(f"levels{at}" for at in count), "ids"]
+    function = _function(name, inputs, "\n".join(lines), opset, ours=True)
+    function.doc_string = "Rows of a table of trellis codes of several planes, of which each takes what is left."
+    return function
+
+
+def trellis_columns(of: str, opset: int) -> onnx.FunctionProto:
+    """The columns `places`, (k,) int32, of the dim columns of the operator `of`: (..., k)."""
+    body = f"""
+    rows = {DOMAIN}.{of} <dim: int = @dim> (packed, levels, ids)
+    batch = Shape (ids)
+    count = Shape (places)
+    shape = Concat <axis = 0> (batch, count)
+    columns = Expand (places, shape)
+    vectors = GatherElements <axis = -1> (rows, columns)
+    """
+    function = _function(f"{of}{COLUMNS}", ["packed", "levels", "places", "ids"], body, opset, ours=True)
+    function.doc_string = f"Some columns of {of}."
     return function
 
 

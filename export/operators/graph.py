@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from eigenselect.compressors.payloads.bitpack import plane_widths
 from eigenselect.compressors.payloads.ops import Array
 from eigenselect.export.choices import OPSET, Target
-from eigenselect.export.operators.functions import DOMAIN, NARROW, SCALED_BY_CODES, linear_bits, operator, scaled_name
+from eigenselect.export.operators.functions import DOMAIN, LOOKUP, NARROW, called, linear_bits, operator
 from eigenselect.export.operators.trellis import trellis_windows
 
 
@@ -64,6 +64,10 @@ class Graph:
         """How often a value or an array is an input."""
         return sum(node.inputs.count(name) for node in self.nodes)
 
+    def without_unused(self) -> Graph:
+        """Without arrays that no node has for an input."""
+        return replace(self, arrays={name: array for name, array in self.arrays.items() if self.uses(name)})
+
     def named(self, start: int = 0, given: Mapping[str, str] | None = None) -> list[onnx.NodeProto]:
         """The nodes, named by scope, operator and number.
 
@@ -94,35 +98,42 @@ class Graph:
 
     def initializers(self) -> list[onnx.TensorProto]:
         """The stored arrays."""
-        return [numpy_helper.from_array(np.asarray(array, order="C"), name) for name, array in self.arrays.items()]
+        return [stored(name, array) for name, array in self.arrays.items()]
 
     def functions(self) -> list[onnx.FunctionProto]:
         """What the nodes of our domain mean."""
         padded: dict[str, bool] = {}
         narrow: list[bool] = []
+
+        def need(name: str, inputs: Sequence[str], dim: int) -> None:
+            inner = called(name)
+            padded[name] = padded.get(name, False) or (not inner and self._padded(name, inputs, dim))
+            if name == LOOKUP:
+                narrow.append(self.arrays[inputs[1]].shape[1] <= NARROW)
+            for at, (of, numbers) in enumerate(inner):
+                scales = of == LOOKUP and at > 0
+                need(of, [inputs[number] for number in numbers], 1 if scales else dim)
+
         for node in self.nodes:
-            if node.domain != DOMAIN:
-                continue
-            name, by = scaled_name(node.op) or (node.op, "")
-            padded |= {node.op: False} | {name: padded.get(name, False) or self._padded(name, node)}
-            luts = [node.inputs[1]] if name == "DequantizeGather" else []
-            if by == SCALED_BY_CODES:
-                padded.setdefault("DequantizeGather", False)
-                luts.append(node.inputs[-2])
-            narrow += [self.arrays[lut].shape[1] <= NARROW for lut in luts]
+            if node.domain == DOMAIN:
+                need(node.op, node.inputs[:-1], node.attributes["dim"])
         return [operator(name, self.opset, padded=wide, narrow=all(narrow)) for name, wide in sorted(padded.items())]
 
-    def _padded(self, name: str, node: Node) -> bool:
+    def _padded(self, name: str, inputs: Sequence[str], dim: int) -> bool:
         """Whether the bytes of a row hold more columns than are wanted of them by the operator `name`."""
-        dim = node.attributes["dim"]
         if (windows := trellis_windows(name)) is not None:
-            return bool(dim < self.arrays[node.inputs[0]].shape[1] * len(windows.starts))
+            return bool(dim < self.arrays[inputs[0]].shape[1] * len(windows.starts))
         bits = linear_bits(name)
         if bits is None:
-            packed, lut = (self.arrays[name] for name in node.inputs[:2])
+            packed, lut = (self.arrays[name] for name in inputs[:2])
             return bool(dim < packed.shape[1] * lut.shape[1])
-        planes = zip(node.inputs, plane_widths(bits), strict=False)
+        planes = zip(inputs, plane_widths(bits), strict=False)
         return any(dim < self.arrays[plane].shape[1] * 8 // width for plane, width in planes)
+
+
+def stored(name: str, array: Array) -> onnx.TensorProto:
+    """A stored array."""
+    return numpy_helper.from_array(np.asarray(array, order="C"), name)
 
 
 def exchanged(arrays: Mapping[str, Array], old: Collection[str], new: Mapping[str, Array]) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,10 @@ from onnx import helper
 from eigenselect.compressors.codebooks.scalar import affine
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.export.choices import OPSET, Output, Target
+from eigenselect.export.operators.data_file import data_file, outside
 from eigenselect.export.operators.decode import decode_graph
 from eigenselect.export.operators.functions import DOMAIN
-from eigenselect.export.operators.graph import Graph
+from eigenselect.export.operators.graph import Graph, stored
 from eigenselect.export.operators.passes import half_rows
 from eigenselect.version import __version__
 
@@ -24,6 +25,12 @@ IR_VERSION = 9
 
 MAX_FILE_BYTES = (1 << 31) - (1 << 20)
 """Protocol buffers end at 2 GiB; the graph itself gets 1 MiB of it."""
+
+OUTSIDE_BYTES = 1 << 26
+"""Beyond so many bytes a payload's arrays lie in a file beside the model, which a session maps and need not hold."""
+
+SMALL_BYTES = 1 << 16
+"""Arrays up to this stay in the model's own file: levels, codebooks, matrices."""
 
 
 def to_onnx(
@@ -54,14 +61,51 @@ def to_onnx(
                [3., 4.]], dtype=float32)]
     """
     if payload.nbytes > MAX_FILE_BYTES:
-        raise ValueError(f"a payload of {payload.nbytes} bytes does not fit the {MAX_FILE_BYTES} of one ONNX file")
+        raise ValueError(
+            f"a payload of {payload.nbytes} bytes does not fit the {MAX_FILE_BYTES} of one ONNX file: "
+            "eigenselect.export.write puts its arrays into a file beside the model"
+        )
+    return model_of(_graph(payload, opset, target, output), {"ids": "batch"}, "batch", payload.k, output)
+
+
+def _graph(payload: Payload, opset: int, target: Target, output: Output) -> Graph:
     decoded = decode_graph(payload, "ids", opset=opset, target=target)
-    if output == "float16":
-        decoded = half_rows(decoded)
-    return model_of(decoded, {"ids": "batch"}, "batch", payload.k, output)
+    return half_rows(decoded) if output == "float16" else decoded
 
 
-def model_of(decoded: Graph, inputs: Mapping[str, str], batch: str, k: int, output: Output) -> onnx.ModelProto:
+def write(
+    payload: Payload, path: Path, *, opset: int = OPSET, target: Target = "portable", output: Output = "float32"
+) -> None:
+    """Write the model of `to_onnx` to `path`; of a payload above `OUTSIDE_BYTES` with its arrays in a file beside it.
+
+    That file is `path` with `.data` at the end, ONNX's external data: arrays of any size, never held in memory.
+
+    Raises:
+        ValueError: the payload's kind has a decode that cannot be written as a graph.
+    """
+    if payload.nbytes <= OUTSIDE_BYTES:
+        save(to_onnx(payload, opset=opset, target=target, output=output), path)
+        return
+    decoded = _graph(payload, opset, target, output)
+    with data_file(path).open("wb") as data:
+        tensors = [
+            stored(name, array) if array.nbytes <= SMALL_BYTES else outside(name, array, path, data)
+            for name, array in decoded.arrays.items()
+        ]
+    path.write_bytes(
+        model_of(decoded, {"ids": "batch"}, "batch", payload.k, output, tensors).SerializeToString(deterministic=True)
+    )
+    onnx.checker.check_model(path, full_check=True)
+
+
+def model_of(
+    decoded: Graph,
+    inputs: Mapping[str, str],
+    batch: str,
+    k: int,
+    output: Output,
+    initializers: Sequence[onnx.TensorProto] | None = None,
+) -> onnx.ModelProto:
     """The model of a graph whose last node gives its vectors.
 
     Args:
@@ -70,6 +114,7 @@ def model_of(decoded: Graph, inputs: Mapping[str, str], batch: str, k: int, outp
         batch: name of the length of the vectors.
         k: their columns.
         output: their type.
+        initializers: the stored arrays, where they are made already; what lies outside is checked once it is written.
     """
     nodes = decoded.named()
     nodes[-1].output[0] = "vectors"
@@ -79,7 +124,7 @@ def model_of(decoded: Graph, inputs: Mapping[str, str], batch: str, k: int, outp
         "embedding",
         [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, [length]) for name, length in inputs.items()],
         [helper.make_tensor_value_info("vectors", float_type, [batch, k])],
-        decoded.initializers(),
+        decoded.initializers() if initializers is None else initializers,
     )
     functions = decoded.functions()
     model = helper.make_model(
@@ -93,7 +138,8 @@ def model_of(decoded: Graph, inputs: Mapping[str, str], batch: str, k: int, outp
         producer_name="eigenselect",
         producer_version=__version__,
     )
-    onnx.checker.check_model(model, full_check=True)
+    if initializers is None:
+        onnx.checker.check_model(model, full_check=True)
     return model
 
 
@@ -124,6 +170,6 @@ def save(model: onnx.ModelProto, path: Path) -> None:
     onnx.save_model(model, path)
 
 
-def load(path: Path) -> onnx.ModelProto:
-    """The model of a file that `save` wrote."""
-    return onnx.load_model(path)
+def load(path: Path, *, data: bool = True) -> onnx.ModelProto:
+    """The model of a file that `save` or `write` wrote; without `data` its data file, if there is one, is not read."""
+    return onnx.load_model(path, load_external_data=data)

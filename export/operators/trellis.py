@@ -9,12 +9,17 @@ levels alone is made when the model is loaded.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
+from eigenselect.compressors.payloads.bitpack import plane_widths
 from eigenselect.compressors.payloads.windows import Windows
 
 TRELLIS = "TrellisGather"
 """Start of the names of the operators."""
+
+COLUMNS = "Columns"
+"""End of the names of those that give some columns alone."""
 
 CACHED = 1 << 14
 """Levels, repeated, that a cache nearby has room for: 64 KiB."""
@@ -30,8 +35,24 @@ def trellis_name(bits: int, window: int) -> str:
 
 
 def trellis_windows(name: str) -> Windows | None:
-    """The windows in the name of an operator for trellis codes; None of another operator."""
-    return Windows(*map(int, name.removeprefix(TRELLIS).split("W"))) if name.startswith(TRELLIS) else None
+    """The windows in the name of an operator for trellis codes; None of another operator.
+
+    Of one whose bits are those of several planes, `step` is all of them.
+    """
+    found = re.fullmatch(rf"{TRELLIS}(\d)W(\d+)", name)
+    return None if found is None else Windows(*map(int, found.groups()))
+
+
+def trellis_planes(name: str) -> list[Windows]:
+    """The windows of each plane, the one of most bits first, of an operator for trellis codes of several; or none."""
+    windows = trellis_windows(name)
+    widths = [] if windows is None else plane_widths(windows.step)
+    return [Windows(width, windows.size) for width in widths] if windows is not None and len(widths) > 1 else []
+
+
+def picked_columns(name: str) -> str | None:
+    """The operator for trellis codes some of whose columns the operator of that name gives; None of another one."""
+    return name.removesuffix(COLUMNS) if name.startswith(TRELLIS) and name.endswith(COLUMNS) else None
 
 
 def trellis_table(windows: Windows) -> tuple[int, int]:

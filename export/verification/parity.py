@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import tempfile
@@ -14,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
-from onnx import numpy_helper
+from onnx import helper
 
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.composed import Projected
 from eigenselect.compressors.payloads.ops import NumpyOps
 from eigenselect.export.choices import Output
 from eigenselect.export.operators.builder import OnnxOps
+from eigenselect.export.operators.data_file import PAGE_BYTES, data_file, model_bytes
 from eigenselect.export.operators.trellis import trellis_table, trellis_windows
 
 OVERHEAD_BYTES = 16 << 10
@@ -53,7 +55,7 @@ class Verification:
         rows: rows compared, the first and the last among them.
         max_abs_error: largest |onnx − numpy| among their entries; of float16 rows, what is beyond their rounding.
         relative_error: ‖onnx − numpy‖_F / ‖numpy‖_F over them; of float16 rows likewise.
-        file_bytes: size of the file.
+        file_bytes: size of the file, with the data file beside it where there is one.
         payload_bytes: the payload's `nbytes`.
         constant_bytes: initializers of the graph as the session optimised it: an expanded table would show here.
         session_bytes: resident memory that the loaded file holds after a batch was looked up, in a fresh process.
@@ -92,6 +94,9 @@ class OnnxDecoder:
         options.log_severity_level = 3
         if optimized is not None:
             options.optimized_model_filepath = str(optimized)
+            if data_file(path).exists():
+                name = data_file(optimized).name
+                options.add_session_config_entry("session.optimized_model_external_initializers_file_name", name)
         try:
             self._session = ort.InferenceSession(path, options, providers=list(providers))
         except Exception as error:  # ONNX Runtime has an exception class of its own for each reason
@@ -135,8 +140,8 @@ def verify(
     """Check the model at `path` against the payload it was made from.
 
     ONNX Runtime's rows equal the numpy decode (first, last and random rows), those of float16 up to their rounding;
-    the file is at most 16 KiB, and 4 bytes a column, larger than the payload, for each band of rows; a loaded session
-    holds the packed table and no expanded one.
+    the file is at most 16 KiB, and 4 bytes a column, larger than the payload, for each band of rows, and for each array
+    in a data file a page; a loaded session holds the packed table and no expanded one.
 
     Raises:
         VerificationError: naming the check that failed, with what was measured and what was allowed.
@@ -146,7 +151,7 @@ def verify(
         optimized = Path(folder) / "optimized.onnx"
         decoder = OnnxDecoder(path, providers, optimized)
         got = decoder.decode(ids)
-        constants = sum(numpy_helper.to_array(tensor).nbytes for tensor in onnx.load(optimized).graph.initializer)
+        constants = sum(map(_nbytes, onnx.load(optimized, load_external_data=False).graph.initializer))
     expected = payload.decode(ids, NumpyOps())
     if got.shape != expected.shape:
         raise VerificationError(f"the model gives rows of shape {got.shape}, the payload {expected.shape}")
@@ -160,7 +165,7 @@ def verify(
         rows=len(ids),
         max_abs_error=float(difference.max()),
         relative_error=float(np.linalg.norm(difference)) / (size or 1.0),
-        file_bytes=path.stat().st_size,
+        file_bytes=model_bytes(path),
         payload_bytes=payload.nbytes,
         constant_bytes=constants,
         session_bytes=session_bytes(path, min(payload.n, 1024)),
@@ -168,9 +173,10 @@ def verify(
         output=output,
     )
     overhead = (OVERHEAD_BYTES + COLUMN_BYTES * payload.k) * payload.bands
+    pages = PAGE_BYTES * len(payload.arrays()) if data_file(path).exists() else 0
     limits = {
         "relative_error": RELATIVE_ERROR,
-        "file_bytes": payload.nbytes + overhead,
+        "file_bytes": payload.nbytes + overhead + pages,
         "constant_bytes": payload.nbytes + added_bytes(payload) + overhead,
         "session_bytes": 2 * payload.nbytes + MEMORY_SLACK,
     }
@@ -179,6 +185,11 @@ def verify(
         if not measured <= limit:  # a NaN fails too
             raise VerificationError(f"{path.name}: {name} is {measured}, allowed is {limit}: not handed over")
     return report
+
+
+def _nbytes(tensor: onnx.TensorProto) -> int:
+    """Bytes of a tensor's values, wherever they lie."""
+    return int(math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
 def _beyond_rounding(

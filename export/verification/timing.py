@@ -93,8 +93,8 @@ class LookupTimer:
         table = np.ones((self._rows, self._d), np.float32)  # one for all sessions
         return {threads: _Lookup(model, threads, self._providers, table) for threads in {1, all_threads()}}
 
-    def times(self, model: onnx.ModelProto) -> list[LookupTime]:
-        """The times on one thread and on all of `model`, `ids (batch,) int64 -> vectors (batch, k)`."""
+    def times(self, model: onnx.ModelProto | Path) -> list[LookupTime]:
+        """The times on one thread and on all of `model`, or of its file: `ids (batch,) int64 -> vectors (batch, k)`."""
         found = []
         for threads in sorted({1, all_threads()}):  # one session at a time: each holds a copy of the payload
             form = _Lookup(model, threads, self._providers)
@@ -122,7 +122,7 @@ class _Lookup:
 
     def __init__(
         self,
-        model: onnx.ModelProto,
+        model: onnx.ModelProto | Path,
         threads: int,
         providers: Sequence[str],
         table: npt.NDArray[np.float32] | None = None,
@@ -131,7 +131,8 @@ class _Lookup:
         options.intra_op_num_threads = threads
         # Threads of a session that spin while they wait would be in the way of the other sessions'.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = ort.InferenceSession(model.SerializeToString(), options, providers=list(providers))
+        source = model if isinstance(model, Path) else model.SerializeToString()
+        self._session = ort.InferenceSession(source, options, providers=list(providers))
         self._binding = self._session.io_binding()
         self._device = "cuda" if "CUDAExecutionProvider" in providers else "cpu"
         if table is not None:

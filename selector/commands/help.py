@@ -11,7 +11,7 @@ WIDTH = 80
 MORE = {
     MAIN_JOB: [
         ("-m, --config-dir", "a run for each value, files of yours: docs/command.md"),
-        ("other commands", "card, check, export, native, plan, push, validate: COMMAND --help; --version"),
+        ("other commands", "card check export native plan push validate; --version"),
     ],
     **{name: [("all others", "those of the main job: eigenselect --help")] for name in ("plan", "validate")},
 }

@@ -12,11 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hydra
-from omegaconf import DictConfig
 from rich.console import Console
 
-from eigenselect.selector.commands.select import attempt, execute, exit_codes, selections
+from eigenselect.selector.commands.jobs import Composed
+from eigenselect.selector.commands.select import attempt, execute, selections
 from eigenselect.selector.commands.words import say, write_report
 from eigenselect.selector.run.settings import PlanSettings
 from eigenselect.selector.terminal import terminal
@@ -26,15 +25,9 @@ if TYPE_CHECKING:
     from eigenselect.selector.run.plan import Plan
 
 
-@hydra.main(version_base="1.3", config_path="pkg://eigenselect.conf", config_name="plan")
-def job(settings: DictConfig) -> None:
-    """What one selection would cost."""
-    exit_codes.append(_run(settings))
-
-
-def _run(config: DictConfig) -> int:
+def _run(job: Composed) -> int:
     try:
-        settings = PlanSettings.of(config)
+        settings = PlanSettings.of(job.config)
     except ValueError as error:
         say(error)
         return 2
@@ -51,7 +44,7 @@ def _run(config: DictConfig) -> int:
         return found
 
     console = terminal(stderr=settings.json == "-")
-    code = attempt(lambda given: assigned(given.selection), run, settings, {NothingFitsError: 3}, console)
+    code = attempt(job, lambda given: assigned(given.selection), run, settings, {NothingFitsError: 3}, console)
     if code:
         return code
     _, found = selections[-1]
@@ -65,4 +58,4 @@ def _run(config: DictConfig) -> int:
 
 def main(words: Sequence[str]) -> int:
     """The exit code of `eigenselect plan words`."""
-    return execute(job, words)
+    return execute("plan", _run, words)

@@ -8,23 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import hydra
-from omegaconf import DictConfig
-
-from eigenselect.selector.commands.select import attempt, execute, exit_codes
+from eigenselect.selector.commands.jobs import Composed
+from eigenselect.selector.commands.select import attempt, execute
 from eigenselect.selector.commands.words import say
 from eigenselect.selector.run.settings import EvidenceSettings
 
 
-@hydra.main(version_base="1.3", config_path="pkg://eigenselect.conf", config_name="validate")
-def job(settings: DictConfig) -> None:
-    """The evidence of one selection's candidates."""
-    exit_codes.append(_run(settings))
-
-
-def _run(config: DictConfig) -> int:
+def _run(job: Composed) -> int:
     try:
-        settings = EvidenceSettings.of(config)
+        settings = EvidenceSettings.of(job.config)
     except ValueError as error:
         say(error)
         return 2
@@ -35,9 +27,9 @@ def _run(config: DictConfig) -> int:
     from eigenselect.selector.run.sweep import TooManyFailedError
     from eigenselect.selector.store.lost import StoreLostError
 
-    return attempt(prepare, run, settings, {TakenError: 2, StoreLostError: 5, TooManyFailedError: 4})
+    return attempt(job, prepare, run, settings, {TakenError: 2, StoreLostError: 5, TooManyFailedError: 4})
 
 
 def main(words: Sequence[str]) -> int:
     """The exit code of `eigenselect validate words`."""
-    return execute(job, words)
+    return execute("validate", _run, words)

@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -128,8 +129,20 @@ class _Flags(argparse.ArgumentParser):
         raise ValueError(f"{message}: eigenselect --help says what there is")
 
 
-def hydra_words(words: Sequence[str]) -> list[str]:
-    """Words for Hydra's own parser, which wants the flags first.
+@dataclass(frozen=True)
+class Flags:
+    """What the flags of a command line say; None and False for those that are not there."""
+
+    multirun: bool
+    shell_completion: bool
+    cfg: str | None
+    resolve: bool
+    package: str | None
+    config_dir: str | None
+
+
+def flags(words: Sequence[str]) -> tuple[Flags, list[str]]:
+    """The flags of a command line, and its other words.
 
     Raises:
         ValueError: an unknown flag, or one without its value.
@@ -142,8 +155,18 @@ def hydra_words(words: Sequence[str]) -> list[str]:
         if word.startswith("-"):
             known = ["--help", "--version", *(name for names in FLAGS for name in names)]
             raise ValueError(f"there is no flag {word}: {suggestion(word, known)}")
-    flags = {f"--{name.replace('_', '-')}": value for name, value in vars(given).items() if value}
-    return [*(flag if value is True else f"{flag}={value}" for flag, value in flags.items()), *rest]
+    return Flags(**vars(given)), rest
+
+
+def hydra_words(words: Sequence[str]) -> list[str]:
+    """Words for Hydra's own parser, which wants the flags first.
+
+    Raises:
+        ValueError: as for `flags`.
+    """
+    given, rest = flags(words)
+    named = {f"--{name.replace('_', '-')}": value for name, value in asdict(given).items() if value}
+    return [*(flag if value is True else f"{flag}={value}" for flag, value in named.items()), *rest]
 
 
 def as_changes(words: Iterable[str]) -> list[str]:

@@ -151,5 +151,10 @@ def ratio(candidate: Candidate) -> str:
 
 def megabytes(candidate: Candidate) -> str:
     """The size of its payload, in MB, in few characters."""
-    size = candidate.nbytes / 1e6
+    return megabytes_of(candidate.nbytes)
+
+
+def megabytes_of(nbytes: int) -> str:
+    """Bytes in MB, in few characters."""
+    size = nbytes / 1e6
     return f"{size:,.2f}" if size >= 1 else f"{size:.3g}"

@@ -265,7 +265,8 @@ def _why_beaten(candidate: Candidate, chosen: Candidate, criterion: str) -> str:
 
 def _why_out(candidate: Candidate, budget: int, criterion: str, limit: Limit | None) -> str:
     if candidate.nbytes > budget:
-        return f"{candidate.nbytes:,} bytes are {candidate.nbytes - budget:,} over the budget: not computed"
+        computed = ": not computed" if candidate.status == "over_budget" else ""
+        return f"{candidate.nbytes:,} bytes are {candidate.nbytes - budget:,} over the budget{computed}"
     if candidate.status == "failed":
         return f"failed: {candidate.reason}"
     if criterion in candidate.measures and limit is not None:

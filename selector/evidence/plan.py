@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,13 @@ import numpy as np
 from eigenselect.compressors import Compressor
 from eigenselect.selector.evidence.analysis.scores import Scores, read_scores
 from eigenselect.selector.evidence.analysis.statistics import SMALLEST
+from eigenselect.selector.evidence.tasks import texts
 from eigenselect.selector.evidence.tasks.base import Ids, Known, Task, Vectors, rows_of_words
 from eigenselect.selector.evidence.tasks.catalogue import find
 from eigenselect.selector.run import job as selection
 from eigenselect.selector.run.job import Job
 from eigenselect.selector.run.settings import EvidenceSettings, ValidateSettings
+from eigenselect.selector.sources import static
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Plan:
         left_out: tasks none of whose words the table has.
         seeds: of compression and training.
         words: of the tasks.
+        splitter: what made them of texts.
         scores: the user's own.
         scores_digest: of their file.
     """
@@ -61,6 +64,7 @@ class Plan:
     left_out: list[str]
     seeds: list[int]
     words: Words
+    splitter: texts.Splitter
     scores: Scores
     scores_digest: str
 
@@ -100,7 +104,10 @@ def prepare(settings: EvidenceSettings) -> Plan:
         ValueError: any of it cannot be used.
     """
     wanted = settings.validate
-    tasks = _tasks(wanted, settings.selection.table.tokens)
+    path = Path(settings.selection.table.path)
+    model = static.read(path) if path.is_dir() else None
+    splitter = texts.Words() if model is None else texts.StaticTokens(model)
+    tasks = _tasks(wanted, splitter, settings.selection.table.tokens)
     scores, digest = ({}, "") if wanted.scores is None else read_scores(wanted.scores, settings.selection.seed)
     if both := sorted({task.name for task in tasks} & {name for each in scores.values() for name in each}):
         raise ValueError(f"validate.scores has the task {both[0]}, which is trained too: give it another name")
@@ -112,7 +119,7 @@ def prepare(settings: EvidenceSettings) -> Plan:
             f"{job.table.d}: give the model that it belongs to, and all of its rows"
         )
     fitting = _fitting(job, scores)
-    rows = _rows(wanted, tasks, job.table.tokens)
+    rows = _rows(wanted, tasks, splitter.row_of(job.table.tokens)) if tasks else {}
     return Plan(
         settings=settings,
         job=job,
@@ -121,15 +128,16 @@ def prepare(settings: EvidenceSettings) -> Plan:
         left_out=[task.name for task in tasks if task.name not in rows],
         seeds=wanted.seeds,
         words=_words(rows),
+        splitter=splitter,
         scores=scores,
         scores_digest=digest,
     )
 
 
-def _tasks(wanted: ValidateSettings, vocabulary: str | None) -> list[Task]:
+def _tasks(wanted: ValidateSettings, splitter: texts.Splitter, vocabulary: str | None) -> list[Task]:
     """The tasks that are wanted; `vocabulary` is the file of the table's tokens."""
     pieces = None if vocabulary is None else Path(vocabulary)
-    tasks = [] if wanted.tasks is None else find(wanted.tasks, wanted.include, wanted.model, pieces)
+    tasks = [] if wanted.tasks is None else find(wanted.tasks, wanted.include, splitter, wanted.model, pieces)
     if wanted.model is not None and not any(task.shape for task in tasks):
         raise ValueError(
             f"validate.model = {wanted.model} has no use: add similarity_NAME or retrieval_squad, which need it, to "
@@ -155,19 +163,14 @@ def _fitting(job: Job, scores: Scores) -> list[tuple[Compressor, int]]:
     return fitting
 
 
-def _rows(wanted: ValidateSettings, tasks: Sequence[Task], tokens: Sequence[str] | None) -> dict[str, Ids]:
+def _rows(wanted: ValidateSettings, tasks: Sequence[Task], row_of: Mapping[str, int]) -> dict[str, Ids]:
     """Task -> the row of each of its words, of every task that the table has a word of."""
-    if not tasks:
-        return {}
-    if tokens is None:
-        raise ValueError("validate.tasks needs the tokens of the table: give them as table.tokens")
-    row_of = {token: row for row, token in enumerate(tokens)}
     rows = {task.name: rows_of_words(task.words, row_of) for task in tasks}
     found = {task.name: rows[task.name] for task in tasks if task.missing(rows[task.name] >= 0) != 1}
     if not found:
         raise ValueError(
             f"the table has no word of any task in {wanted.tasks}: its tokens are of another kind, "
-            f"{tokens[0]!r} for example"
+            f"{next(iter(row_of))!r} for example"
         )
     return found
 

@@ -123,7 +123,8 @@ def _begin(plan: Plan, runs: Runs, trial: Trial, digests: Mapping[str, str], tra
     payload = made.payload
     if payload is None:
         payload = trial.compressor.compress(plan.job.table, np.random.default_rng(trial.seed))
-    return Begun(trial, made.candidate, scores, training.start(missing, payload.read(plan.words.rows), trial.seed))
+    decoded = plan.splitter.rows(payload).read(plan.words.rows)
+    return Begun(trial, made.candidate, scores, training.start(missing, decoded, trial.seed))
 
 
 def _measured(plan: Plan, runs: Runs, trial: Trial, digests: Mapping[str, str]) -> tuple[sweep.Trial, dict[str, float]]:

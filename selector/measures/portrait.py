@@ -81,27 +81,29 @@ def portrait(found: Moments, table: EmbeddingTable, payload: Payload) -> Portrai
     """
     u, s = found.x_svd
     kept = ((u[:, : s.size].T @ found.y_basis) ** 2).sum(axis=1)
-    order = np.arange(table.n) if table.counts is None else np.argsort(-table.counts, kind="stable")
-    aligned = payload.aligned and payload.k == table.d
+    order = range(table.n) if table.counts is None else np.argsort(-table.counts, kind="stable")
+    aligned, first = payload.aligned and payload.k == table.d, np.asarray(order[:ROWS])
     return Portrait(
         spectrum=(s / s[0]).tolist() if s.size else [],
         kept=np.minimum(kept, 1).tolist(),
         counted=table.counts is not None,
         bands=_bands(table, payload, order) if aligned else [],
-        neighbours=_neighbours(table.tokens, table, payload, order[:ROWS]) if aligned and table.tokens else [],
+        neighbours=_neighbours(table.tokens, table, payload, first) if aligned and table.tokens else [],
     )
 
 
-def _bands(table: EmbeddingTable, payload: Payload, order: Ids) -> list[Band]:
-    found = []
-    for places in np.array_split(np.arange(table.n), min(BANDS, table.n)):
-        ids = np.sort(order[places[:: max(1, len(places) * BANDS // ROWS)]])
+def _bands(table: EmbeddingTable, payload: Payload, order: range | Ids) -> list[Band]:
+    found, count, first = [], min(BANDS, table.n), 0
+    for band in range(count):
+        places = range(first, first + table.n // count + (band < table.n % count))
+        first = places.stop
+        ids = np.sort(np.asarray(order[places.start : places.stop : max(1, len(places) * BANDS // ROWS)]))
         x, y = _rows(table, ids), payload.read(ids).astype(np.float64)
         total = np.linalg.norm(x)
         error = float(np.linalg.norm(x - y) / total) if total else 0.0
         lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
         cosines = np.divide((x * y).sum(axis=1), lengths, out=np.zeros(len(x)), where=lengths > 0)
-        found.append(Band(int(places[0]) + 1, int(places[-1]) + 1, error, float(cosines.mean())))
+        found.append(Band(places.start + 1, places.stop, error, float(cosines.mean())))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -89,3 +90,13 @@ class Budget:
         if self.unit == "%":
             return int(self.number * 4 * n * d / 100)
         return int(self.number * UNITS[self.unit])
+
+    def of_all(self, shapes: Sequence[tuple[int, int]]) -> int:
+        """Bytes that the budget allows for (n, d) tables together: a share is of all, a rate is that of each.
+
+        >>> Budget.parse("25%").of_all([(10, 3), (5, 3)]), Budget.parse("64").of_all([(10, 3), (5, 3)])
+        (45, 64)
+        """
+        if self.unit == "x":
+            return sum(self.nbytes(n, d) for n, d in shapes)
+        return self.nbytes(sum(n * d for n, d in shapes), 1)

@@ -71,6 +71,8 @@ def expand(
     room: Room | None = None,
     largest: int | None = None,
     report: Callable[[str], None] = lambda reason: None,
+    *,
+    strict: bool = True,
 ) -> list[Compressor]:
     """The compressors of a pool: each entry is a `_target_` with arguments, and stands for the product of its lists.
 
@@ -80,6 +82,7 @@ def expand(
         largest: of each entry, only so many settings, those of the most bytes that fit; None is all.
         report: called with the reason for each of several settings of an entry that cannot be used on the table and
             is left out.
+        strict: whether the only setting of an entry must be usable.
 
     Raises:
         ValueError: an entry that cannot be built, two candidates of one name, or no candidate at all.
@@ -89,7 +92,7 @@ def expand(
     for entry, settings in pool.items():
         made = [_fitted(entry, alternative, room) for alternative in _alternatives(settings)]
         if room is not None:
-            made = _distinct(_usable(made, room, report), room.d, merged)
+            made = _distinct(_usable(made, room, report, strict), room.d, merged)
             made = made if largest is None else _largest(made, room, largest)
         for compressor in made:
             first = found.setdefault(compressor.name, compressor)
@@ -136,14 +139,14 @@ def _replaced(node: Any, marker: str, value: float) -> Any:
     return value if node == marker else node
 
 
-def _usable(made: list[Compressor], room: Room, report: Callable[[str], None]) -> list[Compressor]:
-    """Those that can be used on the table. The only one of an entry must be."""
+def _usable(made: list[Compressor], room: Room, report: Callable[[str], None], strict: bool) -> list[Compressor]:
+    """Those that can be used on the table. The only one of an entry must be, where that is `strict`."""
     found = []
     for compressor in made:
         try:
             compressor.nbytes(room.n, room.d)
         except ValueError as error:
-            if len(made) == 1:
+            if strict and len(made) == 1:
                 raise
             report(f"{compressor.name}: {error}")
         else:

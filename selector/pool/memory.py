@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from eigenselect.compressors import Compressor
+from eigenselect.compressors.data.arrays import is_large
 
 BLOCK_ROWS = 65_536
 
@@ -21,6 +22,8 @@ def fitting(
     sized: Sequence[tuple[Compressor, int]], n: int, d: int, budget: int, report: Callable[[str], None]
 ) -> list[tuple[Compressor, int]]:
     """The candidates that can be held in memory, or are over the budget and never are; the others are reported.
+
+    Of large payloads the arrays are files.
 
     Args:
         sized: compressors with the bytes of their payloads.
@@ -47,7 +50,7 @@ def fitting(
 
 def needed(nbytes: int, n: int, d: int) -> int:
     """Bytes that a candidate of `nbytes` takes at least, above the (n, d) table that it is made of."""
-    return nbytes + BLOCKS * 8 * d * min(n, BLOCK_ROWS)
+    return (0 if is_large(nbytes) else nbytes) + BLOCKS * 8 * d * min(n, BLOCK_ROWS)
 
 
 def available() -> int:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from eigenselect.selector.decision.advice import advice
-from eigenselect.selector.decision.ranking import grid, ranking, rest
+from eigenselect.selector.decision.ranking import grid, heading, megabytes_of, number, ranking, rest
 from eigenselect.selector.decision.record import Decision
+from eigenselect.selector.decision.tables import TablesDecision
 from eigenselect.selector.pool.budget import CONSTANTS_BYTES, duration, size
 from eigenselect.selector.run.job import Assignment, Job
 from eigenselect.selector.run.plan import Plan
 from eigenselect.selector.run.selecting import Chosen
+from eigenselect.selector.run.tables.job import TablesJob
 
 if TYPE_CHECKING:  # it imports mlflow
     from eigenselect.selector.store.runs import ParentRun
@@ -63,6 +65,26 @@ def outlook(plan: Plan, console: Console) -> None:
     )
     if unknown:
         console.print(f"The time of {', '.join(unknown)} is not in it: the samples could not be compressed so.")
+
+
+def announce_tables(decision: TablesDecision, job: TablesJob, parent: ParentRun, console: Console) -> None:
+    """Print what each table got, the split, what was verified, and where it is."""
+    weighed = any(each.weight != 1 for each in decision.tables)
+    rows = grid(
+        ["table", "chosen"], ["rows", "MB", "rate", heading(decision.criterion), *(["weight"] if weighed else [])]
+    )
+    for each in decision.tables:
+        rate = f"{each.float32_bytes / each.nbytes:.1f}x"
+        shown = [f"{each.n:,}", megabytes_of(each.nbytes), rate, number(each.score)]
+        rows.add_row(each.name, each.chosen, *shown, *([f"{each.weight:g}"] if weighed else []))
+    console.print()
+    console.print(rows)
+    console.print(f"\n{decision.reason}")
+    if decision.host is not None:
+        console.print(f"host.onnx: {decision.host}", soft_wrap=True)
+    console.print(f"\nFiles: {job.settings.out}", soft_wrap=True)
+    for line in parent.view(job.title, role="table").lines():
+        console.print(line, soft_wrap=True)
 
 
 def announce(decision: Decision, job: Job, parent: ParentRun, found: Chosen, console: Console) -> None:

@@ -29,7 +29,7 @@ from eigenselect.selector.measures.moments import Moments, moments
 from eigenselect.selector.measures.overlap import eos, eos_tolerance
 from eigenselect.selector.measures.portrait import portrait
 from eigenselect.selector.pool.zero_rows import fate
-from eigenselect.selector.run.job import Job, profile
+from eigenselect.selector.run.job import Assignment, Job, profile
 from eigenselect.selector.run.selecting import Chosen
 from eigenselect.selector.sources.tokens import write_id_map, write_tokens
 from eigenselect.selector.store.manifest import write_manifest
@@ -57,7 +57,7 @@ class Written:
     model: ModelEntry | None
 
 
-def hand_over(job: Job, parent: ParentRun, found: Chosen, folder: Path) -> tuple[Decision, str]:
+def hand_over(job: Assignment, parent: ParentRun, found: Chosen, folder: Path) -> tuple[Decision, str]:
     """Write, verify and publish the choice; the decision, and the id of the logged model.
 
     Args:
@@ -69,6 +69,16 @@ def hand_over(job: Job, parent: ParentRun, found: Chosen, folder: Path) -> tuple
     Raises:
         VerificationError: a model is not what was chosen; nothing is handed over.
     """
+    decision = deliver(job, parent.run_id, found, folder)
+    return decision, publish(decision, parent, folder)
+
+
+def deliver(job: Assignment, run_id: str, found: Chosen, folder: Path) -> Decision:
+    """Write the choice and all that belongs to it to `folder`, verified; the decision.
+
+    Raises:
+        VerificationError: a model is not what was chosen; nothing is handed over.
+    """
     written = write(job, found, folder)
     verified, exported = verify(job, found, written, folder)
     decision = Decision.of(
@@ -76,7 +86,7 @@ def hand_over(job: Job, parent: ParentRun, found: Chosen, folder: Path) -> tuple
         table=_table(job, found),
         verification=verified,
         seed=job.seed,
-        run_id=parent.run_id,
+        run_id=run_id,
         left_to_consumer=written.left_to_consumer,
         words=written.words,
         host=written.host,
@@ -84,10 +94,10 @@ def hand_over(job: Job, parent: ParentRun, found: Chosen, folder: Path) -> tuple
         use=job.settings.use,
     )
     describe(decision, job, found, exported, folder)
-    return decision, publish(decision, parent, folder)
+    return decision
 
 
-def write(job: Job, found: Chosen, folder: Path) -> Written:
+def write(job: Assignment, found: Chosen, folder: Path) -> Written:
     """Write the payload, and the models and lists that are made of it."""
     model, tokens = folder / "model.onnx", job.table.tokens
     verification = job.export(found.payload, model, _rng(job))
@@ -106,7 +116,7 @@ def write(job: Job, found: Chosen, folder: Path) -> Written:
     return Written(verification, _write_matrix(job, found, folder / "decode_matrix.npy"), words, host, whole)
 
 
-def _write_matrix(job: Job, found: Chosen, path: Path) -> LeftToConsumer | None:
+def _write_matrix(job: Assignment, found: Chosen, path: Path) -> LeftToConsumer | None:
     matrix = found.compressor.decode_matrix(job.table, _rng(job))
     if matrix is None:
         return None
@@ -114,12 +124,12 @@ def _write_matrix(job: Job, found: Chosen, path: Path) -> LeftToConsumer | None:
     return LeftToConsumer(file=path.name, shape=list(matrix.shape), nbytes=matrix.nbytes)
 
 
-def _rng(job: Job) -> np.random.Generator:
+def _rng(job: Assignment) -> np.random.Generator:
     """Each step draws from the beginning, so that none depends on another."""
     return np.random.default_rng(job.seed)
 
 
-def verify(job: Job, found: Chosen, written: Written, folder: Path) -> tuple[Verified, Moments]:
+def verify(job: Assignment, found: Chosen, written: Written, folder: Path) -> tuple[Verified, Moments]:
     """What was verified, with the EOS of all rows of the exported model; and the moments that this follows from.
 
     Raises:
@@ -139,7 +149,7 @@ def verify(job: Job, found: Chosen, written: Written, folder: Path) -> tuple[Ver
     return Verified(**asdict(written.verification), eos_from_onnx=exported), rows
 
 
-def _table(job: Job, found: Chosen) -> TableEntry:
+def _table(job: Assignment, found: Chosen) -> TableEntry:
     reader = dict(vars(job.settings.table))
     zeros = fate(job.table, found.compressor, found.payload)
     return TableEntry(
@@ -153,7 +163,7 @@ def _table(job: Job, found: Chosen) -> TableEntry:
     )
 
 
-def describe(decision: Decision, job: Job, found: Chosen, exported: Moments, folder: Path) -> None:
+def describe(decision: Decision, job: Assignment, found: Chosen, exported: Moments, folder: Path) -> None:
     """Write what is said of the choice, the manifest last; `exported` are the moments of the model's own rows."""
     chosen = found.selection.chosen
     columns = [*job.keys, *chosen.standard_errors, *chosen.costs]
@@ -174,7 +184,7 @@ def publish(decision: Decision, parent: ParentRun, folder: Path) -> str:
     """Log the choice, its files and its model; the id of the logged model."""
     parent.log_choice(decision, folder)
     model = folder / "model.onnx"
-    return log_model(parent, load(model), fingerprint(model)["sha256"], decision)
+    return log_model(parent, load(model, data=False), model, fingerprint(model)["sha256"], decision)
 
 
 def register_choice(decision: Decision, job: Job, parent: ParentRun, model_id: str, console: Console) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eigenselect.compressors import EmbeddingTable
+from eigenselect.compressors import Compressor, EmbeddingTable
+from eigenselect.compressors.data.arrays import is_large
 from eigenselect.export import OnnxExport
 from eigenselect.selector.decision.escaping import on_terminal
 from eigenselect.selector.forms import Form, form_of
@@ -16,7 +17,7 @@ from eigenselect.selector.run.lookups import Lookups
 from eigenselect.selector.run.search import Search, candidates
 from eigenselect.selector.run.settings import Settings
 from eigenselect.selector.sources import format_of_file, read_table
-from eigenselect.selector.store.output import check_room, check_writable
+from eigenselect.selector.store.output import check_kind, check_room, check_writable
 
 if TYPE_CHECKING:
     from eigenselect.selector.store.tracker import Tracker
@@ -63,10 +64,13 @@ def prepare(settings: Settings) -> Job:
     Raises:
         ValueError: any of it cannot be used.
     """
+    check_kind(settings.out, many=False)
     check_writable(settings.out)
     given = assigned(settings)
-    # The payload and the model of it; that of the host comes with its other tensors.
-    check_room(settings.out, 2 * max((nbytes for _, nbytes in given.compressors if nbytes <= given.budget), default=0))
+    largest = max((nbytes for _, nbytes in given.compressors if nbytes <= given.budget), default=0)
+    # The payload and the model of it; that of the host comes with its other tensors. What is large lies there while it
+    # is made, too: a candidate, the best so far, and the model whose lookups are timed.
+    check_room(settings.out, (5 if is_large(largest) else 2) * largest)
     from eigenselect.selector.store.tracker import connect  # it takes seconds: after whatever else can be refused
 
     tracker = connect(settings.tracking.experiment, settings.tracking.register)
@@ -84,20 +88,44 @@ def assigned(settings: Settings) -> Assignment:
     if form is not None:
         file, tensor = form.table
         settings = replace(settings, table=replace(settings.table, path=str(file), tensor=tensor))
-    with progress("reading the table", counted=False) as update:
-        try:
-            table = read_table(**vars(settings.table), progress=update)
-        except ValueError as error:
-            raise ValueError(f"table: {error}") from error
+    table = given_table(settings)
     export.check_tokens(table.tokens)
     if form is not None:
         form.check(table, export)
     host = _host(settings, export, table)
     budget = settings.budget.nbytes(table.n, table.d)
     bound = host is not None or form is not None  # to the table's own coordinates
-    compressors, left_out = candidates(
-        table, budget, settings.candidates, settings.exact_rows, host=bound, use=settings.use
-    )
+    found = candidates(table, budget, settings.candidates, settings.exact_rows, host=bound, use=settings.use)
+    lookups = Lookups(export, table.n, table.d)
+    return assignment(settings, export, table, budget, found, lookups=lookups, host=host, form=form)
+
+
+def given_table(settings: Settings) -> EmbeddingTable:
+    """The table that the settings name.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    with progress("reading the table", counted=False) as update:
+        try:
+            return read_table(**vars(settings.table), progress=update)
+        except ValueError as error:
+            raise ValueError(f"table: {error}") from error
+
+
+def assignment(
+    settings: Settings,
+    export: OnnxExport,
+    table: EmbeddingTable,
+    budget: int,
+    found: tuple[list[tuple[Compressor, int]], list[str]],
+    *,
+    lookups: Lookups | None,
+    host: Path | None = None,
+    form: Form | None = None,
+) -> Assignment:
+    """The assignment of the settings on a table, with the candidates that were `found` for it and those left out."""
+    compressors, left_out = found
     return Assignment(
         table=table,
         budget=budget,
@@ -107,7 +135,7 @@ def assigned(settings: Settings) -> Assignment:
         measures=settings.measures,
         seed=settings.seed,
         allowed_failures=settings.allowed_failures,
-        lookups=Lookups(export, table.n, table.d),
+        lookups=lookups,
         limit=settings.limits.lookup,
         settings=settings,
         export=export,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 
 from eigenselect.compressors import Payload
 from eigenselect.compressors.payloads.costs import cost_of
@@ -58,7 +60,9 @@ class Lookups:
             ValueError: no model can be made of the payload; ONNX Runtime has errors of its own where none can be run.
         """
         costs = {f"lookup_{name}": float(value) for name, value in asdict(cost_of(payload)).items()}
-        times = self._timer.times(self.export.model(payload))
+        with tempfile.TemporaryDirectory() as folder:
+            self.export.write(payload, model := Path(folder) / "model.onnx")
+            times = self._timer.times(model)
         for ending, threads in (("", 1), ("_all", self.timed_on.threads)):
             for time in times:
                 if time.threads == threads:

@@ -79,6 +79,7 @@ def candidates(
     *,
     host: bool = False,
     use: UseName | None = None,
+    strict: bool = True,
 ) -> tuple[list[tuple[Compressor, int]], list[str]]:
     """The candidates of a pool on a table: what `Search` has as `compressors` and `left_out`.
 
@@ -90,6 +91,7 @@ def candidates(
         host: whether the candidates must keep the table's own columns, for a model that looks them up.
         use: what the rows are for. What is `trained` on them takes decode matrices up, and candidates leave them out;
             what is `frozen` expects the table's own columns.
+        strict: whether the only setting of a pool's entry must be usable on the table.
 
     Raises:
         ValueError: a pool that cannot be built or used, or held in memory; rows that the table does not have;
@@ -105,7 +107,7 @@ def candidates(
     if isinstance(pool, PoolSettings):
         apart = len({*zeros.tolist()} - {*rows}) if len(zeros) <= MOST else 0
         room = Room(table.n, table.d, budget - exact_nbytes(len(rows), table.d), apart, trained)
-        found = expand(pool.pool, room, pool.largest, left_out.append)
+        found = expand(pool.pool, room, pool.largest, left_out.append, strict=strict)
     else:
         found = _given(pool)
         if trained:

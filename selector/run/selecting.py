@@ -85,13 +85,34 @@ def choose(search: Search, runs: Runs | None = None) -> Chosen:
         TooManyFailedError: more candidates failed than allowed.
         NothingMeasuredError: of those that fit, none could be measured.
     """
+    return chosen_of(search, measured(search, runs), runs)
+
+
+def measured(search: Search, runs: Runs | None = None) -> list[Trial]:
+    """Every candidate of the search with what became of it; see `try_all`.
+
+    Raises:
+        TooManyFailedError: more candidates failed than allowed.
+    """
     trials = try_all(search, runs)
     tried = [trial.candidate for trial in trials if trial.candidate.status != "over_budget"]
     check_failures({c.name: c.reason for c in tried if c.status == "failed"}, len(tried), search.allowed_failures)
+    return trials
+
+
+def chosen_of(search: Search, trials: list[Trial], runs: Runs | None = None) -> Chosen:
+    """The choice among the trials of a search, with its payload.
+
+    Raises:
+        NothingFitsError: every candidate is over the budget, or slower than the limit.
+        NothingMeasuredError: of those that fit, none could be measured.
+    """
     selection = select([trial.candidate for trial in trials], search.budget, search.criterion, search.limit)
     trial = next(trial for trial in trials if trial.candidate is selection.chosen)
     payload = trial.payload
-    if payload is None:  # its measures are of an earlier run
+    if payload is None and not trial.compressor.reproducible and runs is not None:
+        payload = runs.payload(trial)
+    if payload is None:  # its measures are of an earlier run, or others were made since
         with reporting():
             payload = trial.compressor.compress(search.table, np.random.default_rng(search.seed))
     return Chosen(selection, payload, trial.compressor, trials, 4 * search.table.n * search.table.d)

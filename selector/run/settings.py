@@ -6,6 +6,7 @@ that a mistake in a setting is answered at once; what a table or a runtime is ne
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
 from dataclasses import dataclass
@@ -22,7 +23,18 @@ from eigenselect.export.choices import OUTPUTS, TARGETS, TIED, Output, Target, T
 from eigenselect.selector.decision.uses import criterion_of
 from eigenselect.selector.pool.build import suggestion
 from eigenselect.selector.pool.candidates import expand
-from eigenselect.selector.run.rules import FilePath, FilePathOrNull, Seed, Share, Switch, Text, TextOrNull, choice, read
+from eigenselect.selector.run.rules import (
+    FilePath,
+    FilePathOrNull,
+    Seed,
+    Share,
+    Switch,
+    Text,
+    TextOrNull,
+    check_names,
+    choice,
+    read,
+)
 from eigenselect.selector.run.values import (
     Count,
     Entries,
@@ -36,6 +48,7 @@ from eigenselect.selector.run.values import (
     Size,
     Token,
     Use,
+    Weight,
 )
 
 
@@ -193,7 +206,71 @@ class Settings:
             ValueError: one that is required is not given, one that is given is not known or cannot be used.
         """
         given, text = _resolved(config)
-        return _selection(given, text)
+        return _single(given, text)
+
+
+@dataclass(frozen=True)
+class Named:
+    """What an entry of `tables` says beside the settings of a table.
+
+    Attributes:
+        name: of the table, that of its folder; None is that of the tensor or file.
+        weight: what its score counts beside those of the others.
+    """
+
+    name: TextOrNull = None
+    weight: Weight = 1
+
+
+@dataclass(frozen=True)
+class ManySettings:
+    """What a selection for many tables is asked to do: one of each entry of `tables`, with what else the entry says.
+
+    The selections differ in their tables alone, and their budget is that of all.
+    """
+
+    entries: tuple[tuple[Named, Settings], ...]
+
+    @property
+    def shared(self) -> Settings:
+        """What is the same for all: everything but the table."""
+        return self.entries[0][1]
+
+    @staticmethod
+    def of(config: DictConfig) -> ManySettings:
+        """The settings of a selection for many tables.
+
+        An entry is the settings of a table beside those of `table`, or text: the tensor where `table.path` is given,
+        else the file.
+
+        Raises:
+            ValueError: as for `Settings.of`.
+        """
+        apart = OmegaConf.is_missing(config.table, "path")
+        if apart:
+            config = copy.deepcopy(config)
+            config.table.path = None
+        given, text = _resolved(config)
+        entries, table = given.pop("tables"), given["table"]
+        if not isinstance(entries, list):
+            raise ValueError(f"tables = {entries!r}: must be a list, [users.npy,items.npy] for example")
+        found = []
+        for place, entry in enumerate(entries):
+            own = {"path" if apart else "tensor": entry} if isinstance(entry, str) else entry
+            others = [field.name for field in dataclasses.fields(Named)]
+            check_names(f"tables[{place}]", own, [*table, *others])
+            named = read(Named, {name: own[name] for name in others if name in own}, f"tables[{place}]")
+            whole = table | {name: value for name, value in own.items() if name in table}
+            if whole["path"] is None:
+                raise ValueError(f"tables[{place}].path: required and not given, and table.path is not either")
+            found.append((named, _selection(given | {"table": whole}, text)))
+        many = ManySettings(tuple(found))
+        if (name := many.shared.tracking.register) is not None:
+            raise ValueError(f"tracking.register = {name!r}: it is for one table; leave it out")
+        if len(criteria := {settings.decides for _, settings in many.entries}) > 1:
+            names = " and ".join(sorted(criteria))
+            raise ValueError(f"criterion: {names} would decide, by which tables have counts: name one for all")
+        return many
 
 
 @dataclass(frozen=True)
@@ -236,7 +313,7 @@ class EvidenceSettings:
         """
         given, text = _resolved(config)
         validate = read(ValidateSettings, given.pop("validate", None), "validate")
-        selection = _selection(given, text)
+        selection = _single(given, text)
         if (limit := selection.limits.lookup) is not None:
             raise ValueError(f"limits.lookup = {limit.text!r}: validate tries every candidate; leave it out")
         return EvidenceSettings(selection, validate, text)
@@ -258,7 +335,7 @@ class PlanSettings:
         """
         given, text = _resolved(config)
         json = read(_PlanOutput, {"json": given.pop("json")}).json
-        return PlanSettings(_selection(given, text), json)
+        return PlanSettings(_single(given, text), json)
 
 
 @dataclass(frozen=True)
@@ -280,6 +357,13 @@ def _resolved(config: DictConfig) -> tuple[dict[str, Any], str]:
             name: value for name, value in given["candidates"].items() if name in ("pool", "largest")
         }
     return given, text
+
+
+def _single(given: dict[str, Any], text: str) -> Settings:
+    """The settings of a selection for one table."""
+    if tables := given.pop("tables"):
+        raise ValueError(f"tables = {tables!r}: this is for one table: give table.path")
+    return _selection(given, text)
 
 
 def _selection(given: dict[str, Any], text: str) -> Settings:

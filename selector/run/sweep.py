@@ -92,6 +92,10 @@ class Runs:
         )
         return Trial(candidate, trial.compressor, payload)
 
+    def payload(self, trial: Trial) -> Payload | None:
+        """What was measured of a trial that would not be made again the same, as its run keeps it."""
+        return None if trial.candidate.run_id is None else self.parent.experiment.payload(trial.candidate.run_id)
+
     def log(self, trial: Trial, seed: int, started: float) -> Trial:
         """The trial with its run: the one made here, or for a candidate that was recalled the one that measured it."""
         key, fresh = self._key(trial, seed), trial.candidate.run_id is None

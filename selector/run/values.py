@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.decision.uses import USES, UseName
 from eigenselect.selector.measures import Measures
 from eigenselect.selector.pool.budget import Budget
-from eigenselect.selector.run.rules import check_names, is_integer, is_list_of_text, is_seed, rule
+from eigenselect.selector.run.rules import check_names, is_integer, is_list_of_text, is_number, is_seed, rule
 
 
 def _measures(name: str, value: Any) -> Measures:
@@ -52,6 +53,7 @@ Size = Annotated[Budget, lambda name, value: Budget.parse(value)]
 LookupLimit = Annotated[Limit | None, lambda name, value: None if value is None else Limit.parse(value)]
 Use = Annotated[UseName | None, rule(f"{', '.join(USES)} or null", lambda value: value is None or value in USES)]
 Measured = Annotated[Measures, _measures]
+Weight = Annotated[float, rule("a number above 0", lambda value: is_number(value) and 0 < value < math.inf)]
 Names = Annotated[list[str], rule('a list of names of tasks, for example ["linear_*"]', is_list_of_text)]
 Seeds = Annotated[
     list[int],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -21,11 +22,15 @@ from eigenselect.selector.sources.formats import FORMATS
 from eigenselect.selector.sources.numbers import floats
 from eigenselect.selector.sources.pipe import as_file, is_pipe
 from eigenselect.selector.sources.rows import duplicates_message, padded, repeated, rows_of, without_rows
+from eigenselect.selector.sources.shards import joined, shards_of
 from eigenselect.selector.sources.stream import Progress
-from eigenselect.selector.sources.tensors import table_of
+from eigenselect.selector.sources.tensors import shapes, table_of
 from eigenselect.selector.sources.tokens import read_tokens
 
-__all__ = ["FORMATS", "format_of_file", "read_table"]
+NAMED = 20
+"""Tables of a file that a message names."""
+
+__all__ = ["FORMATS", "format_of_file", "read_table", "tables_in"]
 
 
 def read_table(
@@ -51,7 +56,8 @@ def read_table(
     above the table itself.
 
     Args:
-        path: the file, or a model folder.
+        path: the file, or a model folder; or several files as one table: a pattern (`shards/*.npy`), or a folder of
+            .npy or .parquet files alone. Their rows follow each other in the order of the files' names.
         format: a key of `FORMATS`; None finds it from the content, then the extension.
         tokens: a .txt or .parquet token list, in row order, for a format that holds none.
         tensor: name of the tensor that is the table, or a pattern (`*ngram*`) that fits its name alone. None takes the
@@ -91,14 +97,25 @@ def read_table(
     for name, number in (("dimension", dimension), ("rows", rows)):
         if number is not None and number < 1:
             raise ValueError(f"{name} is {number}: it must be at least 1")
-    path = _checked(path)
+    path = Path(path)
+    files = shards_of(path)
+    path = path if files else _checked(path)
+    if sha256 is not None and files:
+        raise ValueError(f"{path}: sha256 is given for {len(files)} files: drop it, or give one file")
+
+    def found_in(file: Path) -> Found:
+        return _found(Request(file, tensor, rows, dimension, progress), format, sha256, tokens is not None)
+
     try:
         kept = None if keep is None else read_tokens(_checked_list(keep))
         frequencies = None if counts is None else read_counts(_checked_list(counts))
-        with as_file(path) as file:
-            found = _found(Request(file, tensor, rows, dimension, progress), format, sha256, tokens is not None)
-            if file != path:  # it is gone in a moment
-                found = replace(found, numbers=np.array(found.numbers))
+        if files:
+            found = joined(files, found_in)
+        else:
+            with as_file(path) as file:
+                found = found_in(file)
+                if file != path:  # it is gone in a moment
+                    found = replace(found, numbers=np.array(found.numbers))
         words = found.tokens if tokens is None else read_tokens(_checked_list(tokens))
     except OSError as error:
         raise ValueError(
@@ -115,6 +132,33 @@ def read_table(
         return _table(vectors, words, frequencies, kept, duplicates, found.remarks)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def tables_in(path: str | Path, pattern: str, format: str | None = None) -> dict[str, tuple[int, int]]:
+    """Rows and columns of the tensors of a file or model folder that fit a pattern and can be tables, by name.
+
+    Args:
+        path: the file or folder.
+        pattern: `*emb*` for example.
+        format: as for `read_table`.
+
+    Raises:
+        ValueError: it cannot be read, or names no tensors; none fits.
+    """
+    path = _checked(path)
+    if folder.holds(path):
+        found = shapes(folder.tensors(path))
+    else:
+        reader = FORMATS[format_of_file(path, format)]
+        if reader.tables is not None:
+            found = {**reader.tables(path)}
+        elif reader.tensors is not None:
+            found = shapes(reader.tensors(path))
+        else:
+            raise ValueError(f"{path}: a {reader.name} file holds one table: leave tensor = {pattern!r} out")
+    if fitting := {name: shape for name, shape in found.items() if fnmatchcase(name, pattern)}:
+        return fitting
+    raise ValueError(f"{path}: no table fits {pattern!r}; there are {', '.join([*found][:NAMED]) or 'none'}")
 
 
 def _found(request: Request, format: str | None, sha256: str | None, listed: bool) -> Found:

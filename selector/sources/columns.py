@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from eigenselect.compressors.data.arrays import give_back, rows_array
+from eigenselect.compressors.words import LEAST, NAME, brief, listed, quoted
 from eigenselect.selector.sources.format import Found, Request
 from eigenselect.selector.sources.tokens import token_columns
 
@@ -29,7 +31,7 @@ class Columns:
         strings = token_columns(schema)
         self.token: str | None = strings[0] if len(strings) == 1 else None
         self._remarks = [
-            f"No tokens are taken: several columns could hold them ({', '.join(strings)}); name one token."
+            f"No tokens are taken: several columns could hold them ({listed(strings, LEAST, ', ')}); name one token."
         ]
         self._remarks *= len(strings) > 1
         lists = [field.name for field in schema if _is_list(field.type)]
@@ -73,12 +75,13 @@ class Columns:
             batch.validate(full=True)  # offsets of a damaged Arrow file would be followed out of it
             rows = self._rows(batch, at)
             if numbers is None and n is not None and len(rows):
-                numbers = np.empty((min(n, limit or n), rows.shape[1]), rows.dtype)
+                numbers = rows_array((min(n, limit or n), rows.shape[1]), rows.dtype)
             if numbers is None:
                 parts.append(rows)
             else:
                 self._check_width(rows, numbers, at)
                 numbers[at : at + len(rows)] = rows[: len(numbers) - at]
+                give_back(numbers)
             if self.token is not None:
                 tokens += self._tokens(batch.column(self.token), at)
             at += len(rows)
@@ -94,7 +97,9 @@ class Columns:
         columns = [batch.column(name) for name in self.values]
         for name, column in zip(self.values, columns, strict=True):
             if column.null_count:
-                raise self._error(f"no value at row {first + column.is_null().index(True).as_py()} of column {name!r}")
+                raise self._error(
+                    f"no value at row {first + column.is_null().index(True).as_py()} of column {quoted(name)}"
+                )
         if not self._listed:
             return (
                 np.stack([_array(column) for column in columns], axis=1) if len(batch) else np.empty((0, len(columns)))
@@ -104,12 +109,12 @@ class Columns:
         if len(lengths) and (lengths != lengths[0]).any():
             row = int((lengths != lengths[0]).argmax())
             raise self._error(
-                f"{lengths[row]} values at row {first + row} of column {self.values[0]!r} where {lengths[0]} are "
+                f"{lengths[row]} values at row {first + row} of column {quoted(self.values[0])} where {lengths[0]} are "
                 "expected; repair or drop that row"
             )
         values = column.flatten()
         if values.null_count:
-            raise self._error(f"a list of column {self.values[0]!r} lacks a value: fill it in")
+            raise self._error(f"a list of column {quoted(self.values[0])} lacks a value: fill it in")
         return _array(values).reshape(len(column), -1)
 
     def _check_width(self, rows: npt.NDArray[Any], others: npt.NDArray[Any], first: int) -> None:
@@ -122,7 +127,7 @@ class Columns:
     def _tokens(self, column: Any, first: int) -> list[str]:
         if column.null_count:
             row = first + column.is_null().index(True).as_py()
-            raise self._error(f"no token at row {row} of column {self.token!r}: fill it in")
+            raise self._error(f"no token at row {row} of column {quoted(self.token or '')}: fill it in")
         tokens: list[str] = column.to_pylist()
         return tokens
 
@@ -156,4 +161,4 @@ def _array(column: Any) -> npt.NDArray[Any]:
 
 
 def _described(schema: Any) -> str:
-    return ", ".join(f"{field.name!r} {field.type}" for field in schema)
+    return listed([f"{quoted(field.name)} {brief(str(field.type), NAME)}" for field in schema], LEAST, ", ")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors.words import quoted
 from eigenselect.selector.sources.fields import BLANK, check_utf8, decode, is_number, shown
 from eigenselect.selector.sources.stream import BOM
 from eigenselect.selector.sources.tokens import token_of
@@ -87,7 +88,7 @@ def counts_of_rows(counts: Counts, n: int, tokens: Sequence[str] | None) -> npt.
     # Ignored one by one, but not all of them: that is another vocabulary, or another way to write it.
     if counts.keys().isdisjoint(tokens):
         raise ValueError(
-            f"table.counts has {len(counts)} tokens, none of them in the table (first: {next(iter(counts))!r}): "
+            f"table.counts has {len(counts)} tokens, none of them in the table (first: {quoted(next(iter(counts)))}): "
             "give the counts of its tokens, with one space or tab after each"
         )
     return np.array([counts.get(token, 0.0) for token in tokens])

@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
+from eigenselect.compressors.words import brief, quoted
 from eigenselect.selector.sources.foreign import HEAD_BYTES, not_fetched
 from eigenselect.selector.sources.format import Found, Request, Tensor
 from eigenselect.selector.sources.formats import FORMATS
@@ -54,6 +55,15 @@ def read(request: Request) -> Found:
     remarks = [*found.remarks] or _tied(config)
     ids = vocabulary(folder) or vocabulary(request.path)
     return with_tokens(Found(found.numbers, remarks=remarks), ids, request.tensor)
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a model folder, of the shards that are there.
+
+    Raises:
+        ValueError: no weights.
+    """
+    return _tensors(weights_folder(path), None)
 
 
 def weights_folder(path: Path) -> Path:
@@ -106,7 +116,7 @@ def _json(path: Path, kind: type[T]) -> T:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}): fetch it again") from error
+        raise ValueError(f"{path}: not JSON ({brief(error)}): fetch it again") from error
     if not isinstance(found, kind):
         raise ValueError(f"{path}: JSON, but no {kind.__name__}: fetch it again")
     return found
@@ -133,7 +143,7 @@ def _tensors(folder: Path, wanted: str | None) -> dict[str, Tensor]:
             found = _format(file)(file)
             if twice := [name for name in found if name in tensors and place(name) < LIKELY]:
                 files = f"{tensors[twice[0]].file.name} and in {file.name}"
-                raise ValueError(f"{folder}: {twice[0]!r} is in {files}: give one of the files")
+                raise ValueError(f"{folder}: {quoted(twice[0])} is in {files}: give one of the files")
             tensors |= found
         elif names:
             absent |= dict.fromkeys(names, f"{file.name}, which {why}")
@@ -143,7 +153,7 @@ def _tensors(folder: Path, wanted: str | None) -> dict[str, Tensor]:
     if wanted is not None:
         needed = next((name for name in absent if fnmatchcase(name, wanted)), None)
     if needed is not None and (wanted or place(needed) < min(map(place, tensors), default=LIKELY)):
-        raise ValueError(f"{folder}: {needed!r} is in {absent[needed]}")
+        raise ValueError(f"{folder}: {quoted(needed)} is in {absent[needed]}")
     return tensors
 
 

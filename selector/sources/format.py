@@ -72,6 +72,7 @@ class Format:
         starts: (path, first bytes of the content) -> whether a file is of this format; at most one format says so.
         read: reads one. None where `tensors` says all.
         tensors: the tensors of a file by name, for a format that names several.
+        tables: rows and columns of what can be a table in a file, by name, where `tensors` does not say it.
         files: pattern of the names of such files in a folder.
         own_tokens: whether its files hold a token a row.
         named: whether `table.tensor` chooses among what a file holds.
@@ -83,6 +84,7 @@ class Format:
     starts: Callable[[Path, bytes], bool]
     read: Callable[[Request], Found] | None = None
     tensors: Callable[[Path], Mapping[str, Tensor]] | None = None
+    tables: Callable[[Path], Mapping[str, tuple[int, int]]] | None = None
     files: str = ""
     own_tokens: bool = False
     named: bool = False

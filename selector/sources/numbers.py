@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors.data.arrays import give_back
 from eigenselect.compressors.data.stored import Floats, Rows, StoredRows
+from eigenselect.compressors.words import quoted
 from eigenselect.selector.sources.format import Numbers, Tensor
 
 WIDENED = tuple(
@@ -55,22 +56,14 @@ def made(numbers: Numbers, scales: Scales | None, dtype: np.dtype[Any] = np.dtyp
 
     def make(rows: Rows) -> Floats:
         with np.errstate(over="ignore"):  # infinities are refused with their row
-            wide = _taken(numbers, rows).astype(dtype, subok=False)
+            wide = numbers[rows].astype(dtype, subok=False)
+        if isinstance(numbers, np.ndarray):
+            give_back(numbers)
         return wide if scales is None else scales.times(wide, rows)
 
     stored = numbers.stored if isinstance(numbers, StoredRows) else numbers.dtype.name
     nbytes = numbers.nbytes + (0 if scales is None else scales.values.nbytes)
     return StoredRows(numbers.shape, dtype, make, stored, nbytes)
-
-
-def _taken(numbers: Numbers, rows: Rows) -> npt.NDArray[Any]:
-    """Rows of what may be a file's map: of one that is made for them alone, so that its pages are given back."""
-    base: Any = getattr(numbers, "base", None)
-    if not isinstance(numbers, np.memmap) or not isinstance(base, mmap.mmap) or numbers.filename is None:
-        return numbers[rows]
-    order: Literal["C", "F"] = "C" if numbers.flags.c_contiguous else "F"
-    fresh: npt.NDArray[Any] = np.memmap(numbers.filename, numbers.dtype, "r", numbers.offset, numbers.shape, order)
-    return fresh[rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +86,8 @@ class Scales:
 
     def times(self, block: Floats, rows: Rows) -> Floats:
         """The `rows`, (len, d), times their scales."""
-        scales = self.values[np.arange(self.n)[rows] // self.rows]
+        ids = np.arange(*rows.indices(self.n)) if isinstance(rows, slice) else rows
+        scales = self.values[ids // self.rows]
         if self.columns < self.d:
             scales = np.repeat(scales, self.columns, axis=1)[:, : self.d]
         return np.multiply(block, scales, out=block)
@@ -116,7 +110,7 @@ def scaled(name: str, tensors: Mapping[str, Tensor]) -> Numbers:
     if beside is None:
         return numbers
     if (zeros := _beside(name, tensors, ZEROS)) is not None and np.any(tensors[zeros].read()[:]):
-        raise ValueError(f"{name!r} has zero points ({zeros!r}), which are not read: save it as float32")
+        raise ValueError(f"{quoted(name)} has zero points ({quoted(zeros)}), which are not read: save it as float32")
     values = np.array(tensors[beside].read()).astype(np.float32)
     if beside.endswith("SCB"):  # bitsandbytes: the largest of the row, which 127 stands for
         values /= 127
@@ -132,7 +126,9 @@ def _scales(name: str, values: npt.NDArray[np.float32], n: int, d: int) -> Scale
     shape, values = list(values.shape), values.reshape(-1, 1) if values.ndim < 2 else values
     rows, columns = _block(n, len(values)), _block(d, values.shape[-1])
     if values.ndim != 2 or rows is None or columns is None:
-        raise ValueError(f"the scales {name!r} of shape {shape} fit no blocks of {n} x {d}: save the table as float32")
+        raise ValueError(
+            f"the scales {quoted(name)} of shape {shape} fit no blocks of {n} x {d}: save the table as float32"
+        )
     return Scales(values, n, d, rows, columns)
 
 

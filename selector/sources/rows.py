@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eigenselect.compressors.data.stored import Floats, StoredRows
+from eigenselect.compressors.words import quoted
 
 NAMED = 5
 """Tokens that a message names."""
@@ -28,7 +29,7 @@ def repeated(tokens: Sequence[str]) -> list[tuple[int, int]]:
 
 def duplicates_message(tokens: Sequence[str], pairs: Sequence[tuple[int, int]], cure: str) -> str:
     """What is repeated where, and the cure."""
-    named = ", ".join(f"{tokens[row]!r} at rows {first} and {row}" for first, row in pairs[:NAMED])
+    named = ", ".join(f"{quoted(tokens[row])} at rows {first} and {row}" for first, row in pairs[:NAMED])
     return f"{len(pairs)} duplicate token{'s' if len(pairs) > 1 else ''} (first: {named}): {cure}"
 
 
@@ -45,7 +46,7 @@ def rows_of(kept: Sequence[str], tokens: Sequence[str] | None) -> npt.NDArray[np
     # From the end on, so that of a token's rows the first one stays.
     row = dict(zip(reversed(tokens), range(len(tokens) - 1, -1, -1), strict=True))
     if absent := [token for token in kept if token not in row]:
-        named = ", ".join(map(repr, absent[:NAMED]))
+        named = ", ".join(map(quoted, absent[:NAMED]))
         raise ValueError(
             f"table.keep has {len(absent)} of {len(kept)} tokens that the table lacks (first: {named}): "
             "drop them from the list"

@@ -20,6 +20,7 @@ from eigenselect.compressors import Payload
 from eigenselect.compressors.payloads.composed import Scaled
 from eigenselect.compressors.payloads.dense import Dense
 from eigenselect.compressors.payloads.mapped import Mapped
+from eigenselect.compressors.words import brief
 from eigenselect.export.tokens.static_model import TOKENIZER, Pooling, StaticModel, ids_of
 
 WEIGHTS_FILE = "model.safetensors"
@@ -90,7 +91,7 @@ def read(folder: Path) -> StaticFolder | None:
             shape = tuple(opened.get_slice(tensor).get_shape())
             others = {name: opened.get_tensor(name).reshape(-1) for name in names & OTHERS}
     except SafetensorError as error:
-        raise ValueError(f"{file}: not a whole safetensors file ({error}): fetch it again") from error
+        raise ValueError(f"{file}: not a whole safetensors file ({brief(error)}): fetch it again") from error
     if other := [module["type"] for module in modules if module["type"].rpartition(".")[2] not in FOLLOWED]:
         raise ValueError(
             f"{folder / 'modules.json'} has {other[0]} after the embeddings, which is not followed: give "
@@ -133,7 +134,7 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}): fetch it again") from error
+        raise ValueError(f"{path}: not JSON ({brief(error)}): fetch it again") from error
 
 
 def _model2vec(config: dict[str, Any], tokenizer: dict[str, Any]) -> Pooling:

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import pyarrow as pa
 
+from eigenselect.compressors.words import brief
+
 T = TypeVar("T")
 
 Progress = Callable[[int, int], None]
@@ -24,8 +26,8 @@ Progress = Callable[[int, int], None]
 BLOCK_BYTES = 1 << 23
 """Size of one read. A reader's memory above its result is a small multiple of this."""
 
-MAX_LINE_BYTES = 1 << 27
-"""Longest text line tried; a longer one means that the file is not lines of text."""
+MAX_LINE_BYTES = BLOCK_BYTES
+"""Longest text line tried, a million numbers or so; a longer one means that the file is not lines of text."""
 
 DEFLATE_LIMIT = 1032
 """Deflate expands by at most 1032 to 1: what bounds the content of a gzip file before it is read."""
@@ -165,9 +167,9 @@ class Stream:
         buffer, held, reported = bytearray(BLOCK_BYTES), 0, 0
         while True:
             if held == len(buffer):
-                if held > MAX_LINE_BYTES:
+                if held >= MAX_LINE_BYTES:
                     raise ValueError(
-                        f"{self.path}: a line of more than {held} bytes, {MAX_LINE_BYTES} is the limit: "
+                        f"{self.path}: a line of more than {MAX_LINE_BYTES} bytes, which is the limit: "
                         "this is not a text table; give its format"
                     )
                 # A new array: a parser that gave up may still hold the old one for a moment.
@@ -223,4 +225,4 @@ def open_stream(path: Path, progress: Progress | None = None) -> Iterator[Stream
             # The system's errors have a number; those of gzip and bz2 data have none.
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise ValueError(f"{path}: corrupt {name} data ({error}): fetch the file again") from error
+            raise ValueError(f"{path}: corrupt {name} data ({brief(error)}): fetch the file again") from error

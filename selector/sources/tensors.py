@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eigenselect.compressors.words import listed, quoted
 from eigenselect.selector.sources.format import Found, Numbers, Tensor
 from eigenselect.selector.sources.numbers import scaled
 
@@ -34,8 +35,8 @@ LIKELY = len(NAMES)
 INTEGERS = re.compile(r"(?i)u?int|[iu]\d|bool|complex")
 """What the types of tensors are called that hold no floats."""
 
-LISTED = 20
-"""Tensors named in a message."""
+LENGTH = 150
+"""Characters of the tensors that a message names."""
 
 BLOCK_BYTES = 1 << 24
 
@@ -88,14 +89,19 @@ def _named(where: Path, wanted: str, tensors: Mapping[str, Tensor], tables: Sequ
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise ValueError(f"{where}: {len(fitting)} tensors fit {wanted!r}; name one; {_list(tensors, fitting)}")
-    raise ValueError(f"{where}: no tensor {wanted!r} in {len(tensors)}; {_list(tensors, tables)}")
+        raise ValueError(f"{where}: {len(fitting)} tensors fit {quoted(wanted)}; name one; {_list(tensors, fitting)}")
+    raise ValueError(f"{where}: no tensor {quoted(wanted)} in {len(tensors)}; {_list(tensors, tables)}")
 
 
 def place(name: str) -> int:
     """How soon a name is looked for: below `LIKELY` what models call their input embedding."""
     last = name.removesuffix(".weight").rpartition(".")[2].rpartition("/")[2]
     return next((place for place, names in enumerate(NAMES) if last in names), LIKELY)
+
+
+def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
+    """Rows and columns of those that can be tables, by name."""
+    return {name: (tensors[name].shape[0], tensors[name].shape[1]) for name in _by_likelihood(tensors)}
 
 
 def _by_likelihood(tensors: Mapping[str, Tensor]) -> list[str]:
@@ -106,9 +112,8 @@ def _by_likelihood(tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def _list(tensors: Mapping[str, Tensor], tables: Sequence[str]) -> str:
-    listed = ", ".join(f"{name!r} {[*tensors[name].shape]} {tensors[name].type}" for name in tables[:LISTED])
-    listed += f" and {len(tables) - LISTED} more" if len(tables) > LISTED else ""
-    return f"2-D float tensors: {listed or 'none'}"
+    described = [f"{quoted(name)} {[*tensors[name].shape]} {tensors[name].type}" for name in tables]
+    return f"2-D float tensors: {listed(described, LENGTH, ', ') or 'none'}"
 
 
 def _head(name: str, tensors: Mapping[str, Tensor]) -> list[str]:

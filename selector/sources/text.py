@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from eigenselect.compressors.words import brief
 from eigenselect.selector.sources.fields import (
     BLANK,
     NO_TOKEN,
@@ -26,6 +27,10 @@ from eigenselect.selector.sources.fields import (
     tab_ends_token,
 )
 from eigenselect.selector.sources.stream import BOM, Stream
+
+WIDE = 1 << 13
+
+TOO_WIDE = "a table has at least as many rows as columns; if it is transposed, save its transpose"
 
 
 class TextRows:
@@ -57,6 +62,9 @@ class TextRows:
             if len(fields) == d and all(map(is_number, fields)):
                 raise self._error(line, f"{d} {NO_TOKEN}")
             raise self._ragged(line, start.rstrip(BLANK).count(self._delimiter) + self._tabbed)
+        # A value and its separator are two bytes or more; so many columns take the parser seconds.
+        if d > WIDE and (most := stream.limit // (2 * d)) < d:
+            raise self._error(line, f"{d} values, and room for {most} rows of so many in the file: {TOO_WIDE}")
 
     def read(self, n: int | None = None, limit: int | None = None) -> tuple[npt.NDArray[np.float32], list[str]]:
         """All rows, or the first ones.
@@ -160,7 +168,7 @@ class TextRows:
                             number,
                             f"value {j + 1} of {self.d} is {shown(field)}, not a number; repair or drop that line",
                         ) from None
-            raise self._error(first, f"or a later one: {' '.join(str(error).split())}; repair it") from error
+            raise self._error(first, f"or a later one: {brief(error)}; repair it") from error
 
     def _cut(self, line: bytes) -> tuple[bytes, bytes, int]:
         """A line's token and values, and how many there are."""

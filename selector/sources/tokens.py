@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import parquet
 
+from eigenselect.compressors.words import LEAST, NAME, brief, listed, quoted
 from eigenselect.selector.sources.fields import check_utf8, decode
 from eigenselect.selector.sources.stream import BOM
 
@@ -58,7 +59,7 @@ def _marked(token: str, unsafe: re.Pattern[str]) -> str:
     written = json.dumps(token)
     if json.loads(written) != token:
         raise ValueError(
-            f"token {token!r} holds two surrogates that are one character when they are written: put that character"
+            f"token {quoted(token)} holds two surrogates that are one character when they are written: put that one"
         )
     return f"!json {written}"
 
@@ -100,7 +101,9 @@ def read_id_map(path: Path) -> tuple[npt.NDArray[np.int64], list[str]]:
         if not rows.size or rows.min() < 0 or [line["id"] for line in lines] != [str(row) for row in range(len(rows))]:
             raise ValueError("ids must be 0, 1, ... and rows at least 0")
     except (KeyError, TypeError, OverflowError, csv.Error, ValueError) as error:
-        raise ValueError(f"{path} is no id map of a hand-over ({error}): give the folder as it was written") from error
+        raise ValueError(
+            f"{path} is no id map of a hand-over ({brief(error)}): give the folder as it was written"
+        ) from error
     return rows, tokens
 
 
@@ -144,16 +147,16 @@ def _column(path: Path) -> list[str]:
         schema = parquet.read_schema(path)
         chosen = token_columns(schema)
         if len(chosen) != 1:
-            columns = ", ".join(f"{f.name!r} {f.type}" for f in schema)
+            columns = listed([f"{quoted(f.name)} {brief(str(f.type), NAME)}" for f in schema], LEAST, ", ")
             raise ValueError(
                 f"{path}: {len(chosen) or 'no'} columns could hold the tokens; keep one string "
                 f"column, or name one of them token, word or index; columns: {columns}"
             )
         tokens: list[str | None] = parquet.read_table(path, columns=chosen).column(0).to_pylist()
-    except pa.ArrowException as error:
-        raise ValueError(
-            f"{path}: not a whole parquet file ({' '.join(str(error).split())}): write it again"
-        ) from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ValueError(f"{path}: not a whole parquet file ({brief(error)}): write it again") from error
     if None in tokens:
         raise ValueError(f"{path}: no token at row {tokens.index(None)} of column {chosen[0]!r}: fill it in")
     return [token for token in tokens if token is not None]

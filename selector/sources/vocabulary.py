@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from eigenselect.compressors.words import brief
 from eigenselect.selector.sources.fields import decode
 from eigenselect.selector.sources.format import Found
 from eigenselect.selector.sources.rows import padding_names
@@ -27,7 +28,7 @@ def vocabulary(folder: Path) -> Ids:
                 return read(path)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise ValueError(
-                    f"{path}: no vocabulary is read from it ({error}); table.tokens=FILE gives one"
+                    f"{path}: no vocabulary is read from it ({brief(error)}); table.tokens=FILE gives one"
                 ) from error
     return {}
 
@@ -68,7 +69,7 @@ def _sentencepiece(path: Path) -> Ids:
     try:
         pieces = library.SentencePieceProcessor(model_file=str(path))
     except (OSError, RuntimeError) as error:  # what is not such a model, one of tiktoken for example
-        raise ValueError(" ".join(str(error).split())) from error
+        raise ValueError(brief(error)) from error
     return {id: pieces.id_to_piece(id) for id in range(pieces.get_piece_size())}
 
 

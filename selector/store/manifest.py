@@ -9,6 +9,7 @@ from typing import Any
 from eigenselect.compressors.whole import MANIFEST, check_whole, fingerprint
 from eigenselect.selector.decision.plain import read_json
 from eigenselect.selector.decision.record import Decision
+from eigenselect.selector.store.output import OF_TABLES
 
 MANIFEST_VERSION = 1
 
@@ -40,6 +41,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is not a folder: give the one that a selection wrote as out=DIR")
     check_whole(folder)
     path = folder / MANIFEST
+    if (folder / OF_TABLES[0]).is_file():
+        raise ValueError(f"{folder} is the hand-over of many tables: give the folder of one of them, {folder}/NAME")
     if not path.is_file():
         raise ValueError(
             f"{folder} has no {MANIFEST}: it is not a hand-over, or is one without a manifest: select again"

@@ -36,14 +36,15 @@ SERVED_WITH = ("mlflow", "numpy", "onnx", "onnxruntime")
 
 
 @reaches_store
-def log_model(parent: ParentRun, onnx_model: Any, digest: str, decision: Decision) -> str:
+def log_model(parent: ParentRun, onnx_model: Any, path: Path, digest: str, decision: Decision) -> str:
     """The chosen model as a logged model of the run of its selection; its id.
 
     It has two flavors: `onnx`, and the python function of `serving.py`.
 
     Args:
         parent: that run.
-        onnx_model: `ids (batch,) int64 -> vectors (batch, k)`, an `onnx.ModelProto`.
+        onnx_model: `ids (batch,) int64 -> vectors (batch, k)`, an `onnx.ModelProto`, without what is in a data file.
+        path: its file; the data file lies beside it, if there is one.
         digest: SHA-256 of its file.
         decision: its tags.
     """
@@ -58,10 +59,20 @@ def log_model(parent: ParentRun, onnx_model: Any, digest: str, decision: Decisio
     with tempfile.TemporaryDirectory() as above:
         folder = Path(above) / MODEL
         _save(model, onnx_model, decision.table.n, decision.verification.output, folder)
+        for data in path.parent.glob(f"{path.name}.data"):
+            _link(data, folder / data.name)
         client.log_model_artifacts(logged.model_id, str(folder))
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(parent.run_id, [LoggedModelOutput(logged.model_id, step=0)])
     return str(logged.model_id)
+
+
+def _link(file: Path, new: Path) -> None:
+    """Let a large file be there under another name too; where that cannot be, it is copied."""
+    try:
+        new.hardlink_to(file)
+    except OSError:  # on another disk, or the disk has no such links
+        shutil.copyfile(file, new)
 
 
 def decision_tags(decision: Decision) -> dict[str, str]:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ FILES = (
     "selection.json",
     "candidates.csv",
     "model.onnx",
+    "model.onnx.data",
     "words.onnx",
     "host.onnx",
     "host.onnx.data",
@@ -34,8 +35,23 @@ FILES = (
 )
 """What a hand-over may consist of: some only where there is something to say, or where they are asked for."""
 
+OF_TABLES = ("tables.json", "torchrec.json", "host.onnx", "host.onnx.data")
+"""What a hand-over of many tables may consist of beside the folder of each."""
+
 NEW, OTHERS = "new", "others"
 """In the working folder: what takes the place of `out`; the names of what is in `out` beside a hand-over."""
+
+
+def files_of_tables(folders: Iterable[str]) -> list[str]:
+    """What a hand-over of many tables may consist of, from the folders of the tables."""
+    return [*OF_TABLES, *(f"{folder}/{name}" for folder in folders for name in FILES if "/" not in name)]
+
+
+def check_kind(out: Path, *, many: bool) -> None:
+    """Raise a ValueError where `out` holds a hand-over of many tables, and this one is of one; or the other way."""
+    other, what = (MANIFEST, "one table") if many else (OF_TABLES[0], "many tables")
+    if (out / other).exists():
+        raise ValueError(f"out = {out} holds a hand-over of {what}, {other}: name another folder, or move it away")
 
 
 def check_writable(out: Path, files: Sequence[str] = FILES) -> None:

@@ -23,6 +23,7 @@ from eigenselect.selector.decision.escaping import in_markdown
 from eigenselect.selector.decision.plain import written
 from eigenselect.selector.decision.record import Decision
 from eigenselect.selector.decision.selection import Candidate
+from eigenselect.selector.decision.tables import TablesDecision
 from eigenselect.selector.pool.budget import size
 from eigenselect.selector.store.closing import LONGEST_TEXT
 from eigenselect.selector.store.experiment import DOWNSTREAM, PAYLOAD, REPLICATES, TIMED_ON, Experiment
@@ -52,15 +53,16 @@ class ParentRun:
     tables: tuple[DatasetInput, ...] = ()
 
     @reaches_store
-    def view(self, name: str, wanted: str | None = None) -> View:
+    def view(self, name: str, wanted: str | None = None, role: str = "candidate") -> View:
         """Where MLflow's pages show the candidates of this selection, or those with the tags that are `wanted`.
 
         Args:
             name: of the view, in the experiment's list of views.
             wanted: a condition of MLflow's search.
+            role: of the runs, in place of the candidates'.
         """
         own = wanted or f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}'"
-        value = saved(name, f"tags.role = 'candidate' and {own}")
+        value = saved(name, f"tags.role = '{role}' and {own}")
         with suppress(*FAILURES):  # the pages then show all runs
             self.experiment.client.set_experiment_tag(self.experiment.experiment_id, f"{SAVED}{self.run_id}", value)
         return View.of(self.experiment.experiment_id, self.run_id)
@@ -175,6 +177,19 @@ class ParentRun:
         self._batch(self.run_id, metrics=decision.metrics(), tags=tags)
         self.log_files(files)
         self._mark(decision)
+
+    @reaches_store
+    def log_tables(self, decision: TablesDecision, files: Path) -> None:
+        """The split on the run of all tables, and those of `files` as its artifacts that are of no one table."""
+        tags = {
+            "chosen": ", ".join(f"{each.name}: {each.chosen}" for each in decision.tables)[:LONGEST_TEXT],
+            "budget": size(decision.budget_bytes),
+            MLFLOW_RUN_NOTE: decision.description()[:LONGEST_TEXT],
+        }
+        self._batch(self.run_id, metrics=decision.metrics(), tags=tags)
+        for path in sorted(files.iterdir()):
+            if path.is_file():
+                self.experiment.client.log_artifact(self.run_id, str(path))
 
     def _mark(self, decision: Decision) -> None:
         """Say on the chosen candidate's run under this one that it is chosen."""

@@ -67,7 +67,8 @@ class Tracker(Experiment):
         Args:
             name: of the run.
             sweep: this is one of several jobs of a Hydra multirun.
-            role: the run's tag `role`: `selection`, or `evidence` for a run of `validate`.
+            role: the run's tag `role`: `selection`, `table` for that of one of many, or `evidence` for a run of
+                `validate`.
             params: what will be logged of the settings.
             out: the folder that is written.
 

@@ -6,9 +6,11 @@ be used, and one line says why; 130 stopped by Ctrl-C; 143 stopped by SIGTERM. `
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
@@ -35,15 +37,29 @@ _stopped_by: list[int] = []
 
 def main() -> None:
     """Run the command that the arguments of this process name, and exit with its code."""
+    listen()
+    sys.exit(run(sys.argv[1:]))
+
+
+def listen() -> None:
+    """Take SIGINT and SIGTERM as a wish to stop, whatever this process is at."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    sys.exit(run(sys.argv[1:]))
+    sys.unraisablehook = _unheard
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     """End as by an exception, so that what is open is closed and the run is marked as killed."""
     _stopped_by.append(number)
     raise KeyboardInterrupt
+
+
+def _unheard(ignored: sys.UnraisableHookArgs) -> None:
+    """Stop a moment later where Python has to ignore it: in what runs when an object goes."""
+    if _stopped_by and issubclass(ignored.exc_type, KeyboardInterrupt):
+        threading.Timer(0.01, _thread.interrupt_main, _stopped_by[-1:]).start()
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def run(words: Sequence[str]) -> int:

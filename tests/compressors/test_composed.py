@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from eigenselect.compressors import Payload
 from eigenselect.compressors.payloads.bitpack import pack
-from eigenselect.compressors.payloads.composed import Projected, Repeated, Replaced, Scaled, Stacked, Sum, Unaligned
+from eigenselect.compressors.payloads.composed import (
+    Interleaved,
+    Projected,
+    Repeated,
+    Replaced,
+    Scaled,
+    Stacked,
+    Sum,
+    Unaligned,
+)
 from eigenselect.compressors.payloads.dense import Dense
 from eigenselect.compressors.payloads.mapped import Mapped
 from eigenselect.compressors.payloads.packed import Packed
@@ -61,6 +70,15 @@ def stacked(*parts: Example, places: np.ndarray | None = None) -> Example:
     return Example(payload, expected, all(part.exact for part in parts))
 
 
+def interleaved(first: Example, second: Example, rows: list[int]) -> Example:
+    """`second` has the rows `rows`, `first` the others."""
+    second_ones = np.zeros(first.payload.n + second.payload.n, bool)
+    second_ones[rows] = True
+    expected = np.empty((len(second_ones), first.payload.k), np.float32)
+    expected[second_ones], expected[~second_ones] = second.expected, first.expected
+    return Example(Interleaved.of(first.payload, second.payload, second_ones), expected, first.exact and second.exact)
+
+
 def mapped(part: Example, rows: list[int]) -> Example:
     return Example(Mapped(part.payload, np.array(rows, np.int32)), part.expected[rows], part.exact)
 
@@ -94,6 +112,13 @@ EXAMPLES: dict[str, Callable[[], Example]] = {
         places=shuffled(23),
     ),
     "stacked-replaced": lambda: stacked(replaced(dense(9, 7), [0, 8]), replaced(packed(14, 7), [0, 13])),
+    "interleaved-one": lambda: interleaved(packed(22, 7), dense(1, 7), [22]),
+    "interleaved-other": lambda: interleaved(packed(1, 7), dense(22, 7), [*range(22)]),
+    "interleaved-blocks": lambda: interleaved(packed(167, 7), dense(133, 7), [0, 3, *range(126, 256), 299]),
+    "interleaved-whole-block": lambda: interleaved(dense(123, 7), packed(5, 7), [5, 6, 7, 126, 127]),
+    "interleaved-interleaved": lambda: interleaved(
+        interleaved(packed(127, 7), dense(2, 7, seed=1), [7, 128]), packed(3, 7), [0, 8, 131]
+    ),
     "mapped": lambda: mapped(packed(9, 7), [8, 0, 0, 3, *range(9), 8]),
     "mapped-stacked": lambda: mapped(stacked(dense(9, 7), packed(14, 7), places=shuffled(23)), [22, 0, 7, 7]),
     "replaced-mapped": lambda: replaced(mapped(packed(9, 7), [8, 0, 0, 3]), [1, 3]),
@@ -160,6 +185,7 @@ def test_any_rows_may_be_replaced(rows: set[int]) -> None:
 PART = Dense(np.zeros((4, 3), np.float32))
 OWN = Unaligned(PART)
 TWO = np.zeros((2, 3), np.float16)
+SECOND = np.array([0, 1, 0, 0, 0, 1], bool)
 
 
 def ids(*rows: int) -> np.ndarray:
@@ -182,6 +208,25 @@ REFUSED: list[tuple[Callable[[], Payload], str]] = [
         )
         for rows in ([], [2, 1], [1, 1], [-1, 2], [1, 4])
     ),
+    (
+        lambda: Interleaved.of(PART, Dense(TWO[:, :2]), SECOND),
+        "Interleaved.parts have [3, 2] columns: there must be two",
+    ),
+    (lambda: Interleaved((PART,), ids(0), ids(0)), "Interleaved.parts have [3] columns"),
+    (lambda: Interleaved.of(PART, OWN, SECOND), "Interleaved.parts.1 decodes to coordinates of its own"),
+    (
+        lambda: Interleaved((PART, PART), ids(0), ids(0)),
+        "Interleaved.ranks is int32 of shape (1,): it must be 1-D uint8",
+    ),
+    (
+        lambda: Interleaved((PART, PART), np.zeros(8, np.uint8), ids(0)),
+        "Interleaved.starts must be a tuple of two arrays, one of each part",
+    ),
+    (lambda: Interleaved.of(PART, PART, SECOND), "Interleaved.ranks and starts must count 4 and 4 rows"),
+    (
+        lambda: Interleaved((PART, Dense(TWO)), np.array([0, 1, 2, 3, 128, 128], np.uint8), (ids(0), ids(0))),
+        "Interleaved.ranks and starts must count 4 and 2 rows",
+    ),
     (lambda: Stacked((PART,)), "Stacked.parts have [3] columns: there must be two or more of one width"),
     (lambda: Stacked(()), "Stacked.parts have [] columns"),
     (lambda: Stacked(PART), "Stacked.parts is a Dense: it must be a tuple of payloads"),
@@ -189,7 +234,7 @@ REFUSED: list[tuple[Callable[[], Payload], str]] = [
     (lambda: Stacked((PART, OWN)), "Stacked.parts.1 decodes to coordinates of its own"),
     (lambda: Stacked((PART, TWO)), "Stacked.parts.1 is a ndarray: it must be a payload"),
     (lambda: Stacked((PART, PART), np.arange(8)), "Stacked.places is int64 of shape (8,): it must be 1-D int32"),
-    (lambda: Stacked((PART, PART), [0]), "Stacked.places is [0]: it must be 1-D int32"),
+    (lambda: Stacked((PART, PART), [0]), "Stacked.places is a list: it must be 1-D int32"),
     *(
         (
             lambda places=places: Stacked((PART, Dense(TWO)), ids(*places)),

@@ -10,6 +10,7 @@ from eigenselect.compressors.payloads.coded import Coded
 from eigenselect.compressors.payloads.column import Column
 from eigenselect.compressors.payloads.composed import (
     Columns,
+    Interleaved,
     Projected,
     Repeated,
     Replaced,
@@ -61,6 +62,11 @@ def examples(n: int) -> dict[str, tuple[Payload, Cost]]:
         # Both parts are decoded for every row.
         "stacked": (Stacked((dense, dense)), Cost(48, 0, 1 + 2 + 2 + 1)),
         "places": (Stacked((dense, dense), np.arange(2 * n, dtype=np.int32)), Cost(48 + 4, 0, 1 + 1 + 2 + 2 + 1)),
+        # A rank, two strides of 8 bytes, and of each part a start and a row.
+        "interleaved": (
+            Interleaved.of(dense, dense, np.arange(2 * n) % 2 > 0),
+            Cost(1 + 2 * 8 + 2 * (4 + 24), 0, 1 + 1 + 2 + 2 * 4 + 1),
+        ),
         # Slices 2 x 3 and 3 x 4, whose product is 2 x 4; two strides of 8 bytes.
         "tensor train": (
             TensorTrain((floats(n, 1, 2, 3), floats(4, 3, 4, 1)), 4 * n, 7),

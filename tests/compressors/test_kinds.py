@@ -226,7 +226,7 @@ BEYOND = (np.broadcast_to(np.float32(0), (1 << 21, 1, 1, 1)),) * 2
 REFUSED: list[tuple[Callable[[], Payload], str]] = [
     (lambda: Dense(TABLE[0]), "Dense.table is float32 of shape (3,): it must be 2-D float32 or float16"),
     (lambda: Dense(TABLE.astype(np.float64)), "Dense.table is float64 of shape (4, 3): it must be 2-D"),
-    (lambda: Dense([[1.0]]), "Dense.table is [[1.0]]: it must be 2-D"),
+    (lambda: Dense([[1.0]]), "Dense.table is a list: it must be 2-D"),
     *((lambda unit=unit: Dense(TABLE, unit), f"Dense.unit = {unit!r}: it must be a ") for unit in (0.0, -1.0, 1, "1")),
     *((lambda unit=unit: Dense(TABLE, unit), f"Dense.unit = {unit!r}: ") for unit in (np.inf, np.nan, 1e39, 1e-50)),
     (lambda: Coded(TABLE, BOOK, False, 9), "Coded.codes is a ndarray: it must be a payload"),

@@ -18,9 +18,10 @@ from safetensors.numpy import save_file
 from eigenselect.compressors import PCA, EmbeddingTable, Identity, KMeans, Uniform, load
 from eigenselect.compressors.payloads import base
 from eigenselect.compressors.payloads.coded import Coded
-from eigenselect.compressors.payloads.composed import Projected, Stacked, Sum
+from eigenselect.compressors.payloads.composed import Projected, Repeated, Stacked, Sum
 from eigenselect.compressors.payloads.dense import Dense
 from eigenselect.compressors.payloads.packed import Packed
+from eigenselect.compressors.payloads.tensor_train import TensorTrain
 from tests.cases import decode, gaussian
 
 pytestmark = pytest.mark.quick
@@ -111,6 +112,11 @@ def _drop(key: str) -> Change:
     return change
 
 
+def _nested(deep: int) -> Spec:
+    """A specification in itself, `deep` times."""
+    return {"kind": "Unaligned", "part": _nested(deep - 1) if deep else {"kind": "Dense"}}
+
+
 def _array(key: str, new: Callable[[np.ndarray], np.ndarray]) -> Change:
     return lambda arrays, spec: arrays.update({key: np.ascontiguousarray(new(arrays[key]))})
 
@@ -150,6 +156,27 @@ def _array(key: str, new: Callable[[np.ndarray], np.ndarray]) -> Change:
         ("projected", _array("matrix", lambda a: a[:4]), r"Projected\.matrix has 4 rows for a part of 5 columns"),
         ("projected", _array("matrix", np.ravel), r"Projected\.matrix is float32 of shape \(65,\): it must be 2-D"),
         ("projected", _set("part", 3), r"Projected\.part is a int: it must be a payload"),
+        ("packed", _array("packed", lambda a: a[:0]), r"it is 0 x 13, 13 values at a time: it must have 1 to"),
+        (
+            "dense",
+            _array("table", lambda a: a * np.where(np.arange(60) == 7, np.inf, 1)[:, None].astype("f4")),
+            "row 7 d",
+        ),
+        (
+            "packed",
+            _array("codebook", lambda a: a * np.float32(np.nan)),
+            "row 0 decodes to numbers that are not finite",
+        ),
+        (
+            "sum",
+            _array("parts.0.codebook", lambda a: a * np.float32(3e38)),
+            r"row \d+ decodes to numbers that are not finite",
+        ),
+        ("projected", _array("matrix", lambda a: a * np.float32(1e38)), r"row \d+ decodes to numbers that are not"),
+        ("coded", _array("codebooks", lambda a: a[:, :5]), "a row from 0 on has a code without a codeword"),
+        ("dense", _set("table.0", {}), r"it is of kind None"),
+        ("packed", _set("packed.0", "x" * 9999), r"Packed\.packed is a tuple: it must be 2-D uint8$"),
+        ("dense", lambda a, s: s.update(_nested(100)), "its parts are nested more than 64 deep"),
     ],
 )
 def test_refuses_a_changed_file(name: str, change: Change, message: str, tmp_path: Path) -> None:
@@ -157,6 +184,22 @@ def test_refuses_a_changed_file(name: str, change: Change, message: str, tmp_pat
     changed(name, change, path)
     with pytest.raises(ValueError, match=rf"p\.safetensors is not a payload: {message}"):
         load(path)
+
+
+def test_refuses_what_is_nested_without_end(tmp_path: Path) -> None:
+    for text in ("[" * 100_000, '{"version": 1, "kind": "Sum", "parts.0": ' + '{"part": ' * 100_000):
+        save_file({"table": TABLE.vectors}, tmp_path / "p.safetensors", metadata={"payload": text})
+        with pytest.raises(ValueError, match=r"p\.safetensors is not a payload: its parts are nested too deep$"):
+            load(tmp_path / "p.safetensors")
+
+
+def test_refuses_rows_that_no_memory_holds(tmp_path: Path) -> None:
+    wide = Repeated(Dense(np.ones((9, 1), np.float32)), 10**12, 10**12)
+    train = TensorTrain((np.ones((3, 1, 2000, 1), np.float32),) * 4, 81, 5)
+    for payload in (wide, train):
+        payload.save(tmp_path / "p.safetensors")
+        with pytest.raises(ValueError, match=r"\d{12,} values at a time: it must have 1 to 16777216 columns$"):
+            load(tmp_path / "p.safetensors")
 
 
 def test_lut_by_hand() -> None:

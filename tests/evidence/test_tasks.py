@@ -10,10 +10,11 @@ import pytest
 import torch
 from scipy import stats
 
-from eigenselect.selector.evidence.tasks import cnn, linear
+from eigenselect.selector.evidence.tasks import catalogue, cnn, linear
+from eigenselect.selector.evidence.tasks import sentences as reading
 from eigenselect.selector.evidence.tasks.base import Task, rows_of_words
-from eigenselect.selector.evidence.tasks.catalogue import find
-from eigenselect.selector.evidence.tasks.sentences import FOLDS, read_sentences
+from eigenselect.selector.evidence.tasks.sentences import FOLDS, Sentences
+from eigenselect.selector.evidence.tasks.texts import Words
 
 GOOD, BAD, PLAIN = ("good", "great", "fine"), ("bad", "poor", "awful"), tuple(f"w{i}" for i in range(20))
 WORDS = (*GOOD, *BAD, *PLAIN)
@@ -54,6 +55,14 @@ def vectors(words, k: int = 16, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     made = {word: 0.5 * rng.standard_normal(k) + 3 * ((word in GOOD) - (word in BAD)) for word in (*WORDS, "unheard")}
     return np.array([made[word.lower()] for word in words], dtype=np.float32)
+
+
+def find(folder: Path, include: list[str], *model: Path) -> list[Task]:
+    return catalogue.find(folder, include, Words(), *model)
+
+
+def read_sentences(files: list[Path]) -> Sentences:
+    return reading.read_sentences(files, Words())
 
 
 def named(folder: Path, name: str) -> Task:
@@ -100,16 +109,16 @@ def test_folds_and_splits(folder: Path) -> None:
 
 def test_pooled_is_the_mean(folder: Path) -> None:
     sentences = read_sentences([folder / "sentence" / "A.tsv"])
-    made = vectors(sentences.words)
-    expected = [made[ids].mean(axis=0) for ids in sentences.ids]
-    assert np.allclose(sentences.pooled(made), expected, atol=1e-6)
+    made = vectors(sentences.texts.words)
+    expected = [made[ids].mean(axis=0) for ids in sentences.texts.ids]
+    assert np.allclose(sentences.texts.pooled(made), expected, atol=1e-6)
 
 
 def test_an_empty_sentence_is_zero(folder: Path) -> None:
     with (folder / "sentence" / "A.tsv").open("a") as file:
         file.write("1\t\n")
     sentences = read_sentences([folder / "sentence" / "A.tsv"])
-    assert not sentences.pooled(vectors(sentences.words))[-1].any()
+    assert not sentences.texts.pooled(vectors(sentences.texts.words))[-1].any()
     assert 0 <= reached(named(folder, "linear_A")) <= 1 and 0 <= reached(named(folder, "cnn_A")) <= 1
 
 
@@ -194,7 +203,7 @@ def test_padding_and_batches_change_no_answer(folder: Path) -> None:
     batches = task._batches(rows, np.random.default_rng(0))
     assert sorted(np.concatenate(batches)) == list(rows) and max(map(len, batches)) == cnn.BATCH
     padded = task._padded(np.array([0, 1, 2]))
-    for row, ids in zip(padded.tolist(), task.sentences.ids[:3], strict=True):
+    for row, ids in zip(padded.tolist(), task.sentences.texts.ids[:3], strict=True):
         assert row[len(row) - len(ids) :] == ids.tolist() and {*row[: len(row) - len(ids)]} <= {len(task.words)}
         assert len(row) >= 5
 

@@ -17,15 +17,14 @@ from scipy import stats
 
 from eigenselect.selector.evidence.tasks import transformer
 from eigenselect.selector.evidence.tasks.base import Task
-from eigenselect.selector.evidence.tasks.catalogue import find
+from eigenselect.selector.evidence.tasks.squad import sentence_ends
 from eigenselect.selector.evidence.tasks.transformer import (
     AnswerRetrieval,
     OwnSimilarity,
     Transformer,
     TransformerTask,
-    sentence_ends,
 )
-from tests.evidence.test_tasks import WORDS, write_sentences
+from tests.evidence.test_tasks import WORDS, find, write_sentences
 from tests.export.hosts import make_host, save_host
 
 DATA = Path(__file__).resolve().parents[3] / "shared/data"
@@ -266,7 +265,7 @@ def test_a_digest_follows_the_files(folder: Path, file: str) -> None:
     after = {task.name: task.digest for task in found(folder, "*")}
     ours = {name for name in before if before[name] != after[name]}
     transformers = {"similarity_A", "similarity_B", "retrieval_squad"}
-    changed = {"sentence/B.test.tsv": {"similarity_B", "linear_B", "cnn_B"}, SQUAD: {"retrieval_squad"}}
+    changed = {"sentence/B.test.tsv": {"similarity_B", "linear_B", "cnn_B"}, SQUAD: {"retrieval_squad", "search_squad"}}
     assert ours == changed.get(file, transformers)
 
 

@@ -19,16 +19,18 @@ from eigenselect import compressors
 from eigenselect.compressors import KMeans, Uniform
 from eigenselect.selector.evidence.analysis.statistics import SAME_SIZE
 from eigenselect.selector.evidence.plan import Words
+from eigenselect.selector.evidence.tasks import texts
 from eigenselect.selector.evidence.tasks.linear import SentenceLinear
 from eigenselect.selector.evidence.tasks.wordsim import WordSimilarity
 from eigenselect.selector.measures import score
 from eigenselect.selector.pool.candidates import Room, expand
 from eigenselect.selector.run.settings import EvidenceSettings
-from eigenselect.selector.sources import read_table
+from eigenselect.selector.sources import read_table, static
 from tests.evidence.test_tasks import WORDS, write_sentences
 from tests.export.hosts import make_host, save_host
 from tests.running import command as run_command
 from tests.running import only
+from tests.selector.test_static import model2vec
 
 ROOT = Path(__file__).parents[2]
 N, D = 60, 6
@@ -139,7 +141,7 @@ def test_evidence_is_complete_and_true(client, table, name, tmp_path, capsys):
 
     # Each result is that of the candidate compressed with its seed, measured and tried by hand.
     source = read_table(tmp_path / "t.npy", tokens=tmp_path / "t.txt")
-    similarity = WordSimilarity("wordsim_P", tmp_path / "tasks" / "wordsim" / "EN-P.txt")
+    similarity = WordSimilarity("wordsim_P", tmp_path / "tasks" / "wordsim" / "EN-P.txt", texts.Words())
     for each in results:
         if each["candidate"] not in ("uniform-b2", "uniform-b1-stochastic", "kmeans-b4"):
             continue
@@ -272,19 +274,21 @@ def test_scores_of_ones_own(client, table, name, tmp_path, counted):
 
 
 def test_the_page_stands_alone(client, table, tmp_path):
-    assert command(*table, *tried(seeds="[0]")) == 0
+    assert command(*table, *tried(seeds="[0,1]")) == 0
     page = (tmp_path / "o" / "evidence.html").read_text()
     assert "http" not in page.replace("http://www.w3.org", "") and len(page) < 100_000
     first = evidence(tmp_path)["results"][0]["candidate"]
-    for text in ("linear_A", "wordsim_P", "Table 17", f"{first}, seed 0", "eos"):
+    for text in ("linear_A", "wordsim_P", "Table 17", f"{first}, ", "eos"):
         assert text in page, text
-    methods = {each["candidate"].partition("-")[0] for each in evidence(tmp_path)["results"]}
-    charts = [json.loads(text) for text in re.findall("chart type=application/json>(.*?)</script>", page)]
-    assert len(charts) == 2 and all({*chart["styles"]} == methods for chart in charts)
-    assert [len(chart["points"]) for chart in charts] == [len(evidence(tmp_path)["results"])] * 2
-    assert all((chart["x"], chart["y"]) == ("eos", "score") for chart in charts)
+    results = evidence(tmp_path)["results"]
+    (chart,) = [json.loads(text) for text in re.findall("chart type=application/json>(.*?)</script>", page)]
+    assert {*chart["styles"]} == {each["candidate"].partition("-")[0] for each in results}
+    assert len(chart["points"]) == len({each["candidate"] for each in results})
+    assert (chart["x"], chart["y"]) == ("eos", "linear_A") and {"wordsim_P", "pip_loss"} < {*chart["axes"]}
+    mean = np.mean([each["scores"]["linear_A"] for each in results if each["candidate"] == first])
+    assert chart["points"][0]["at"]["linear_A"] == pytest.approx(mean, abs=1e-4)
     # Written again the same, but for nothing.
-    assert command(*table, *tried(seeds="[0]")) == 0
+    assert command(*table, *tried(seeds="[0,1]")) == 0
     assert (tmp_path / "o" / "evidence.html").read_text() == page
 
 
@@ -396,6 +400,25 @@ def test_a_transformer_of_another_table_is_refused(client, wordpiece, tmp_path, 
     assert not (tmp_path / "o").exists()
 
 
+def test_a_static_model_is_tried(client, tmp_path):
+    folder = model2vec(tmp_path / "m", merged=True)
+    rng = np.random.default_rng(0)
+    pairs = [[" ".join(f"w{word}" for word in rng.integers(40, size=5)) for _ in range(2)] for _ in range(20)]
+    (tmp_path / "tasks" / "sts").mkdir(parents=True)
+    lines = [f"{score}\t{one}\t{other}\n" for score, (one, other) in enumerate(pairs)]
+    (tmp_path / "tasks" / "sts" / "S.tsv").write_text("".join(lines))
+    pool = ["candidates.bits=[1,2,4]", "budget=100%", *only("uniform")]
+    assert command(f"table.path={folder}", *tried(include="[sts_S]", seeds="[0]"), *pool) == 0
+    found, given = evidence(tmp_path), static.read(folder)
+    assert found["tasks"]["sts_S"]["files"] == ["S.tsv", "tokenizer.json"] and given is not None
+    for each in found["results"]:
+        method = Uniform(int(each["candidate"].removeprefix("uniform-b")))
+        payload = method.compress(read_table(given.file, tensor=given.tensor), np.random.default_rng(0))
+        one, other = (given.model(payload).encode(side, normalize=True) for side in zip(*pairs, strict=True))
+        expected = stats.spearmanr((one * other).sum(axis=1), np.arange(20)).statistic
+        assert each["scores"]["sts_S"] == pytest.approx(expected)
+
+
 def test_rows_are_read_in_steps(monkeypatch):
     rng = np.random.default_rng(0)
     table = compressors.EmbeddingTable(rng.standard_normal((50, 6)).astype(np.float32))
@@ -406,7 +429,7 @@ def test_rows_are_read_in_steps(monkeypatch):
 
 
 def test_unknown_words_are_zero(table, tmp_path):
-    task = WordSimilarity("wordsim_P", tmp_path / "tasks" / "wordsim" / "EN-P.txt")
+    task = WordSimilarity("wordsim_P", tmp_path / "tasks" / "wordsim" / "EN-P.txt", texts.Words())
     at = np.where(np.array(task.words) == "unheard", -1, 1)
     vectors, known = Words(np.array([4, 5]), {"wordsim_P": at}).of(task, np.ones((2, 3), np.float32))
     assert np.array_equal(vectors, np.repeat(known[:, None], 3, axis=1)) and known.sum() == len(task.words) - 1

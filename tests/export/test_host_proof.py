@@ -47,8 +47,8 @@ def test_a_wrong_byte_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_decode_that_is_not_numpys_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save_host(make_host(TABLE), tmp_path / "host.onnx")
     other = uniform(bits=2)
-    to_onnx = proof.to_onnx
-    monkeypatch.setattr(proof, "to_onnx", lambda payload, **made: to_onnx(other, **made))
+    write = proof.write
+    monkeypatch.setattr(proof, "write", lambda payload, path, **made: write(other, path, **made))
     unverified(path, r"^new\.onnx: table_error is 0\.\d+, allowed is 1e-06: not written$")
 
 

@@ -83,7 +83,8 @@ def node_model(op: str, arrays: list[np.ndarray], ids: np.ndarray, dim: int, out
 
 def run(library: Path, op: str, arrays: list[np.ndarray], ids: np.ndarray, dim: int, out: type, threads: int = 1):
     """What the node gives, having seen that it writes nothing behind it."""
-    shape, behind = (*ids.shape, max(dim, 0)), 64
+    columns = arrays[2].size if "Columns" in op else max(dim, 0)
+    shape, behind = (*ids.shape, columns), 64
     size = int(np.prod(shape))
     memory = np.full(size + behind, 77, out)
     made = session(node_model(op, arrays, ids, dim, out), library, threads=threads)
@@ -144,7 +145,8 @@ def test_the_cases_have_every_kind_of_operator() -> None:
         for node in to_onnx(payload_of(case, "gaussian"), target=target).graph.node
         if node.domain == DOMAIN
     }
-    trellis = {f"TrellisGather{name}" for name in ("1W8", "1W9", "1W9Scaled", "2W8", "2W9Scaled", "4W8")}
+    trellis = {f"TrellisGather{name}" for name in ("1W8", "1W9Scaled", "2W8", "2W9Scaled", "4W8", "3W8", "7W8")}
+    trellis |= {"TrellisGather1W8Columns", "TrellisGather1W9Columns"}
     packed = {"DequantizeGather", "DequantizeGatherScaled", *(f"DequantizeGatherU{bits}" for bits in range(1, 9))}
     assert used == packed | trellis
 
@@ -176,6 +178,37 @@ def test_trellis_codes(bits: int, library: Path) -> None:
         ids = np.arange(-N, N)
         found = run(library, f"TrellisGather{bits}W{bits + more}", [packed, levels], ids, dim, np.float32)
         np.testing.assert_array_equal(found, rows[ids], strict=True)
+
+
+@pytest.mark.parametrize("bits", [3, 5, 6, 7])
+def test_trellis_codes_of_several_planes(bits: int, library: Path) -> None:
+    for window, dim in itertools.product((8, 10, 16), (1, 13, 301)):
+        planes = [trellis(width, window, dim) for width in plane_widths(bits)]
+        packed, levels, rows = zip(*planes, strict=True)
+        ids, expected = np.arange(-N, N), rows[0]
+        for more in rows[1:]:
+            expected = expected + more
+        found = run(library, f"TrellisGather{bits}W{window}", [*packed, *levels], ids, dim, np.float32)
+        np.testing.assert_array_equal(found, expected[ids], strict=True)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_some_columns_of_trellis_codes(bits: int, library: Path) -> None:
+    numbers, ids = every_half(), np.arange(-N, N)
+    for more, dim in itertools.product((0, 8, 16), (3, 16, 301)):
+        packed, levels, rows = trellis(bits, bits + more, dim)
+        for places in (np.array([dim - 1, 0, 1, 1]), np.arange(0, dim, 2), np.arange(1)):
+            arrays, name = [packed, levels, places.astype(np.int32)], f"TrellisGather{bits}W{bits + more}Columns"
+            np.testing.assert_array_equal(run(library, name, arrays, ids, dim, np.float32), rows[ids][:, places])
+            scaled = run(library, f"{name}Scaled", [*arrays, numbers], ids, dim, np.float32)
+            np.testing.assert_array_equal(scaled, (rows[:, places] * numbers.astype(np.float32))[ids], strict=True)
+    for places, says in (
+        ([dim], f"place {dim}: it must be from 0 to {dim - 1}"),
+        ([-1], "place -1"),
+        ([[0]], "places"),
+    ):
+        with pytest.raises(Exception, match=f"Columns: {says}"):
+            run(library, name, [packed, levels, np.array(places, np.int32)], ids, dim, np.float32)
 
 
 def every_half() -> np.ndarray:

@@ -304,7 +304,7 @@ def test_each_band_of_rows_may_bring_lookup_tables_of_its_own() -> None:
     bands = {case.id: payload_of(case, "gaussian").bands for case in CASES}
     assert {bands[name] for name in ("float32", "uniform-b7", "spectral0.5-codebook-b1")} == {1}
     assert {count for name, count in bands.items() if name.startswith("bands")} == {2, 3}
-    apart = ("bands", "matrix(", "transform")
+    apart = ("bands", "matrix(", "transform", "leverage")
     assert {count for name, count in bands.items() if not any(word in name for word in apart)} == {1}
 
 

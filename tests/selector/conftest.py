@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
-import onnx
 import pytest
 
 from eigenselect.export.verification.timing import BATCHES, LookupTime, LookupTimer, all_threads
@@ -14,8 +14,8 @@ from eigenselect.export.verification.timing import BATCHES, LookupTime, LookupTi
 def fixed_times() -> Iterator[None]:
     """No lookup is timed, which would differ each time: a nanosecond is a byte of the model, 1,000 are a Gather."""
 
-    def times(self: LookupTimer, model: onnx.ModelProto) -> list[LookupTime]:
-        size = model.ByteSize()
+    def times(self: LookupTimer, model: Path) -> list[LookupTime]:
+        size = model.stat().st_size
         return [
             LookupTime(batch, threads, float(size), size / 1000)
             for threads in sorted({1, all_threads()})

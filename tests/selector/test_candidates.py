@@ -24,6 +24,7 @@ from eigenselect.compressors import (
     Uniform,
 )
 from eigenselect.compressors.plugins import load_plugins
+from eigenselect.selector import sources
 from eigenselect.selector.pool.candidates import (
     Room,
     _alternatives,
@@ -42,6 +43,8 @@ KMEANS = {"_target_": "eigenselect.compressors.KMeans"}
 IDENTITY = {"_target_": "eigenselect.compressors.Identity"}
 EXACT = {"_target_": "eigenselect.compressors.ExactRows"}
 PRINCIPAL = {"_target_": "eigenselect.compressors.PCA"}
+READ = {"_target_": "eigenselect.selector.sources.read_table", "path": "/nowhere"}
+GIVEN = {"_target_": "eigenselect.compressors.Given", "label": "x"}
 
 
 def test_an_entry_without_lists_is_one_candidate():
@@ -144,11 +147,37 @@ def test_the_second_of_two_entries_is_named():
             {**PRINCIPAL, "rate": 2, "then": {"_target_": "builtins.print"}},
             r"_target_ = 'builtins\.print' is not called",
         ),
+        ({**UNIFORM, "_args_": [4]}, r"Uniform has no setting _args_: there are bits, rounding"),
+        ({**UNIFORM, "bits": 4, "_partial_": True}, r"Uniform has no setting _partial_"),
+        (
+            {**UNIFORM, "bits": {**UNIFORM, "bits": 4}},
+            r"_target_ = '\S+\.Uniform' is not called: its place takes a plain",
+        ),
+        ({**UNIFORM, "bits": {"x": READ}}, r"_target_ = '\S+read_table' is not called: its place takes a plain value"),
+        (READ, r"_target_ = '\S+read_table' is not called: its place takes a Compressor$"),
+        ({**PRINCIPAL, "rate": 2, "then": READ}, r"_target_ = '\S+read_table' is not called: its place takes a Comp"),
+        ({**GIVEN, "table": {**UNIFORM, "bits": 4}}, r"_target_ = '\S+' is not called: its place takes a EmbeddingT"),
+        (
+            {**GIVEN, "table": {**READ, "path": READ}},
+            r"_target_ = '\S+read_table' is not called: its place takes a plain",
+        ),
+        ({"_target_": "antigravity.Mine"}, r"_target_ = 'antigravity\.Mine' is not called: it must name a Compressor"),
+        ({"_target_": "hypothesis.extra.cli.x"}, r"_target_ = 'hypothesis\.extra\.cli\.x' is not called"),
     ],
 )
 def test_an_entry_that_cannot_be_built_is_named_with_the_reason(settings, message):
     with pytest.raises(ValueError, match=rf"^candidates\.pool\.mine: {message}"):
         expand({"mine": settings})
+
+
+def test_nothing_is_imported_or_called_for_a_target_of_something_else(monkeypatch):
+    called = []
+    monkeypatch.setattr(sources, "read_table", lambda **given: called.append(given))
+    for settings in ({**UNIFORM, "bits": READ}, {"_target_": "antigravity.fly"}, {"_target_": "setuptools.msvc.x"}):
+        before = {*sys.modules}
+        with pytest.raises(ValueError, match="is not called"):
+            expand({"mine": settings})
+        assert {*sys.modules} == before and not called
 
 
 @pytest.mark.parametrize(

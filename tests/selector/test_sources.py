@@ -526,7 +526,13 @@ def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(stream, "MAX_LINE_BYTES", 100)
     path = tmp_path / "table.txt"
     path.write_bytes(b"a 1\n" + b"b" * 1000)
-    refused(path, "a line of more than", "100 is the limit")
+    refused(path, "a line of more than 100 bytes, which is the limit")
+
+
+def test_one_line_of_more_values_than_there_can_be_rows_is_refused(tmp_path):
+    path = tmp_path / "table.txt"
+    path.write_bytes(b"a" + 20_000 * b" 1")
+    refused(path, "line 1: 20000 values, and room for 1 rows of so many in the file: a table has at least as many rows")
 
 
 def test_numbers_are_told_as_the_parser_reads_them():
@@ -608,7 +614,7 @@ def test_which_tensor(tmp_path):
     save_file({"ids": np.zeros((9, 2), np.int64)}, path)
     refused(path, "0 tensors could be the table", "2-D float tensors: none")
     save_file({str(i): vectors for i in range(30)}, path)
-    refused(path, "and 10 more")
+    refused(path, "and 21 more")
     refused(
         write(tmp_path / "t.npy", "npy", vectors, []),
         "only arrow, gguf, npz, onnx, parquet, safetensors, torch name tensors",

@@ -120,10 +120,4 @@ class DCCL(Compressor):
         seconds = None if self.time_limit is None else self.time_limit / len(rates)
         encoders = [train(sample, shape, rate, self.epochs, seconds, rng, update) for rate in rates]
         best = min(encoders, key=lambda encoder: encoder.loss)
-        codes = np.empty((table.n, shape[0]), dtype=np.uint8)
-
-        def choose(span: slice) -> None:
-            codes[span] = best.choose(table.read(span))
-
-        table.over(choose)
-        return codes
+        return table.make((shape[0],), np.uint8, lambda rows: best.choose(table.read(rows)))

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eigenselect.compressors.base import Compressor
+from eigenselect.compressors.data.arrays import give_back, rows_array
 from eigenselect.compressors.data.table import Table, sample_rows
 from eigenselect.compressors.data.views import ScaledTable
 from eigenselect.compressors.methods.light_token.autoencoder import (
@@ -116,7 +117,7 @@ class LightToken(Compressor):
         scaled = ScaledTable.by_largest(table)
         m, directions = self.bits(table.n, table.d), table.spectrum[1][:, : self.dim].astype(np.float32)
         b = np.ascontiguousarray(directions.T, np.float16)
-        a, packed = np.empty((table.n, self.dim), np.float16), np.empty((table.n, m // 8), np.uint8)
+        a, packed = rows_array((table.n, self.dim), np.float16), rows_array((table.n, m // 8), np.uint8)
 
         def svd(x: Float32s) -> tuple[npt.NDArray[np.float16], Float32s]:
             """Rows of A for rows of X, and what they leave."""
@@ -134,6 +135,7 @@ class LightToken(Compressor):
                     codes = codes_of(left, rows)
                     packed[rows] = pack((codes > 0).astype(np.uint8), 1)
                     sums += products(codes, left)
+                give_back(a, packed)
                 return sums
 
             return solve(reduce(np.add, table.each(work)))

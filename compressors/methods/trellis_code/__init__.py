@@ -145,13 +145,11 @@ def _coded(
     ring = _Row(bits, weights)
     sample = sample_rows(scaled, -(-PER_LEVEL * (1 << window) // table.d), rng)
     levels = _learn(sample, ring, window, rng)
-    packed = np.empty((table.n, bits.sum() // 8), dtype=np.uint8)
 
-    def encode(rows: slice) -> None:
-        packed[rows] = ring.pack(ring.windows(scaled.read(rows), levels))
+    def encode(rows: slice) -> npt.NDArray[np.uint8]:
+        return ring.pack(ring.windows(scaled.read(rows), levels))
 
-    table.over(encode)
-    return packed, levels * scaled.unit
+    return table.make((int(bits.sum()) // 8,), np.uint8, encode), levels * scaled.unit
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ HEADINGS = {
     "largest_loss_equal_bytes": "at equal bytes ",
 }
 
-SCORE = "score"
-"""Axis of what a task gives."""
+SHOWN = 5
+"""Digits of what a picture is drawn from."""
 
 WIDE = 150
 """Columns of a terminal from which on all statistics are printed."""
@@ -108,9 +109,10 @@ def write(folder: Path, evidence: dict[str, Any]) -> None:
         ],
         definitions=evidence["definitions"],
         tasks=[
-            {"name": name, "missing": task["missing"], "rows": _rows(task["measures"]), "chart": _chart(name, evidence)}
+            {"name": name, "missing": task["missing"], "rows": _rows(task["measures"])}
             for name, task in evidence["tasks"].items()
         ],
+        chart=_chart(evidence),
     )
     (folder / "evidence.html").write_text(page, encoding="utf-8")
 
@@ -129,28 +131,40 @@ def _cell(interval: dict[str, Any]) -> str:
     return f"{_text(interval['value'])} [{_text(interval['low'])}, {_text(interval['high'])}]"
 
 
-def _chart(task: str, evidence: dict[str, Any]) -> dict[str, Any]:
-    """What the picture of a task is drawn from: its score against a measure, a point a candidate and seed."""
-    keys = [key for key, row in evidence["tasks"][task]["measures"].items() if row["candidates"]]
-    results = [each for each in evidence["results"] if task in each["scores"]]
+def _chart(evidence: dict[str, Any]) -> dict[str, Any]:
+    """What the picture is drawn from: the scores of the tasks and the measures, a point a candidate."""
+    of_candidate: dict[str, list[dict[str, Any]]] = {}
+    for result in evidence["results"]:
+        if result["scores"]:
+            of_candidate.setdefault(result["candidate"], []).append(result)
+    tasks = [*evidence["tasks"]]
+    known = {key for results in of_candidate.values() for result in results for key in result["measures"]}
+    measures = [key for key in evidence["overall"] if key in known]
+    axes = {task: {"says": f"{task}: score", "better": 1} for task in tasks}
+    axes |= {key: {"says": key, "better": 1 if higher_is_better(key) else -1} for key in measures}
     return {
         "points": [
             {
-                "name": f"{each['candidate']}, seed {each['seed']}, {each['nbytes']:,} bytes",
-                "method": _method(each["candidate"]),
-                "at": {
-                    SCORE: each["scores"][task],
-                    **{key: each["measures"][key] for key in keys if key in each["measures"]},
-                },
+                "name": f"{name}, {results[0]['nbytes']:,} bytes",
+                "method": _method(name),
+                "at": _means([result["scores"] | result["measures"] for result in results], [*tasks, *measures]),
             }
-            for each in results
+            for name, results in of_candidate.items()
         ],
-        "axes": {SCORE: {"says": f"{task}: score", "better": 1}}
-        | {key: {"says": key, "better": 1 if higher_is_better(key) else -1} for key in keys},
-        "styles": styles(_method(each["candidate"]) for each in results),
-        "x": BASELINE if BASELINE in keys else SCORE,
-        "y": SCORE,
+        "axes": axes,
+        "styles": styles(map(_method, of_candidate)),
+        "x": BASELINE if BASELINE in axes else next(iter(axes), ""),
+        "y": next(iter(axes), ""),
         "lines": {},
+    }
+
+
+def _means(values: Sequence[Mapping[str, float]], keys: Sequence[str]) -> dict[str, float]:
+    """Of each key that all have, to as many digits as a picture shows."""
+    return {
+        key: float(f"{sum(each[key] for each in values) / len(values):.{SHOWN}g}")
+        for key in keys
+        if all(key in each for each in values)
     }
 
 

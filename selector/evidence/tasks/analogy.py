@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eigenselect.selector.evidence.tasks.base import Known, Task, Vectors, Vocabulary, lines, unit
+from eigenselect.selector.evidence.tasks.base import Known, Task, Vectors, Vocabulary, lines
+from eigenselect.selector.evidence.tasks.texts import Splitter, Texts
 
 CHUNK = 2_000
 """Questions answered at once."""
@@ -19,8 +20,8 @@ class Analogy(Task):
     answers than published ones. The three words of the question cannot be answers.
     """
 
-    def __init__(self, name: str, path: Path) -> None:
-        self.name, self.files = name, [path]
+    def __init__(self, name: str, path: Path, splitter: Splitter) -> None:
+        self.name, self.files = name, [path, *splitter.files]
         vocabulary = Vocabulary()
         questions = []
         for number, line in enumerate(lines(path), 1):
@@ -30,14 +31,15 @@ class Analogy(Task):
             if len(words) != 4:
                 raise ValueError(f"{path}, line {number} is {line[:40]!r}: it must be four words, or : and a title")
             questions.append(vocabulary.ids(words))
-        self.words = vocabulary.words
+        self._texts = Texts.of(splitter.tokenized(vocabulary.words))
+        self.words = self._texts.words
         self._questions = np.array(questions, dtype=np.int64).reshape(-1, 4)
 
     def missing(self, known: Known) -> float:  # noqa: D102
-        return float(1 - known[self._questions].all(axis=1).mean()) if len(self._questions) else 1.0
+        return float(1 - self._texts.known(known)[self._questions].all(axis=1).mean()) if len(self._questions) else 1.0
 
     def score(self, vectors: Vectors, known: Known, seed: int) -> float:  # noqa: D102
-        directions = unit(vectors)
+        directions, known = self._texts.directions(vectors), self._texts.known(known)
         asked = self._questions[known[self._questions].all(axis=1)]
         right = 0
         for at in range(0, len(asked), CHUNK):

@@ -15,7 +15,7 @@ Vectors = npt.NDArray[np.float32]
 Known = npt.NDArray[np.bool_]
 Ids = npt.NDArray[np.int64]
 
-SOURCES = ("tasks/base.py", "tasks/sentences.py", "analysis/statistics.py")
+SOURCES = (*(f"tasks/{name}.py" for name in ("base", "texts", "sentences", "squad")), "analysis/statistics.py")
 """Files of `selector.evidence` that a task's own module rests on."""
 
 
@@ -90,7 +90,7 @@ def lines(path: Path) -> list[str]:
         raise ValueError(f"{path} cannot be read as UTF-8 text: {error}") from error
 
 
-def unit(vectors: Vectors) -> Vectors:
+def unit(vectors: npt.NDArray[np.floating]) -> Vectors:
     """The vectors with length 1; a zero one stays zero."""
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)

@@ -70,7 +70,7 @@ class SentenceCNN(SentenceTask):
 
     def _batches(self, rows: Ids, rng: np.random.Generator | None = None) -> list[Ids]:
         """Sentences of like length together, the batches in random order; which ones meet is random too."""
-        lengths = np.array([len(self.sentences.ids[row]) for row in rows])
+        lengths = np.array([len(self.sentences.texts.ids[row]) for row in rows])
         order = np.argsort(lengths + (0 if rng is None else rng.random(len(rows))), kind="stable")
         batches = [rows[order[at : at + BATCH]] for at in range(0, len(rows), BATCH)]
         return batches if rng is None else [batches[i] for i in rng.permutation(len(batches))]
@@ -79,7 +79,7 @@ class SentenceCNN(SentenceTask):
         """(batch, longest) ids as a tensor, at least as long as the widest window and padded in front."""
         import torch
 
-        ids = [self.sentences.ids[row] for row in rows]
+        ids = [self.sentences.texts.ids[row] for row in rows]
         padded = np.full((len(ids), max(WIDTHS[-1], *map(len, ids))), len(self.words))
         for each, row in zip(ids, padded, strict=True):
             row[len(row) - len(each) :] = each

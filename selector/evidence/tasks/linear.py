@@ -31,7 +31,7 @@ class SentenceLinear(SentenceTask):
 
     def score(self, vectors: Vectors, known: Known, seed: int) -> float:  # noqa: D102
         sentences = self.sentences
-        features = sentences.pooled(vectors)
+        features = sentences.texts.pooled(vectors)
         square = float((features**2).mean())
         features *= 1 / np.sqrt(square) if square > 0 else 1
         with_one = np.column_stack([features, np.ones(len(features))])

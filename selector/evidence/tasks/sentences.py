@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from scipy import sparse
 
-from eigenselect.selector.evidence.tasks.base import Ids, Known, Task, Vectors, Vocabulary, lines
+from eigenselect.selector.evidence.tasks.base import Ids, Known, Task, lines
+from eigenselect.selector.evidence.tasks.texts import Splitter, Texts
 
 FOLDS = 10
 
@@ -19,17 +18,15 @@ FEWEST = 2 * FOLDS
 
 @dataclass(frozen=True)
 class Sentences:
-    """Labelled sentences of word ids.
+    """Labelled sentences.
 
     Attributes:
-        words: the distinct words; ids count from 0 on.
-        ids: one array of ids a sentence.
+        texts: the sentences.
         labels: (n,) int64, the class of each, from 0 on.
         part: (n,) int64, 0 train, 1 dev, 2 test where the split is published; else None.
     """
 
-    words: list[str]
-    ids: list[Ids]
+    texts: Texts
     labels: Ids
     part: Ids | None
 
@@ -41,7 +38,7 @@ class Sentences:
     @property
     def fold(self) -> Ids:
         """(n,): in which of ten parts each sentence is; the same for everyone."""
-        return np.random.default_rng(0).permutation(len(self.ids)) % FOLDS
+        return np.random.default_rng(0).permutation(len(self.texts)) % FOLDS
 
     def splits(self) -> list[tuple[Ids, Ids]]:
         """(train, test) rows: the published split, with dev in train; else ten-fold cross validation."""
@@ -59,21 +56,6 @@ class Sentences:
         train, dev, test = (np.flatnonzero(part == which) for which in range(3))
         return train, dev, test
 
-    def pooled(self, vectors: Vectors) -> npt.NDArray[np.float64]:
-        """(n, k): the mean vector of each sentence's words, unknown ones counted as zero."""
-        lengths = np.array([len(ids) for ids in self.ids])
-        weights = np.repeat(1 / np.maximum(lengths, 1), lengths)
-        ends = np.concatenate([[0], np.cumsum(lengths)])
-        mean = sparse.csr_array(
-            (weights, np.concatenate(self.ids), ends), shape=(len(self.ids), len(self.words)), dtype=np.float64
-        )
-        pooled: npt.NDArray[np.float64] = mean @ vectors.astype(np.float64)
-        return pooled
-
-    def missing(self, known: Known) -> float:
-        """Share of the tokens that are not known."""
-        return float(1 - known[np.concatenate(self.ids)].mean())
-
 
 class SentenceTask(Task):
     """A model of sentences.
@@ -83,14 +65,14 @@ class SentenceTask(Task):
     """
 
     def __init__(self, name: str, files: Sequence[Path], sentences: Sentences) -> None:
-        self.name, self.files, self.words = name, files, sentences.words
+        self.name, self.files, self.words = name, files, sentences.texts.words
         self.sentences = sentences
 
     def missing(self, known: Known) -> float:  # noqa: D102
-        return self.sentences.missing(known)
+        return self.sentences.texts.missing(known)
 
 
-def read_sentences(files: Sequence[Path]) -> Sentences:
+def read_sentences(files: Sequence[Path], splitter: Splitter) -> Sentences:
     """One file without a split, or the files of a published one: `NAME.train.tsv`, `.test.tsv` and maybe `.dev.tsv`.
 
     Raises:
@@ -102,8 +84,7 @@ def read_sentences(files: Sequence[Path]) -> Sentences:
             f"{files[0].parent} has {', '.join(path.name for path in files)}: "
             "name one NAME.tsv, or NAME.train.tsv, NAME.test.tsv and maybe NAME.dev.tsv"
         )
-    vocabulary = Vocabulary()
-    ids: list[Ids] = []
+    texts: list[str] = []
     labels: list[int] = []
     part: list[int] = []
     for name, path in parts.items():
@@ -111,11 +92,12 @@ def read_sentences(files: Sequence[Path]) -> Sentences:
             label, tab, text = line.partition("\t")
             if not tab or not label.isdecimal():
                 raise ValueError(f"{path}, line {number} is {line[:40]!r}: it must be a label from 0 on, a tab, a text")
-            ids.append(np.array(vocabulary.ids(text.split()), dtype=np.int64))
+            texts.append(text)
             labels.append(int(label))
             part.append(("train", "dev", "test").index(name) if name else 0)
-    if len(ids) < FEWEST or len({*labels}) < 2:
+    if len(texts) < FEWEST or len({*labels}) < 2:
         raise ValueError(
-            f"{files[0]} has {len(ids)} sentences of {len({*labels})} classes: at least {FEWEST} of 2 are needed"
+            f"{files[0]} has {len(texts)} sentences of {len({*labels})} classes: at least {FEWEST} of 2 are needed"
         )
-    return Sentences(vocabulary.words, ids, np.array(labels), np.array(part) if "" not in parts else None)
+    split = Texts.of(splitter.tokenized(texts))
+    return Sentences(split, np.array(labels), np.array(part) if "" not in parts else None)

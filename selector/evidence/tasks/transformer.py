@@ -6,12 +6,9 @@ Texts are split by WordPiece; those of more than `LONGEST` pieces are cut. What 
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import inspect
-import json
 import threading
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -21,8 +18,9 @@ from scipy.stats import rankdata
 
 from eigenselect.export import Encoder
 from eigenselect.selector.evidence.analysis.statistics import spearman
-from eigenselect.selector.evidence.tasks.base import Ids, Known, Task, Vectors, Vocabulary, unit
+from eigenselect.selector.evidence.tasks.base import Ids, Known, Task, Vectors, unit
 from eigenselect.selector.evidence.tasks.sentences import FEWEST, Sentences
+from eigenselect.selector.evidence.tasks.squad import read_questions
 from eigenselect.selector.sources.tokens import read_tokens
 
 LONGEST = 128
@@ -143,8 +141,9 @@ class OwnSimilarity(TransformerTask):
     """
 
     def __init__(self, name: str, files: Sequence[Path], sentences: Sentences, transformer: Transformer) -> None:
-        rows = np.arange(len(sentences.ids)) if sentences.part is None else np.flatnonzero(sentences.part == 2)
-        texts = list(dict.fromkeys(" ".join(sentences.words[at] for at in sentences.ids[row]) for row in rows))
+        rows = np.arange(len(sentences.texts)) if sentences.part is None else np.flatnonzero(sentences.part == 2)
+        words, ids = sentences.texts.words, sentences.texts.ids
+        texts = list(dict.fromkeys(" ".join(words[at] for at in ids[row]) for row in rows))
         if len(texts) < FEWEST:
             raise ValueError(
                 f"{name} can draw from {len(texts)} different sentences, of the test part where there is one: at least "
@@ -186,85 +185,16 @@ class AnswerRetrieval(TransformerTask):
     """How high the sentence that answers a question is among the sentences of many contexts.
 
     The score is the mean reciprocal rank of the sentence that holds the answer when all are ordered by the cosine of
-    their vectors with the question's; sentences of equal cosine share their mean rank. `CONTEXTS` contexts are drawn;
-    their sentences end at ".", "?" or "!", and what has no letter or digit belongs to the sentence before. Questions
-    whose span does not hold their answer are left out.
+    their vectors with the question's; sentences of equal cosine share their mean rank. `CONTEXTS` contexts are drawn.
     """
 
     def __init__(self, name: str, files: Sequence[Path], transformer: Transformer) -> None:
-        contexts: dict[tuple[str, ...], list[tuple[str, int]]] = {}
-        for path in files:
-            for context, question, start in _questions(path):
-                contexts.setdefault(tuple(context), []).append((" ".join(question), start))
-        every = list(contexts)
-        sentences = Vocabulary()
-        questions: list[str] = []
-        answers: list[int] = []
-        for row in np.sort(np.random.default_rng(0).permutation(len(every))[:CONTEXTS]):
-            ends = sentence_ends(every[row])
-            ids = sentences.ids(" ".join(part) for part in _parts(every[row], ends))
-            for asked, start in contexts[every[row]]:
-                questions.append(asked)
-                answers.append(ids[int(np.searchsorted(ends, start, side="right"))])
-        if len(sentences.words) < FEWEST:
-            raise ValueError(
-                f"{files[0]} has {len(sentences.words)} sentences in the contexts of {len(questions)} questions: at "
-                f"least {FEWEST} are needed"
-            )
-        super().__init__(name, files, transformer, [*questions, *sentences.words])
-        self._answers = np.array(answers)
+        asked = read_questions(files, CONTEXTS)
+        super().__init__(name, files, transformer, [*asked.questions, *asked.sentences])
+        self._answers = np.array(asked.answers)
 
     def score(self, vectors: Vectors, known: Known, seed: int) -> float:  # noqa: D102
         found = self.transformer.vectors(vectors, self._split)
         questions, sentences = np.split(found, [len(self._answers)])
         ranks = rankdata(-(questions @ sentences.T), axis=1)
         return float((1 / ranks[np.arange(len(ranks)), self._answers]).mean())
-
-
-def _questions(path: Path) -> list[tuple[list[str], list[str], int]]:
-    """The context, the question and the first token of the answer, of each line whose span holds its answer.
-
-    Raises:
-        ValueError: the file cannot be read, or a line is of another form.
-    """
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            read = file.read().split("\n")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as UTF-8 text in gzip: {error}") from error
-    found = []
-    for number, line in enumerate(read, 1):
-        if not line and number == len(read):
-            break
-        try:
-            given = json.loads(line)
-            context, question, answer, span = (given[key] for key in ("context", "question", "answer", "span"))
-            start, last = span
-            right = all(isinstance(tokens, list) for tokens in (context, question, answer))
-            right = right and all(isinstance(token, str) for token in [*context, *question, *answer])
-            right = right and type(start) is int and type(last) is int
-        except (ValueError, TypeError, KeyError):
-            right = False
-        if not right:
-            raise ValueError(
-                f"{path}, line {number} is {line[:40]!r}: it must be a JSON object with the lists of tokens context, "
-                "question and answer, and the span [first, last] of the answer in the context"
-            )
-        if answer and start >= 0 and context[start : last + 1] == answer:
-            found.append((context, question, start))
-    return found
-
-
-def sentence_ends(context: Sequence[str]) -> list[int]:
-    """Where each sentence ends: the place after its last token."""
-    ends, ended = [], False
-    for at, token in enumerate(context):
-        if ended and any(letter.isalnum() for letter in token):
-            ends.append(at)
-            ended = False
-        ended = ended or token in (".", "?", "!")
-    return [*ends, len(context)]
-
-
-def _parts(context: Sequence[str], ends: Sequence[int]) -> list[Sequence[str]]:
-    return [context[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]

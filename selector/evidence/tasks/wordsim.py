@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from eigenselect.selector.evidence.analysis.statistics import spearman
-from eigenselect.selector.evidence.tasks.base import Known, Task, Vectors, Vocabulary, lines, unit
+from eigenselect.selector.evidence.tasks.base import Known, Task, Vectors, lines
+from eigenselect.selector.evidence.tasks.texts import Splitter, Texts
 
 
 class WordSimilarity(Task):
     """Spearman correlation over the pairs whose two words are known; 0 where it is undefined."""
 
-    def __init__(self, name: str, path: Path) -> None:
-        self.name, self.files = name, [path]
-        vocabulary = Vocabulary()
-        pairs, scores = [], []
+    def __init__(self, name: str, path: Path, splitter: Splitter) -> None:
+        self.name, self.files = name, [path, *splitter.files]
+        words: list[str] = []
+        scores = []
         for number, line in enumerate(lines(path), 1):
             fields = line.split()
             try:
@@ -24,16 +25,21 @@ class WordSimilarity(Task):
                 scores.append(float(score))
             except ValueError:
                 raise ValueError(f"{path}, line {number} is {line[:40]!r}: it must be two words and a score") from None
-            pairs.append(vocabulary.ids([first, second]))
-        self.words = vocabulary.words
-        self._pairs, self._scores = np.array(pairs, dtype=np.int64).reshape(-1, 2), np.array(scores)
+            words += [first, second]
+        self._texts, self._scores = Texts.of(splitter.tokenized(words)), np.array(scores)
+        self.words = self._texts.words
 
     def missing(self, known: Known) -> float:  # noqa: D102
-        return float(1 - known[self._pairs].all(axis=1).mean()) if len(self._pairs) else 1.0
+        covered = self._covered(known)
+        return float(1 - covered.mean()) if len(covered) else 1.0
 
     def score(self, vectors: Vectors, known: Known, seed: int) -> float:  # noqa: D102
-        covered = known[self._pairs].all(axis=1)
-        directions = unit(vectors)
-        first, second = directions[self._pairs[covered].T]
-        correlation = float(spearman((first * second).sum(axis=1), self._scores[covered])) if covered.any() else 0.0
+        covered = self._covered(known)
+        cosines = self._texts.cosines(vectors)
+        correlation = float(spearman(cosines[covered], self._scores[covered])) if covered.any() else 0.0
         return 0.0 if np.isnan(correlation) else correlation
+
+    def _covered(self, known: Known) -> Known:
+        """(pairs,)."""
+        words = self._texts.known(known)
+        return words[::2] & words[1::2]

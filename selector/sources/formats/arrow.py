@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import feather, ipc
 
+from eigenselect.compressors.words import brief
 from eigenselect.selector.sources.columns import Columns
 from eigenselect.selector.sources.format import Format, Found, Request
 
@@ -38,7 +39,7 @@ def read(request: Request) -> Found:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        detail = " ".join(str(error).split())
+        detail = brief(error)
         raise ValueError(f"{request.path}: not a whole Arrow file ({detail}): write it again") from error
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import csv
 
+from eigenselect.compressors.words import brief
 from eigenselect.selector.sources.columns import Columns
 from eigenselect.selector.sources.fields import BLANK, CSV_BLOCK_BYTES, decode, is_number, is_row, lacks_token
 from eigenselect.selector.sources.format import Format, Found, Request
@@ -48,7 +49,7 @@ def read(request: Request) -> Found:
             )
             return Columns(request, reader.schema).read(map(stream.reported, reader), None, request.rows)
         except pa.ArrowInvalid as error:
-            detail = " ".join(str(error).split())
+            detail = brief(error)
             raise ValueError(f"{request.path}: {detail}; repair or drop that line") from error
 
 

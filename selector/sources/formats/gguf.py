@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from eigenselect.compressors.data.stored import Floats, Rows, StoredRows
+from eigenselect.compressors.words import brief, quoted
 from eigenselect.selector.sources.format import Format, Found, Numbers, Request, Tensor
 from eigenselect.selector.sources.tensors import table_of
 from eigenselect.selector.sources.vocabulary import with_tokens
@@ -49,7 +50,7 @@ def _open(path: Path) -> Any:
     try:
         return library.GGUFReader(path)
     except Exception as error:  # cut files give an IndexError, an OverflowError and others
-        detail = " ".join(str(error).split())
+        detail = brief(error)
         raise ValueError(f"{path}: not a whole GGUF model ({detail}): fetch it again") from error
 
 
@@ -73,7 +74,9 @@ def _numbers(path: Path, tensor: Any) -> Numbers:
         numbers: Numbers = data
         return numbers
     if (kind := tensor.tensor_type).name != "BF16" and kind not in quants._type_traits:
-        raise ValueError(f"{path}: {tensor.name!r} holds {kind.name}, which gguf does not dequantize: take a Q8_0 file")
+        raise ValueError(
+            f"{path}: {quoted(tensor.name)} holds {kind.name}, which gguf does not dequantize: take a Q8_0 file"
+        )
 
     def make(rows: Rows) -> Floats:
         made: Floats = quants.dequantize(np.ascontiguousarray(data[rows]), kind)

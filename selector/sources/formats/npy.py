@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors.words import brief
 from eigenselect.selector.sources.format import Format, Found
 
 MAGIC = b"\x93NUMPY"
@@ -30,7 +31,7 @@ def read(path: Path) -> npt.NDArray[Any]:
     except OSError:
         raise
     except Exception as error:  # numpy lets tokenizer, overflow and mmap errors of a corrupt header through
-        detail = " ".join(str(error).split())
+        detail = brief(error)
         raise ValueError(
             f"{path}: not a whole .npy file of numbers ({detail}): save it again with numpy.save"
         ) from error

@@ -5,6 +5,7 @@ Format: https://numpy.org/doc/stable/reference/generated/numpy.savez.html
 
 from __future__ import annotations
 
+import math
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors.words import brief
 from eigenselect.selector.sources.format import Format, Tensor
 from eigenselect.selector.sources.stream import ZIP_START, members
 
@@ -23,23 +25,20 @@ def tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: an array in it is not whole.
     """
-    found = {}
-    with zipfile.ZipFile(path) as archive:
-        for name in members(path):
-            try:
-                with archive.open(name) as file:
-                    version = np.lib.format.read_magic(file)
-                    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else _header
-                    shape, _, dtype = header(file)
-            except (ValueError, zipfile.BadZipFile, EOFError, OSError) as error:
-                raise _not_whole(path, error) from error
-            name = name.removesuffix(".npy")
-            nbytes = int(np.prod(shape)) * dtype.itemsize
-            found[name] = Tensor(path, shape, dtype.name, nbytes, partial(_loaded, path, name))
-    return found
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".npy"): _tensor(path, archive, name) for name in members(path)}
+    except Exception as error:  # of zip, zlib and numpy: there are many
+        raise _not_whole(path, error) from error
 
 
-_header = np.lib.format.read_array_header_2_0
+def _tensor(path: Path, archive: zipfile.ZipFile, member: str) -> Tensor:
+    with archive.open(member) as file:
+        first = np.lib.format.read_magic(file) == (1, 0)
+        header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(file)
+    name = member.removesuffix(".npy")
+    return Tensor(path, shape, dtype.name, math.prod(shape) * dtype.itemsize, partial(_loaded, path, name))
 
 
 def _loaded(path: Path, name: str) -> npt.NDArray[Any]:
@@ -52,7 +51,7 @@ def _loaded(path: Path, name: str) -> npt.NDArray[Any]:
 
 
 def _not_whole(path: Path, error: Exception) -> ValueError:
-    detail = " ".join(str(error).split())
+    detail = brief(error)
     return ValueError(f"{path}: not a whole .npz file of numbers ({detail}): save it again with numpy.savez")
 
 

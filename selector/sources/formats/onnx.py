@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eigenselect.export.models.reader import embedding_rows
+from eigenselect.export.models.reader import embedding_rows, table_shapes
 from eigenselect.selector.sources.format import Format, Found
 
 NEXT = (b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42")
@@ -19,6 +19,7 @@ FORMAT = Format(
     name="onnx",
     starts=_starts,
     read=lambda request: Found(embedding_rows(request.path, request.tensor)),
+    tables=table_shapes,
     files="*.onnx",
     named=True,
 )

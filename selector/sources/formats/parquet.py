@@ -8,6 +8,7 @@ from __future__ import annotations
 import pyarrow as pa
 from pyarrow import parquet
 
+from eigenselect.compressors.words import brief
 from eigenselect.selector.sources.columns import Columns
 from eigenselect.selector.sources.format import Format, Found, Request
 
@@ -28,7 +29,7 @@ def read(request: Request) -> Found:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        detail = " ".join(str(error).split())
+        detail = brief(error)
         raise ValueError(f"{request.path}: not a whole parquet file ({detail}): write it again") from error
 
 

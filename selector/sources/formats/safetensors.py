@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
+from eigenselect.compressors.words import brief, quoted
 from eigenselect.selector.sources.format import Format, Tensor
 
 TYPES = {
@@ -51,7 +52,7 @@ def tensors(path: Path) -> dict[str, Tensor]:
 def _mapped(path: Path, name: str, entry: dict[str, Any], start: int) -> npt.NDArray[Any]:
     if entry["dtype"] not in TYPES:
         raise ValueError(
-            f"{path}: tensor {name!r} holds {entry['dtype']}, which is not read: "
+            f"{path}: tensor {quoted(name)} holds {entry['dtype']}, which is not read: "
             "save a float32 copy of it (tensor.float(), safetensors.torch.save_file)"
         )
     dtype, shape = np.dtype(TYPES[entry["dtype"]]), tuple(entry["shape"])
@@ -66,7 +67,7 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         with safe_open(path, framework="np"):
             pass  # opening is what checks sizes, offsets and overlaps
     except SafetensorError as error:
-        detail = " ".join(str(error).split())
+        detail = brief(error)
         raise ValueError(f"{path}: not a whole safetensors file ({detail}): fetch or save it again") from error
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors.words import brief, quoted
 from eigenselect.selector.sources.format import Format, Tensor
 from eigenselect.selector.sources.stream import ZIP_START, members
 
@@ -77,13 +78,13 @@ def _array(path: Path, name: str, tensor: Any) -> npt.NDArray[Any]:
         tensor = tensor.detach().contiguous()
         array: npt.NDArray[Any] = (tensor if bits is None else tensor.view(getattr(torch, bits))).numpy()
     except (TypeError, RuntimeError) as error:
-        detail = " ".join(str(error).split())
-        raise ValueError(f"{path}: {name!r} holds {_type(tensor)} ({detail}): save it as float32") from error
+        detail = brief(error)
+        raise ValueError(f"{path}: {quoted(name)} holds {_type(tensor)} ({detail}): save it as float32") from error
     return array if dtype is None else array.view(np.dtype(dtype))
 
 
 def _not_whole(path: Path, error: Exception) -> ValueError:
-    detail = " ".join(str(error).split())[:200]
+    detail = brief(error)
     return ValueError(f"{path}: not a whole torch checkpoint ({detail}): fetch or save it again")
 
 

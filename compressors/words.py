@@ -1,4 +1,4 @@
-"""What is said of a model: one line, however long the names in it are."""
+"""What is said of a file: one line, however long the names in it are."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def of_file(path: Path, says: BaseException | str) -> str:
     return f"{path}: {brief(says, max(LEAST, LINE - len(f'{path}: ')))}"
 
 
-def listed(parts: Sequence[str], most: int) -> str:
+def listed(parts: Sequence[str], most: int, between: str = "; ") -> str:
     """As many of the parts as `most` characters hold, and at least one; how many more there are.
 
     >>> listed(["one", "two", "three", "four"], 10)
@@ -57,4 +57,4 @@ def listed(parts: Sequence[str], most: int) -> str:
         length += len(parts[count]) + 2
         count += 1
     more = [f"and {len(parts) - count} more"] if count < len(parts) else []
-    return "; ".join([*parts[:count], *more])
+    return between.join([*parts[:count], *more])
