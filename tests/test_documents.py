@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import gzip
+import importlib.util
 import itertools
 import math
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
@@ -29,6 +32,7 @@ from eigenselect.compressors import (
     Given,
     Identity,
     KMeans,
+    LeverageCode,
     LightToken,
     ProductQuantization,
     ResidualQuantization,
@@ -166,6 +170,7 @@ METHODS: dict[str, list[Compressor]] = {
     ],
     "Byte codebook": [ByteCodebook(bits) for bits in (1, 2, 4)],
     "Trellis code": [*(TrellisCode(bits) for bits in range(1, 8)), TrellisCode(row=5), TrellisCode(row=3, window=8)],
+    "Leverage code": [LeverageCode(5), LeverageCode(3, 0.1, 2.5, 8), LeverageCode(9, more=8)],
     "Transform code": [TransformCode(5), TransformCode(3, 2, 8, KMeans(6))],
     "Spectral": [
         Spectral(then=then, norm=norm, fold=norm == "none", matrix=matrix)
@@ -280,3 +285,29 @@ def test_every_message_of_troubleshooting_is_one_of_the_code() -> None:
         if not any(in_order(parts, text) for text in said()):
             unknown.append(message)
     assert unknown == []
+
+
+SPEC = importlib.util.spec_from_file_location("reference", ROOT / "scripts" / "reference.py")
+reference = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(reference)
+
+
+@pytest.mark.parametrize("name", ["settings", pytest.param("api", marks=pytest.mark.slow)])  # which imports torch
+def test_the_reference_is_up_to_date(name: str) -> None:
+    page = {"settings": reference.settings_page, "api": reference.python_page}[name]()
+    assert text_of(f"reference/{name}.md") == page, "python scripts/reference.py"
+
+
+@pytest.mark.slow
+def test_the_table_of_methods_is_up_to_date() -> None:
+    text = text_of("methods.md")
+    assert text == reference.with_table(text, reference.glance()), "python scripts/reference.py"
+
+
+@pytest.mark.slow
+def test_the_site_is_built(tmp_path: Path) -> None:
+    mkdocs = shutil.which("mkdocs")
+    if mkdocs is None or importlib.util.find_spec("latex2mathml") is None:
+        pytest.skip("needs the extra docs: make docs")
+    subprocess.run([mkdocs, "build", "--strict", "--quiet", "--site-dir", tmp_path], cwd=ROOT, check=True)
+    assert (tmp_path / "tutorials" / "study.html").exists()
