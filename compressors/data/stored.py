@@ -59,9 +59,20 @@ class StoredRows:
         return replace(
             self,
             shape=(len(kept), *self.shape[1:]),
-            make=lambda some: self.make(picked(kept, some)),
+            make=_Only(self.make, kept),
             nbytes=self.nbytes * len(kept) // self.shape[0],
         )
+
+
+@dataclass(frozen=True)
+class _Only:
+    """Some of the rows that `make` makes."""
+
+    make: Callable[[Rows], Floats]
+    kept: range | npt.NDArray[np.integer]
+
+    def __call__(self, rows: Rows) -> Floats:
+        return self.make(picked(self.kept, rows))
 
 
 def picked(rows: range | npt.NDArray[np.integer], some: Rows) -> Rows:

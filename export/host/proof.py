@@ -89,7 +89,7 @@ def prove(
         path: the model.
         splice: where it was put.
         feeds: inputs to run on.
-        host: the model that it was made of.
+        host: the model that it was made of, whose memory it may take.
         others: what the file may take beside the payload and the map, in bytes.
         remapping: the map of the ids, where there is one: the float table then has the rows that old ids get.
 

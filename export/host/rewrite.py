@@ -124,6 +124,7 @@ def rewrite_host(
     inputs: Path | None = None,
     recorded_error: float | None = None,
     kept: Kept | None = None,
+    first: Path | None = None,
 ) -> HostReport:
     """Write to `out` the model `host` with `payload` in place of its embedding table, verified.
 
@@ -137,6 +138,7 @@ def rewrite_host(
         recorded_error: relative reconstruction error of the payload on the table that it was made of: the host's
             table must agree with it.
         kept: which rows of the host's table the payload has, and what becomes of the ids; None for all rows.
+        first: the model that `host` was made of by other payloads, whose memory may be taken; None for `host` itself.
 
     Raises:
         ValueError: any of it cannot be used, or another process writes `out`, which is then as it was.
@@ -173,7 +175,7 @@ def rewrite_host(
         external = len(opened.files) - 1
         write(opened.model, host.parent, written, added)
         allowed = host_bytes - removed + PAGE_BYTES * external
-        proof, after = prove(payload, put, target, written, splice, new_feeds, host, allowed, remapping)
+        proof, after = prove(payload, put, target, written, splice, new_feeds, first or host, allowed, remapping)
         publish(written, out)
     return HostReport(
         host=str(host),

@@ -99,9 +99,10 @@ def rewrite_tables(
         for number, (payload, recorded) in enumerate(sorted(payloads, key=lambda each: -each[0].n * each[0].k)):
             step = folder / str(number) / out.name
             step.parent.mkdir()
-            reports.append(
-                rewrite_host(at, payload, step, tied=tied, target=target, inputs=inputs, recorded_error=recorded)
+            report = rewrite_host(
+                at, payload, step, tied=tied, target=target, inputs=inputs, recorded_error=recorded, first=host
             )
+            reports.append(report)
             if at != host:
                 shutil.rmtree(at.parent)
             at = step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator, Sequence
 
 from eigenselect.selector.commands.configuration import MAIN_JOB, REQUIRED, Setting, header, settings_of
 
@@ -23,11 +24,20 @@ def help_of(command: str | None) -> str:
     name = command or MAIN_JOB
     settings = settings_of(name)
     lines = [_line(setting) for setting in settings if setting.common]
-    if names := ", ".join(setting.key for setting in settings if not setting.common):
-        lines.append(("less often", f"{names}: docs/command.md"))
+    if rare := [setting.key for setting in settings if not setting.common]:
+        lines.append(("less often", f"{', '.join(_shortened(rare))}: docs/command.md"))
     lines += MORE.get(name, [])
     width = max(len(key) for key, _ in lines) + 2
     return "\n".join([*header(name), *(line for key, says in lines for line in _wrapped(key, says, width))])
+
+
+def _shortened(keys: Sequence[str]) -> Iterator[str]:
+    """The keys, those that follow one of their group without its name: `a.b`, `.c`."""
+    before = ""
+    for key in keys:
+        group, dot, name = key.rpartition(".")
+        yield f".{name}" if dot and group == before else key
+        before = group
 
 
 def _line(setting: Setting) -> tuple[str, str]:

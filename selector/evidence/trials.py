@@ -21,7 +21,7 @@ from eigenselect.selector.decision.selection import Candidate
 from eigenselect.selector.evidence.plan import Plan, Trial, Words
 from eigenselect.selector.evidence.tasks.base import Task, Vectors
 from eigenselect.selector.progress import progress
-from eigenselect.selector.run import sweep
+from eigenselect.selector.run import trial as one
 from eigenselect.selector.run.sweep import Runs
 from eigenselect.selector.store.journal import Journal
 from eigenselect.selector.store.output import journal_of
@@ -127,13 +127,13 @@ def _begin(plan: Plan, runs: Runs, trial: Trial, digests: Mapping[str, str], tra
     return Begun(trial, made.candidate, scores, training.start(missing, decoded, trial.seed))
 
 
-def _measured(plan: Plan, runs: Runs, trial: Trial, digests: Mapping[str, str]) -> tuple[sweep.Trial, dict[str, float]]:
+def _measured(plan: Plan, runs: Runs, trial: Trial, digests: Mapping[str, str]) -> tuple[one.Trial, dict[str, float]]:
     """A candidate with its measures and its run, and the scores that it has already."""
     job, started = plan.job, time.time()
-    untried = sweep.untried(trial.compressor, trial.nbytes)
+    untried = one.untried(trial.compressor, trial.nbytes)
     recalled = runs.recall(untried, trial.seed)
     if recalled is None:
-        return runs.log(sweep.measure(job, untried, trial.seed), trial.seed, started), {}
+        return runs.log(one.measure(job, untried, trial.seed), trial.seed, started), {}
     names = {task.name for task in trial.tasks}
     reached = job.tracker.downstream(str(recalled.candidate.run_id)) if names else {}
     scores = {name: score for name, (digest, score) in reached.items() if name in names and digest == digests[name]}

@@ -12,9 +12,9 @@ from eigenselect.selector.decision.record import Decision
 from eigenselect.selector.decision.tables import TablesDecision
 from eigenselect.selector.pool.budget import CONSTANTS_BYTES, duration, size
 from eigenselect.selector.run.job import Assignment, Job
-from eigenselect.selector.run.plan import Plan
+from eigenselect.selector.run.plan import Plan, TablesPlan
 from eigenselect.selector.run.selecting import Chosen
-from eigenselect.selector.run.tables.job import TablesJob
+from eigenselect.selector.run.tables.job import TablesAssignment, TablesJob
 
 if TYPE_CHECKING:  # it imports mlflow
     from eigenselect.selector.store.runs import ParentRun
@@ -65,6 +65,37 @@ def outlook(plan: Plan, console: Console) -> None:
     )
     if unknown:
         console.print(f"The time of {', '.join(unknown)} is not in it: the samples could not be compressed so.")
+
+
+def introduce_tables(given: TablesAssignment, console: Console) -> None:
+    """Print what is asked for many tables."""
+    count, whole = sum(len(part.fitting) for part in given.parts), given.float32_bytes
+    console.print(
+        f"{len(given.parts)} tables, {size(whole)} in float32; budget {given.budget:,} bytes, "
+        f"{whole / given.budget:.1f}x; {count} candidates"
+    )
+    for reason in given.left_out:
+        console.print(reason)
+
+
+def outlook_of_tables(plan: TablesPlan, console: Console) -> None:
+    """Print what a selection for many tables would compute, and what that would take."""
+    rows = grid(["table"], ["rows", "columns", "candidates", "from", "to MB", "time"])
+    for each in plan.tables:
+        sizes = [megabytes_of(each.smallest_bytes), megabytes_of(each.largest_bytes)]
+        rows.add_row(each.name, f"{each.n:,}", f"{each.d:,}", str(each.candidates), *sizes, duration(each.seconds))
+    console.print()
+    console.print(rows)
+    smaller, larger = plan.sample_rows
+    console.print(
+        f"{sum(each.candidates for each in plan.tables)} candidates would be computed. Memory: at least "
+        f"{size(plan.memory_bytes)} above the tables, {size(plan.available_bytes)} are free."
+    )
+    console.print(
+        f"Time: about {duration(plan.seconds)}, an estimate for this machine ({plan.processor}, {plan.threads} "
+        f"threads) from samples of {smaller:,} and {larger:,} rows of {plan.timed}, by the values of each table. "
+        "Reading, tracking, export and verification come on top; candidates that earlier runs have measured are reused."
+    )
 
 
 def announce_tables(decision: TablesDecision, job: TablesJob, parent: ParentRun, console: Console) -> None:

@@ -14,6 +14,7 @@ from eigenselect.selector.forms import Form, form_of
 from eigenselect.selector.pool.budget import size
 from eigenselect.selector.progress import progress
 from eigenselect.selector.run.lookups import Lookups
+from eigenselect.selector.run.ray_engine import check_ray
 from eigenselect.selector.run.search import Search, candidates
 from eigenselect.selector.run.settings import Settings
 from eigenselect.selector.sources import format_of_file, read_table
@@ -83,6 +84,8 @@ def assigned(settings: Settings) -> Assignment:
     Raises:
         ValueError: any of it cannot be used.
     """
+    if settings.engine == "ray":
+        check_ray()
     export = OnnxExport(**vars(settings.export))
     form = form_of(Path(settings.table.path))
     if form is not None:
@@ -137,6 +140,8 @@ def assignment(
         allowed_failures=settings.allowed_failures,
         lookups=lookups,
         limit=settings.limits.lookup,
+        workers=settings.workers,
+        engine=settings.engine,
         settings=settings,
         export=export,
         host=host,

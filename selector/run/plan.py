@@ -20,7 +20,8 @@ from eigenselect.selector.progress import progress
 from eigenselect.selector.run.forecast import kind
 from eigenselect.selector.run.lookups import Lookups
 from eigenselect.selector.run.search import Search
-from eigenselect.selector.run.sweep import Trial, measure, timed, untried
+from eigenselect.selector.run.tables.job import Part, TablesAssignment
+from eigenselect.selector.run.trial import Trial, measure, timed, untried
 
 SAMPLE_BYTES = 1 << 23
 """Of the larger of two samples, in float32. What methods learn from some rows they learn from the smaller one too."""
@@ -116,6 +117,97 @@ def plan(search: Search) -> Plan:
         processor=processor(),
         threads=all_threads(),
     )
+
+
+@dataclass(frozen=True)
+class PlannedTable:
+    """One of many tables under one budget.
+
+    Attributes:
+        name: of the table.
+        n: its rows.
+        d: its columns.
+        candidates: how many would be computed.
+        smallest_bytes: of the smallest of them.
+        largest_bytes: of the largest.
+        seconds: estimate of the time until all are measured.
+    """
+
+    name: str
+    n: int
+    d: int
+    candidates: int
+    smallest_bytes: int
+    largest_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TablesPlan:
+    """What a selection for many tables would compute, and what that would take on this machine.
+
+    Attributes:
+        budget_bytes: what all payloads may take.
+        tables: each of them.
+        left_out: tables of a pattern that are left as they are, each with why.
+        memory_bytes: that the largest candidate takes at least, above the tables.
+        available_bytes: of memory, now.
+        seconds: estimate of the time until all are measured.
+        timed: the table of which samples were timed, the largest.
+        sample_rows: rows of the two samples.
+        processor: of this machine.
+        threads: that this process may use.
+    """
+
+    budget_bytes: int
+    tables: list[PlannedTable]
+    left_out: list[str]
+    memory_bytes: int
+    available_bytes: int
+    seconds: float
+    timed: str
+    sample_rows: list[int]
+    processor: str
+    threads: int
+
+
+def plan_tables(given: TablesAssignment) -> TablesPlan:
+    """What a selection for many tables would cost: the largest by `plan`, the others by how many values they have.
+
+    Raises:
+        NothingFitsError: the smallest candidates together are over the budget.
+    """
+    given.check_fitting()
+    largest = max(given.parts, key=_values)
+    found = plan(largest.work)
+    tables = [
+        PlannedTable(
+            name=part.name,
+            n=part.work.table.n,
+            d=part.work.table.d,
+            candidates=len(part.fitting),
+            smallest_bytes=part.fitting[0],
+            largest_bytes=part.fitting[-1],
+            seconds=found.seconds * _values(part) / _values(largest),
+        )
+        for part in given.parts
+    ]
+    return TablesPlan(
+        budget_bytes=given.budget,
+        tables=tables,
+        left_out=given.left_out,
+        memory_bytes=found.memory_bytes,
+        available_bytes=found.available_bytes,
+        seconds=sum(table.seconds for table in tables),
+        timed=largest.name,
+        sample_rows=found.sample_rows,
+        processor=found.processor,
+        threads=found.threads,
+    )
+
+
+def _values(part: Part) -> int:
+    return part.work.table.n * part.work.table.d
 
 
 class _Sample(EmbeddingTable):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 from eigenselect.compressors import Compressor, EmbeddingTable, ExactRows
 from eigenselect.compressors.methods.exact_rows import exact_nbytes
@@ -37,6 +38,8 @@ class Search:
         allowed_failures: share of the computed candidates that may fail.
         lookups: what measures the lookups of candidates, where that is asked for.
         limit: how long a lookup may take, which needs `lookups`.
+        workers: processes that candidates are spread over.
+        engine: what these are: `processes` of this machine, or those of a Ray cluster.
     """
 
     table: EmbeddingTable
@@ -49,6 +52,8 @@ class Search:
     allowed_failures: float = 0.25
     lookups: Lookups | None = None
     limit: Limit | None = None
+    workers: int = 1
+    engine: Literal["processes", "ray"] = "processes"
 
     @cached_property
     def digest(self) -> str:

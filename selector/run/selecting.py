@@ -25,7 +25,8 @@ from eigenselect.selector.run.rules import is_seed
 from eigenselect.selector.run.search import Search
 from eigenselect.selector.run.search import candidates as candidates_of
 from eigenselect.selector.run.settings import named_pool
-from eigenselect.selector.run.sweep import Runs, Trial, check_failures, try_all
+from eigenselect.selector.run.sweep import Runs, check_failures, try_all
+from eigenselect.selector.run.trial import Trial
 from eigenselect.selector.sources import read_table
 from eigenselect.selector.terminal import Terminal
 
@@ -130,6 +131,7 @@ def select_table(
     allowed_failures: float = 0.25,
     lookup: str | None = None,
     use: UseName | None = None,
+    workers: int = 1,
     tracker: Tracker | None = None,
 ) -> Chosen:
     """Choose the best compressed form of an embedding table under a budget.
@@ -151,6 +153,8 @@ def select_table(
         use: what the rows are for. "trained": something is trained on top of them; decode matrices are left to it, and
             `Chosen.compressor.decode_matrix` gives that of the choice. "frozen": they are taken as they are.
             "retrieval": they are searched by cosine. Counts of a table weigh its rows.
+        workers: processes that candidates are spread over. They import what the program that asks for them is, so that
+            its own work must be under `if __name__ == "__main__":`.
         tracker: an MLflow experiment (`selector.store.tracker.connect`) in which the candidates become runs, and
             those that it has already are not measured again.
 
@@ -198,6 +202,7 @@ def select_table(
         allowed_failures=allowed_failures,
         lookups=None if limit is None else Lookups(OnnxExport(), given.n, given.d),
         limit=limit,
+        workers=workers,
     )
     if tracker is None:
         return choose(search)

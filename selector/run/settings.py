@@ -11,7 +11,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -49,6 +49,7 @@ from eigenselect.selector.run.values import (
     Token,
     Use,
     Weight,
+    Workers,
 )
 
 
@@ -169,6 +170,8 @@ class Settings:
         allowed_failures: share of the computed candidates that may fail.
         measures: what is measured.
         tracking: where runs go.
+        workers: processes that candidates are spread over.
+        engine: what these are: `processes` of this machine, or those of a Ray cluster.
         text: the whole configuration as YAML, as it is logged.
         words: those of the command line, where it comes from one.
     """
@@ -186,6 +189,8 @@ class Settings:
     allowed_failures: Share
     measures: Measured
     tracking: TrackingSettings
+    workers: Workers
+    engine: Annotated[Literal["processes", "ray"], choice(("processes", "ray"))]
     text: str = ""
     words: tuple[str, ...] = ()
 
@@ -323,7 +328,7 @@ class EvidenceSettings:
 class PlanSettings:
     """A selection that is not made, and the file that says what it would cost: `-` is stdout."""
 
-    selection: Settings
+    selection: Settings | ManySettings
     json: str | None
 
     @staticmethod
@@ -333,9 +338,9 @@ class PlanSettings:
         Raises:
             ValueError: as for `Settings.of`.
         """
-        given, text = _resolved(config)
-        json = read(_PlanOutput, {"json": given.pop("json")}).json
-        return PlanSettings(_single(given, text), json)
+        json = read(_PlanOutput, {"json": config.json}).json
+        selection = OmegaConf.masked_copy(config, [str(key) for key in config if key != "json"])
+        return PlanSettings(ManySettings.of(selection) if config.tables else Settings.of(selection), json)
 
 
 @dataclass(frozen=True)

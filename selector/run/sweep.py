@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from eigenselect.compressors import Compressor, Payload
-from eigenselect.selector.decision.selection import Candidate, rank_key
-from eigenselect.selector.measures.moments import moments
-from eigenselect.selector.pool.candidates import parameters
-from eigenselect.selector.pool.digest import candidate_key, method_name, source_digest
+from eigenselect.compressors import Payload
+from eigenselect.selector.decision.selection import rank_key
+from eigenselect.selector.pool.digest import candidate_key, source_digest
 from eigenselect.selector.progress import progress, time_left
 from eigenselect.selector.run.forecast import Forecast
+from eigenselect.selector.run.ray_engine import in_ray
 from eigenselect.selector.run.search import Search
+from eigenselect.selector.run.trial import Made, Trial, make, untried
+from eigenselect.selector.run.workers import in_processes
 from eigenselect.selector.terminal import warn
 
 if TYPE_CHECKING:  # it imports mlflow, which takes seconds and which a sweep can do without
@@ -28,15 +27,6 @@ if TYPE_CHECKING:  # it imports mlflow, which takes seconds and which a sweep ca
 
 class TooManyFailedError(Exception):
     """More candidates failed than `allowed_failures` admits."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A candidate with what became of it, the method that makes it, and its payload while that is at hand."""
-
-    candidate: Candidate
-    compressor: Compressor
-    payload: Payload | None = None
 
 
 @dataclass(frozen=True)
@@ -144,23 +134,41 @@ def try_all(search: Search, runs: Runs | None = None) -> list[Trial]:
     fitting = [place for place, trial in enumerate(trials) if trial.candidate.nbytes <= search.budget]
     fresh = {place for place in fitting if runs is None or not runs.knows(trials[place], search.seed)}
     forecast = Forecast([trials[place].compressor for place in fitting if place in fresh])
+    known = (
+        trials[place] if runs is None else runs.recall(trials[place], search.seed) or trials[place] for place in fitting
+    )
     best: Trial | None = None
     now = ""
 
     def lines() -> str:
         return f"  now   {now}\n  best  {_standing(best, search)}"
 
-    with progress("measuring", left=lambda: time_left(forecast.left()), lines=lines) as update:
+    def left() -> str:
+        seconds = forecast.left()
+        return time_left(None if seconds is None else seconds / search.workers)
+
+    engine = in_turn if (search.engine, search.workers) == ("processes", 1) else ENGINES[search.engine]
+    with progress("measuring", left=left, lines=lines) as update, closing(engine(search, known)) as made:
         for done, place in enumerate(fitting):
             update(done, len(fitting))
             now = trials[place].candidate.name
             forecast.begin()
-            trial = _try(search, trials[place], runs)
+            each = next(made)
             if place in fresh:
-                forecast.done()
+                forecast.took(each.seconds)
+            trial = each.trial if runs is None else runs.log(each.trial, search.seed, each.started)
             best = _better(best, trial, search)
             trials[place] = dataclasses.replace(trial, payload=None)
     return [best if best is not None and each.candidate is best.candidate else each for each in trials]
+
+
+def in_turn(search: Search, trials: Iterable[Trial]) -> Generator[Made]:
+    """Every trial, one after the other."""
+    yield from (make(search, trial) for trial in trials)
+
+
+ENGINES: dict[str, Callable[[Search, Iterable[Trial]], Generator[Made]]] = {"processes": in_processes, "ray": in_ray}
+"""What makes several candidates at a time: those of `in_turn`, in its order, whoever is first."""
 
 
 def _standing(best: Trial | None, search: Search) -> str:
@@ -178,58 +186,6 @@ def _better(best: Trial | None, trial: Trial, search: Search) -> Trial | None:
     if criterion not in candidate.measures or not (limit is None or limit.allows(candidate.costs)):
         return best
     return trial if best is None else min(best, trial, key=lambda each: rank_key(each.candidate, criterion))
-
-
-def untried(compressor: Compressor, nbytes: int) -> Trial:
-    """A candidate before any work."""
-    settings = parameters(compressor)
-    made = Candidate(compressor.name, method_name(type(compressor)), settings, nbytes, "over_budget")
-    return Trial(made, compressor)
-
-
-def _try(search: Search, trial: Trial, runs: Runs | None) -> Trial:
-    """One candidate that fits: measured, where no earlier run has done so."""
-    started = time.time()
-    recalled = None if runs is None else runs.recall(trial, search.seed)
-    trial = timed(search, recalled or measure(search, trial, search.seed), search.seed)
-    return trial if runs is None else runs.log(trial, search.seed, started)
-
-
-def measure(search: Search, trial: Trial, seed: int) -> Trial:
-    """Compress and score; whatever goes wrong is that candidate's failure, not the sweep's."""
-    try:
-        payload = trial.compressor.compress(search.table, np.random.default_rng(seed))
-        found = moments(search.table, payload.read, aligned=payload.aligned, weighted=search.weighted)
-        scores, replicates = search.measures(found), search.measures.replicates(found)
-    except Exception as error:
-        return _failed(trial, error)
-    candidate = dataclasses.replace(trial.candidate, status="measured", measures=scores, replicates=replicates)
-    return Trial(candidate, trial.compressor, payload)
-
-
-def timed(search: Search, trial: Trial, seed: int) -> Trial:
-    """The trial with what its lookups cost, where that is asked for; figures that are known are kept.
-
-    A candidate whose model cannot be made or run has failed.
-    """
-    lookups, candidate = search.lookups, trial.candidate
-    if lookups is None or candidate.status != "measured" or lookups.serve(candidate.timed_on):
-        return trial
-    try:
-        payload = trial.payload
-        if payload is None:  # its measures are of an earlier run
-            payload = trial.compressor.compress(search.table, np.random.default_rng(seed))
-        costs = lookups(payload)
-    except Exception as error:
-        return _failed(trial, error)
-    candidate = dataclasses.replace(candidate, costs=costs, timed_on=lookups.timed_on)
-    return Trial(candidate, trial.compressor, payload)
-
-
-def _failed(trial: Trial, error: Exception) -> Trial:
-    """The trial without what it had reached."""
-    reason, bare = f"{type(error).__name__}: {error}", untried(trial.compressor, trial.candidate.nbytes)
-    return dataclasses.replace(bare, candidate=dataclasses.replace(bare.candidate, status="failed", reason=reason))
 
 
 def check_failures(failed: Mapping[str, str | None], tried: int, allowed: float) -> None:

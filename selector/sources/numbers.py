@@ -53,17 +53,25 @@ def floats(numbers: Numbers, dtype: str | None = None) -> Floats | StoredRows:
 
 def made(numbers: Numbers, scales: Scales | None, dtype: np.dtype[Any] = np.dtype(np.float32)) -> StoredRows:  # noqa: B008
     """Rows that are made of `numbers`, times their scales, when they are read."""
-
-    def make(rows: Rows) -> Floats:
-        with np.errstate(over="ignore"):  # infinities are refused with their row
-            wide = numbers[rows].astype(dtype, subok=False)
-        if isinstance(numbers, np.ndarray):
-            give_back(numbers)
-        return wide if scales is None else scales.times(wide, rows)
-
     stored = numbers.stored if isinstance(numbers, StoredRows) else numbers.dtype.name
     nbytes = numbers.nbytes + (0 if scales is None else scales.values.nbytes)
-    return StoredRows(numbers.shape, dtype, make, stored, nbytes)
+    return StoredRows(numbers.shape, dtype, _Made(numbers, scales, dtype), stored, nbytes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """Floats of `numbers`, times their scales."""
+
+    numbers: Numbers
+    scales: Scales | None
+    dtype: np.dtype[Any]
+
+    def __call__(self, rows: Rows) -> Floats:
+        with np.errstate(over="ignore"):  # infinities are refused with their row
+            wide = self.numbers[rows].astype(self.dtype, subok=False)
+        if isinstance(self.numbers, np.ndarray):
+            give_back(self.numbers)
+        return wide if self.scales is None else self.scales.times(wide, rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -79,26 +80,34 @@ def _stacked(parts: Sequence[Numbers]) -> Numbers:
     first = parts[0]
     if len(parts) == 1 or first.ndim != 2:
         return first
-    *starts, n = accumulate(map(len, parts), initial=0)
+    stored = first.stored if isinstance(first, StoredRows) else first.dtype.name
+    shape = (sum(map(len, parts)), first.shape[1])
+    return StoredRows(shape, first.dtype, _Stacked(tuple(parts)), stored, sum(part.nbytes for part in parts))
 
-    def taken(part: Numbers, rows: Rows) -> npt.NDArray[Any]:
-        found = np.array(part[rows])
-        if isinstance(part, np.ndarray):
-            give_back(part)
-        return found
 
-    def make(rows: Rows) -> npt.NDArray[Any]:
+@dataclass(frozen=True, eq=False)
+class _Stacked:
+    """Rows of parts that follow each other."""
+
+    parts: tuple[Numbers, ...]
+
+    def __call__(self, rows: Rows) -> npt.NDArray[Any]:
+        first, (*starts, n) = self.parts[0], accumulate(map(len, self.parts), initial=0)
         if isinstance(rows, slice):
             begin, end, _ = rows.indices(n)
             spans = (slice(max(begin - start, 0), max(end - start, 0)) for start in starts)
-            found = [taken(part, span) for part, span in zip(parts, spans, strict=True) if span.start < len(part)]
+            found = [_taken(part, span) for part, span in zip(self.parts, spans, strict=True) if span.start < len(part)]
             return np.concatenate([each for each in found if len(each)] or found[:1] or [first[:0]])
         ids, made = np.asarray(rows), np.empty((len(rows), first.shape[1]), first.dtype)
-        for part, start in zip(parts, starts, strict=True):
+        for part, start in zip(self.parts, starts, strict=True):
             here = (ids >= start) & (ids < start + len(part))
             if here.any():
-                made[here] = taken(part, ids[here] - start)
+                made[here] = _taken(part, ids[here] - start)
         return made
 
-    stored = first.stored if isinstance(first, StoredRows) else first.dtype.name
-    return StoredRows((n, first.shape[1]), first.dtype, make, stored, sum(part.nbytes for part in parts))
+
+def _taken(part: Numbers, rows: Rows) -> npt.NDArray[Any]:
+    found = np.array(part[rows])
+    if isinstance(part, np.ndarray):
+        give_back(part)
+    return found

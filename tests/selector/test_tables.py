@@ -205,6 +205,18 @@ def test_minima_over_the_budget_are_named(client, files, name, tmp_path, capsys)
     assert parent.info.status == "FAILED" and runs(client, name, "candidate") == []
 
 
+def test_what_it_would_cost(client, files, name, tmp_path, capsys):
+    assert command("plan", files, "budget=12.5%", "out=o", "json=p.json", *POOL) == 0
+    printed, found = capsys.readouterr().out, json.loads((tmp_path / "p.json").read_text())
+    assert [each["name"] for each in found["tables"]] == [*PAIR] and found["timed"] == "users"
+    assert all(f"\n{each} " in printed for each in PAIR) and "an estimate for this machine" in printed
+    assert found["tables"][0]["smallest_bytes"] == 408 and found["tables"][0]["candidates"] == 2
+    assert found["tables"][1]["largest_bytes"] == 4 * SIZES["days"] * D, "as it is"
+    assert not (tmp_path / "o").exists() and runs(client, name, "selection") == []
+    assert command("plan", files, "budget=427", *POOL) == 3
+    assert "need 428 together" in capsys.readouterr().err
+
+
 def test_the_points_of_a_record_are_read_back(tmp_path):
     path = tmp_path / "tables.json"
     path.write_text('{"version": 9}')

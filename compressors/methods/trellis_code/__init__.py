@@ -17,7 +17,8 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from eigenselect.compressors.base import Compressor
-from eigenselect.compressors.data.table import WORKERS, Table, sample_rows
+from eigenselect.compressors.data import table as tables
+from eigenselect.compressors.data.table import Table, sample_rows
 from eigenselect.compressors.data.views import RemainderTable, ScaledTable
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.bitpack import plane_bytes, plane_widths, row_bytes
@@ -197,7 +198,7 @@ def _learn(sample: Float32s, row: _Row, window: int, rng: np.random.Generator) -
         mass = np.broadcast_to(weights, part.shape)
         return np.stack([np.bincount(windows, each.ravel(), count) for each in (part * weights, mass)])
 
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(tables.WORKERS) as pool:
         for _ in range(ROUNDS):
             moment, mass = np.sum(list(pool.map(sums, parts)), axis=0)
             levels = np.where(mass > 0, moment / np.where(mass > 0, mass, 1), levels).astype(np.float32)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from eigenselect.compressors import Compressor, EmbeddingTable
 from eigenselect.export import OnnxExport
 from eigenselect.selector.decision.escaping import on_terminal
+from eigenselect.selector.decision.selection import NothingFitsError
 from eigenselect.selector.decision.tables import FILE, read_tables_decision
 from eigenselect.selector.pool.budget import size
 from eigenselect.selector.pool.candidates import expand
@@ -51,29 +52,63 @@ class Part:
     weight: float
     work: Assignment
 
+    @property
+    def fitting(self) -> list[int]:
+        """Bytes of the candidates that are computed, of the fewest first."""
+        return sorted(nbytes for _, nbytes in self.work.compressors if nbytes <= self.work.budget)
+
+    @property
+    def smallest(self) -> int:
+        """Bytes of the smallest candidate."""
+        return min(nbytes for _, nbytes in self.work.compressors)
+
 
 @dataclass(frozen=True, kw_only=True)
-class TablesJob:
+class TablesAssignment:
     """A selection for many tables.
 
     Attributes:
         parts: the tables.
         budget: bytes that all may take.
         left_out: tables of a pattern that are left as they are, each with why.
-        files: what is written, or was in the place of it.
         settings: what is the same for all.
         export: the target.
         host: an ONNX model that is handed over with the choices in it, or None.
-        tracker: the tracking store.
     """
 
     parts: list[Part]
     budget: int
     left_out: list[str]
-    files: list[str]
     settings: Settings
     export: OnnxExport
     host: Path | None
+
+    @property
+    def float32_bytes(self) -> int:
+        """Of all tables."""
+        return sum(4 * part.work.table.n * part.work.table.d for part in self.parts)
+
+    def check_fitting(self) -> None:
+        """Raise a NothingFitsError where the smallest candidates together are over the budget."""
+        if (least := sum(part.smallest for part in self.parts)) > self.budget:
+            largest = max(self.parts, key=lambda part: part.smallest)
+            raise NothingFitsError(
+                f"nothing fits the budget of {self.budget:,} bytes: the smallest candidates of the {len(self.parts)} "
+                f"tables need {least:,} together, {largest.smallest:,} of them for {largest.name}; raise the budget or "
+                "add smaller candidates"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TablesJob(TablesAssignment):
+    """A selection for many tables, and where it goes.
+
+    Attributes:
+        files: what is written, or was in the place of it.
+        tracker: the tracking store.
+    """
+
+    files: list[str]
     tracker: Tracker
 
     @property
@@ -99,12 +134,24 @@ def prepare(settings: ManySettings) -> TablesJob:
     Raises:
         ValueError: any of it cannot be used.
     """
-    shared, left_out = settings.shared, list[str]()
-    entries = [entry for named, each in settings.entries for entry in _entries(named, each, left_out.append)]
-    _check_names(entries)
-    files = files_of_tables({*_folders_before(shared.out), *(entry.folder for entry in entries)})
-    check_kind(shared.out, many=True)
-    check_writable(shared.out, files)
+    out, (entries, _) = settings.shared.out, _all_entries(settings)
+    files = files_of_tables({*_folders_before(out), *(entry.folder for entry in entries)})
+    check_kind(out, many=True)
+    check_writable(out, files)
+    given = assigned(settings)
+    check_room(out, 2 * min(given.budget, sum(part.work.budget for part in given.parts)))
+    from eigenselect.selector.store.tracker import connect  # it takes seconds: after whatever else can be refused
+
+    return TablesJob(**vars(given), files=files, tracker=connect(settings.shared.tracking.experiment))
+
+
+def assigned(settings: ManySettings) -> TablesAssignment:
+    """Read and check everything that the settings name but where it goes, which is left alone.
+
+    Raises:
+        ValueError: any of it cannot be used.
+    """
+    shared, (entries, left_out) = settings.shared, _all_entries(settings)
     export = OnnxExport(**vars(shared.export))
     with progress("reading the tables") as update:
         tables = []
@@ -119,26 +166,23 @@ def prepare(settings: ManySettings) -> TablesJob:
         for entry, table in zip(entries, tables, strict=True)
     ]
     budget = shared.budget.of_all([(table.n, table.d) for table in tables])
-    least = sum(map(smallest, parts))
-    parts = [_limited(part, budget - least + smallest(part)) for part in parts]
-    check_room(shared.out, 2 * min(budget, sum(part.work.budget for part in parts)))
-    from eigenselect.selector.store.tracker import connect  # it takes seconds: after whatever else can be refused
-
-    return TablesJob(
-        parts=parts,
+    left = budget - sum(part.smallest for part in parts)
+    return TablesAssignment(
+        parts=[_limited(part, left + part.smallest) for part in parts],
         budget=budget,
         left_out=left_out,
-        files=files,
         settings=shared,
         export=export,
         host=host,
-        tracker=connect(shared.tracking.experiment),
     )
 
 
-def smallest(part: Part) -> int:
-    """Bytes of the smallest candidate."""
-    return min(nbytes for _, nbytes in part.work.compressors)
+def _all_entries(settings: ManySettings) -> tuple[list[_Entry], list[str]]:
+    """The tables, each with a name of its own, and those that are left as they are, each with why."""
+    left_out: list[str] = []
+    entries = [entry for named, each in settings.entries for entry in _entries(named, each, left_out.append)]
+    _check_names(entries)
+    return entries, left_out
 
 
 def _entries(named: Named, settings: Settings, report: Callable[[str], None]) -> list[_Entry]:

@@ -15,14 +15,14 @@ from eigenselect.selector.decision.record import Decision, installed_versions
 from eigenselect.selector.decision.selection import NothingFitsError, NothingMeasuredError, select
 from eigenselect.selector.decision.split import Curve, Split, split
 from eigenselect.selector.decision.tables import FILE, TablesDecision, TableShare, even_score, why_split
-from eigenselect.selector.pool.budget import size
 from eigenselect.selector.progress import progress
-from eigenselect.selector.run.announcement import announce_tables
+from eigenselect.selector.run.announcement import announce_tables, introduce_tables
 from eigenselect.selector.run.handover import deliver
 from eigenselect.selector.run.job import profile
 from eigenselect.selector.run.selecting import Chosen, chosen_of, measured
-from eigenselect.selector.run.sweep import Runs, TooManyFailedError, Trial
-from eigenselect.selector.run.tables.job import Part, TablesJob, smallest
+from eigenselect.selector.run.sweep import Runs, TooManyFailedError
+from eigenselect.selector.run.tables.job import Part, TablesJob
+from eigenselect.selector.run.trial import Trial
 from eigenselect.selector.store.closing import close_dead
 from eigenselect.selector.store.journal import Journal
 from eigenselect.selector.store.output import journal_of, staged
@@ -74,8 +74,8 @@ def run(job: TablesJob, console: Console, *, sweep: bool) -> TablesDecision:
     with job.tracker.parent(job.title, sweep=sweep, params=params, out=settings.out) as parent, ExitStack() as stack:
         with staged(settings.out, job.files) as folder:
             parent.log_settings(params, settings.text)
-            _introduce(job, console)
-            _check_fitting(job)
+            introduce_tables(job, console)
+            job.check_fitting()
             tables = _measured(job, parent, stack)
             if reused := sum(each.runs.reused(each.trials) for each in tables):
                 console.print(
@@ -109,28 +109,6 @@ def _params(job: TablesJob) -> dict[str, Any]:
         "seed": settings.seed,
         "candidates_count": sum(len(part.work.compressors) for part in job.parts),
     }
-
-
-def _introduce(job: TablesJob, console: Console) -> None:
-    whole = sum(4 * part.work.table.n * part.work.table.d for part in job.parts)
-    count = sum(nbytes <= part.work.budget for part in job.parts for _, nbytes in part.work.compressors)
-    console.print(
-        f"{len(job.parts)} tables, {size(whole)} in float32; budget {job.budget:,} bytes, {whole / job.budget:.1f}x; "
-        f"{count} candidates"
-    )
-    for reason in job.left_out:
-        console.print(reason)
-
-
-def _check_fitting(job: TablesJob) -> None:
-    """Raise a NothingFitsError where the smallest candidates together are over the budget."""
-    if (least := sum(map(smallest, job.parts))) > job.budget:
-        largest = max(job.parts, key=smallest)
-        raise NothingFitsError(
-            f"nothing fits the budget of {job.budget:,} bytes: the smallest candidates of the {len(job.parts)} tables "
-            f"need {least:,} together, {smallest(largest):,} of them for {largest.name}; raise the budget or add "
-            "smaller candidates"
-        )
 
 
 def _measured(job: TablesJob, parent: ParentRun, stack: ExitStack) -> list[Measured]:

@@ -1,0 +1,33 @@
+"""A method whose process dies, for tests of several processes: it must be there to be imported by them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eigenselect.compressors import Compressor, Payload, Uniform
+from eigenselect.compressors.data.table import Table
+
+
+@dataclass(frozen=True)
+class Dying(Compressor):
+    """Uniform of 2 bits, but its process dies at it while there are marks left in the folder."""
+
+    marks: str
+
+    @property
+    def name(self) -> str:
+        return f"dying-{Path(self.marks).name}"
+
+    def nbytes(self, n: int, d: int) -> int:
+        return Uniform(2).nbytes(n, d)
+
+    def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
+        assert not [name for name in os.environ if name.startswith("MLFLOW_")]
+        for mark in Path(self.marks).iterdir():
+            mark.unlink()
+            os.kill(os.getpid(), 9)
+        return Uniform(2).compress(table, rng)

@@ -1,0 +1,141 @@
+"""Candidates over several processes: the bytes, scores and choice of one, whatever becomes of the processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import mlflow
+import numpy as np
+import pytest
+
+from eigenselect.compressors import PCA, ByteCodebook, Compressor, EmbeddingTable, KMeans, Spectral, Uniform, load
+from eigenselect.compressors.data.stored import StoredRows
+from eigenselect.compressors.data.table import Table
+from eigenselect.selector.run import sharing
+from eigenselect.selector.run.search import Search, candidates
+from eigenselect.selector.run.selecting import Chosen, choose
+from eigenselect.selector.run.sharing import packed, unpacked
+from eigenselect.selector.sources.numbers import floats
+from tests.cases import gaussian
+from tests.running import command, only
+from tests.selector.dying import Dying
+
+TIMES = ("costs", "lookup", "session_bytes")
+
+POOL = [Uniform(2), Uniform(8), ByteCodebook(1), PCA(dim=4, then=KMeans(4)), Spectral(then=KMeans(2)), Uniform(3)]
+
+
+def chosen(workers: int, pool: list[Compressor], share: float = 0.0, engine: str = "processes") -> Chosen:
+    table = EmbeddingTable(gaussian(500, 16), [f"token {i}" for i in range(500)])
+    compressors, left_out = candidates(table, 6_000, pool)
+    return choose(
+        Search(
+            table=table,
+            budget=6_000,
+            compressors=compressors,
+            left_out=left_out,
+            workers=workers,
+            engine=engine,  # type: ignore[arg-type]
+            allowed_failures=share,
+        )
+    )
+
+
+def test_two_processes_choose_as_one_does():
+    one, two = chosen(1, POOL), chosen(2, POOL)
+    assert two.candidates == one.candidates and two.selection == one.selection
+    assert two.payload.arrays().keys() == one.payload.arrays().keys()
+    for name, array in two.payload.arrays().items():
+        np.testing.assert_array_equal(array, one.payload.arrays()[name], strict=True)
+
+
+@pytest.mark.slow
+def test_ray_chooses_as_one_process_does():
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    one, two = chosen(1, POOL), chosen(2, POOL, engine="ray")
+    assert two.candidates == one.candidates and two.selection == one.selection
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_RUN_ID", "of the parent")
+    before = dict(os.environ)
+    for name, marks in (("once", 1), ("always", 9)):
+        (tmp_path / name).mkdir()
+        for mark in range(marks):
+            (tmp_path / name / str(mark)).touch()
+    pool = [Uniform(1), Dying(str(tmp_path / "always")), Uniform(2), Dying(str(tmp_path / "once")), KMeans(2)]
+    found = {each.name: each for each in chosen(2, pool, 0.5).candidates}
+    assert [each.status for each in found.values()] == ["measured", "failed", "measured", "measured", "measured"]
+    assert found["dying-once"].measures == found["uniform-b2"].measures
+    assert "its process ended 2 times with signal 9" in str(found["dying-always"].reason)
+    assert len([*(tmp_path / "always").iterdir()]) == 7 and dict(os.environ) == before
+
+
+@pytest.mark.slow
+def test_the_record_and_the_runs_are_those_of_one_process(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("table.npy", gaussian(400, 16))
+    records = []
+    for workers in (1, 2):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow{workers}.db")
+        words = [*only("uniform", "kmeans", "spectral"), "table.path=table.npy", "budget=12.5%", f"out=out{workers}"]
+        assert command(*words, f"workers={workers}") == 0
+        text = Path(f"out{workers}/selection.json").read_text()
+        client = mlflow.MlflowClient()
+        runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+        (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+        children = [run for run in runs if run is not parent]
+        assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+        for run in runs:
+            text = text.replace(run.info.run_id, run.info.run_name)
+        records.append((without_times(json.loads(text)), sorted(run.info.run_name for run in children)))
+    one, two = records
+    assert one == two
+    for name in ("payload.safetensors", "model.onnx"):
+        assert Path(f"out1/{name}").read_bytes() == Path(f"out2/{name}").read_bytes()
+    assert load(Path("out2/payload.safetensors")).n == 400
+
+
+def without_times(record: Any) -> Any:
+    """A record without what is measured of this machine."""
+    if isinstance(record, dict):
+        return {key: without_times(value) for key, value in record.items() if key not in TIMES}
+    return [without_times(each) for each in record] if isinstance(record, list) else record
+
+
+# --- what the processes share -----------------------------------------------------------------------------------------
+
+
+def _made(table: Table) -> StoredRows:
+    return StoredRows((table.n, table.d), np.dtype(np.float32), lambda rows: 2 * table.read(rows), "twice", 1)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("kind", ["memory", "map", "rows of a map", "columns first", "bfloat16", "some", "closure"])
+def test_large_arrays_are_mapped_and_not_copied(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(sharing, "LARGE", 100)
+    rows = gaussian(300, 8)
+    np.save(tmp_path / "a.npy", np.asfortranarray(rows) if kind == "columns first" else rows)
+    stored = np.load(tmp_path / "a.npy", mmap_mode="r")
+    vectors = {
+        "memory": rows,
+        "map": stored,
+        "rows of a map": stored[7:200],
+        "columns first": stored,
+        "bfloat16": floats(rows.astype(ml_dtypes.bfloat16)),
+        "some": floats(rows.astype(ml_dtypes.bfloat16)).only(np.arange(280, 3, -2)),  # type: ignore[union-attr]
+        "closure": _made(EmbeddingTable(rows)),
+    }[kind]
+    table = EmbeddingTable(vectors)
+    expected = np.array(table.read(slice(None)))
+    given = packed(table, tmp_path / "shared")
+    assert len(given) < 3_000 < len(pickle.dumps(rows))
+    files = len([*(tmp_path / "shared").iterdir()])
+    assert files == (0 if kind in ("map", "rows of a map", "columns first") else 2 if kind == "some" else 1)
+    np.testing.assert_array_equal(unpacked(given).read(slice(None)), expected, strict=True)
