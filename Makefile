@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PORT ?= 5000
 CONSTRAINTS ?= constraints.txt
+NUMBER ?= 105000
 
-.PHONY: help demo ui native check quick test test-long docs matrix gpu-check clean
+.PHONY: help demo ui native check quick test fuzz test-long docs matrix gpu-check clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -60,6 +61,9 @@ quick: $(VENV)/.installed-test  ## lint, and the tests to run after each edit: t
 
 test: check  ## lint, types and tests
 	$(PYTEST) --numprocesses auto --dist worksteal -m "not slow"
+
+fuzz: $(VENV)/.installed-test  ## a hundred thousand changed files, and every reader on them; some ten minutes (NUMBER=...)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.fuzz number=$(NUMBER)
 
 test-long: $(VENV)/.installed-test  ## the tests marked slow: servers, many processes, large tables
 	$(PYTEST) -m slow

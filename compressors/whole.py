@@ -15,11 +15,16 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+from eigenselect.compressors.words import NAME, brief
+
 MANIFEST = "manifest.json"
 """Beside files that were handed over: it lists each with its size and SHA-256."""
 
 UNFINISHED = ".eigenselect-unfinished"
 """In a folder whose files are being moved one by one: while it is there they are not of one hand-over."""
+
+LONGEST = 255
+"""Bytes of the name of a file."""
 
 OWNER = "owner"
 """File of a working folder, which its process has locked and which says whose it is."""
@@ -27,6 +32,18 @@ OWNER = "owner"
 
 class TakenError(ValueError):
     """Another process writes what this one was asked to write."""
+
+
+def inside(folder: Path, name: Any) -> Path:
+    """The file or folder of that name in `folder`.
+
+    Raises:
+        ValueError: what a file of a stranger names is not in it, or is not a name.
+    """
+    parts = Path(name).parts if isinstance(name, str) and name.isprintable() else ("..",)
+    if Path(*parts).is_absolute() or ".." in parts or any(len(part.encode()) > LONGEST for part in parts):
+        raise ValueError(f"{folder} names {brief(repr(name), NAME)}: what belongs to it lies inside of it")
+    return folder / str(name)
 
 
 @contextmanager
@@ -64,6 +81,17 @@ def one_at_a_time(path: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         file.close()
+
+
+def settle(*paths: Path) -> None:
+    """Have the disk hold files, and the names in folders, before anything that follows: after a power failure too."""
+    for path in paths:
+        with suppress(OSError):  # a file system without it, and folders on Windows
+            file = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ def quoted(name: str) -> str:
     >>> quoted("weight"), len(quoted("x" * 1000))
     ("'weight'", 62)
     """
-    return repr(shortened(name, NAME))
+    return shortened(repr(name), NAME + 2)
 
 
 def brief(error: BaseException | str, most: int = LEAST) -> str:

@@ -87,7 +87,7 @@ def mlflow_server(folder: Path) -> Server:
 
 def postgres(folder: Path) -> Server:
     """A new PostgreSQL cluster; skipped where it is not installed, or Python cannot speak to it."""
-    psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'psycopg[binary]'")
+    psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'eigenselect[postgresql]'")
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     if not found:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")

@@ -21,7 +21,7 @@ ORDER = (
     "conf",
     *(
         f"compressors.{name}"
-        for name in ("words", "threads", "whole", "data", "plugins", "payloads", "training", "base")
+        for name in ("words", "documents", "threads", "whole", "data", "plugins", "payloads", "training", "base")
     ),
     *("compressors.settings", "compressors.compiled", "compressors.codebooks", "compressors.methods", "compressors"),
     *("export.choices", "export.native", "export.operators", "export.verification", "export.models", "export.host"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from safetensors import SafetensorError
 from eigenselect.compressors.data.tensor_file import load_arrays
 
 # Imported to be defined: a file may name any of our kinds.
+from eigenselect.compressors.documents import parsed
 from eigenselect.compressors.payloads import (  # noqa: F401
     coded,
     column,
@@ -67,7 +67,7 @@ def load(path: Path) -> Payload:
     if (text := metadata.get("payload")) is None:
         raise ValueError(f"{path} is a safetensors file without a payload entry: was it written by Payload.save?")
     try:
-        spec = json.loads(text)
+        spec = parsed(text)
         version = spec.pop("version", None) if isinstance(spec, dict) else None
         if version != FORMAT_VERSION:
             raise ValueError(
@@ -79,8 +79,6 @@ def load(path: Path) -> Payload:
                 f"it holds {unused[:3]}, which are not part of its payload: was it changed after it was saved?"
             )
         check_decode(payload)
-    except RecursionError as error:
-        raise ValueError(f"{path} is not a payload: its parts are nested too deep") from error
     except ValueError as error:
         raise ValueError(f"{path} is not a payload: {brief(error, SAYS)}") from error
     return payload

@@ -15,7 +15,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.compressors.whole import held, hidden_name, undisturbed
+from eigenselect.compressors.whole import held, hidden_name, settle, undisturbed
 from eigenselect.compressors.words import listed
 from eigenselect.export.choices import TARGETS, TIED, Target, Tied
 from eigenselect.export.host import match
@@ -227,6 +227,7 @@ def _second(out: Path) -> Path:
 def publish(written: Path, out: Path) -> None:
     """Let a model take the place of an earlier one: at each step the one at `out` has the data that it names."""
     data, unused = data_file(written), {data_file(out), _second(out)}
+    settle(data, written)
     with undisturbed():
         if data.exists():
             if _uses(out, data_file(out)):
@@ -234,6 +235,7 @@ def publish(written: Path, out: Path) -> None:
             data.replace(data_file(out))
             unused.remove(data_file(out))
         written.replace(out)
+        settle(out.parent)
         for file in unused:
             file.unlink(missing_ok=True)
 

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime as ort
 from onnx import helper
 
-from eigenselect.compressors.words import brief
+from eigenselect.compressors.words import brief, quoted
 
 Feeds = Mapping[str, npt.NDArray[Any]]
 
@@ -112,14 +112,16 @@ def read_inputs(path: Path, model: onnx.ModelProto) -> Feeds:
     try:
         with np.load(path, allow_pickle=False) as file:
             feeds = {name: file[name] for name in file.files}
+        if not all(isinstance(array, np.ndarray) for array in feeds.values()):
+            raise ValueError("it holds other files than arrays")
     except Exception as error:  # of zip, zlib and numpy: there are many
         raise ValueError(f"inputs = {path} cannot be read as .npz ({brief(error)}): {give(model)}") from error
     needed = {value.name: value.type.tensor_type.elem_type for value in needed_inputs(model)}
     if {*needed} != {*feeds}:
-        raise ValueError(f"inputs = {path} holds {sorted(feeds)}: {give(model)}")
+        raise ValueError(f"inputs = {path} holds {brief(str(sorted(feeds)))}: {give(model)}")
     for name, type_ in needed.items():
         if type_ and feeds[name].dtype != helper.tensor_dtype_to_np_dtype(type_):
-            raise ValueError(f"inputs = {path} holds {name} as {feeds[name].dtype}: {give(model)}")
+            raise ValueError(f"inputs = {path} holds {quoted(name)} as {feeds[name].dtype}: {give(model)}")
     return feeds
 
 

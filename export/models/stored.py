@@ -35,11 +35,34 @@ def read_model(path: Path) -> onnx.ModelProto:
     """
     try:
         model = onnx.load(path, load_external_data=False)
-        onnx.checker.check_model(str(path))
+        linked = [each for each in _external(model.graph) if (path.parent / _location(each)).is_symlink()]
+        if linked:  # the checker refuses links, which runtimes take
+            onnx.checker.check_model(_with_data_inside(model))
+            for tensor in linked:
+                place(tensor, path.parent)
+        else:
+            onnx.checker.check_model(str(path))
         _check_text(model)
     except Exception as error:  # protobuf and the checker have exception classes of their own
         raise ValueError(f"{path} is not a valid ONNX model ({brief(error)}): fetch or export it again") from error
     return model
+
+
+def _external(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
+    return [tensor for tensor in graph.initializer if is_external(tensor)]
+
+
+def _location(tensor: onnx.TensorProto) -> str:
+    return _entries(tensor).get("location", "")
+
+
+def _with_data_inside(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with a byte in the place of each tensor of a data file: what checks the rest asks for no more."""
+    found = onnx.ModelProto()
+    found.CopyFrom(model)
+    for tensor in _external(found.graph):
+        tensor.CopyFrom(onnx.TensorProto(name=tensor.name, data_type=TensorProto.UINT8, dims=[1], raw_data=b"\0"))
+    return found
 
 
 def _check_text(model: onnx.ModelProto) -> None:
@@ -109,11 +132,11 @@ def place(tensor: onnx.TensorProto, folder: Path) -> tuple[Path, int, int]:
     """Data file, offset and length of an external tensor of a model in `folder`.
 
     Raises:
-        ValueError: the file is not there, ends too early, or is not inside of the model's folder.
+        ValueError: the file is not there, ends too early, or is not inside of the model's folder; where that folder is
+            one of links, as in the cache of the Hugging Face Hub, they may all lead to one other folder.
     """
-    entries = _entries(tensor)
-    path = folder / entries.get("location", "")
-    if not path.resolve().is_relative_to(folder.resolve()):
+    path = folder / _location(tensor)
+    if not (path.resolve().is_relative_to(folder.resolve()) or _is_in_a_cache(path, folder)):
         raise ValueError(f"tensor {quoted(tensor.name)} names the data file {path}, outside of its folder: move it in")
     if not path.is_file():
         raise ValueError(f"the data file {path} of tensor {quoted(tensor.name)} is missing: put it beside the model")
@@ -124,6 +147,14 @@ def place(tensor: onnx.TensorProto, folder: Path) -> tuple[Path, int, int]:
             f"the data file {path} has {has} bytes, tensor {quoted(tensor.name)} ends at {end}: fetch it again"
         )
     return path, offset, length
+
+
+def _is_in_a_cache(path: Path, folder: Path) -> bool:
+    """Whether a file is a link of the Hugging Face Hub's cache: from `snapshots/REVISION` to the `blobs` beside it."""
+    if not path.is_symlink() or ".." in path.relative_to(folder).parts:
+        return False
+    of_revision = (parent for parent in (folder / "x").absolute().parents if parent.parent.name == "snapshots")
+    return any(path.resolve().parent == (each.parent.with_name("blobs")).resolve() for each in of_revision)
 
 
 def check(tensor: onnx.TensorProto, folder: Path) -> None:

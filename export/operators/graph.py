@@ -106,7 +106,7 @@ class Graph:
         narrow: list[bool] = []
 
         def need(name: str, inputs: Sequence[str], dim: int) -> None:
-            inner = called(name)
+            inner = called(name, self.opset)
             padded[name] = padded.get(name, False) or (not inner and self._padded(name, inputs, dim))
             if name == LOOKUP:
                 narrow.append(self.arrays[inputs[1]].shape[1] <= NARROW)

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors.documents import parsed
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.storage import load
+from eigenselect.compressors.words import brief
 from eigenselect.export.choices import SHORTEST
 
 if TYPE_CHECKING:
@@ -49,6 +51,12 @@ class Pooling:
     normalize: bool = False
     max_length: int | None = None
     skipped: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if type(self.max_length) not in (int, type(None)) or not 1 <= (self.max_length or 1) < 1 << 31:
+            raise ValueError(f"max_length is {brief(repr(self.max_length))}: it must be null or an integer above 0")
+        if not all(type(id) is int for id in self.skipped):
+            raise ValueError(f"ids of skipped tokens are {brief(repr(self.skipped))}: they must be integers")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +90,10 @@ class StaticModel:
     source: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        last = max(ids_of(json.loads(self.tokenizer)).values(), default=-1)
+        try:
+            last = max(map(int, ids_of(parsed(self.tokenizer)).values()), default=-1)
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"the tokenizer has no vocabulary that is read: {brief(error)}") from error
         if last >= self.payload.n:
             raise ValueError(
                 f"the tokenizer has the id {last}, and there are {self.payload.n} rows: they are not one's"
@@ -164,7 +175,10 @@ class StaticModel:
             raise ValueError(
                 "a static model needs the package tokenizers, which is not installed: pip install 'eigenselect[static]'"
             ) from error
-        found = Tokenizer.from_str(self.tokenizer)
+        try:
+            found = Tokenizer.from_str(self.tokenizer)
+        except Exception as error:  # the library has no class of its own
+            raise ValueError(f"{TOKENIZER} is not one that the package tokenizers reads: {brief(error)}") from error
         found.no_padding()
         if self.pooling.max_length is None:
             found.no_truncation()

@@ -19,9 +19,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import ConfigCompositionException
+from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
+from eigenselect.compressors.words import brief
 from eigenselect.selector.commands.words import Flags, as_changes, flags, hydra_words
 
 CONF = "eigenselect.conf"
@@ -78,6 +80,12 @@ def _composed(command: str, given: Flags, words: Sequence[str]) -> list[Composed
     try:
         with initialize_config_module(CONF, version_base="1.3"):
             return list(_each(command, given, words))
+    except (HydraException, OmegaConfBaseException, ValueError):
+        raise
+    except Exception as error:  # of YAML, and of what Hydra expects of a file
+        raise ValueError(
+            f"a file of {given.config_dir or CONF} is not one of settings ({type(error).__name__}: {brief(error)})"
+        ) from error
     finally:
         GlobalHydra.instance().hydra = outer
 

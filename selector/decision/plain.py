@@ -6,12 +6,14 @@ later program may have added; every field without a default must be there, and w
 
 from __future__ import annotations
 
-import json
 import reprlib
 import types
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
+
+from eigenselect.compressors.documents import parsed
+from eigenselect.compressors.words import NAME, brief
 
 NAMES = {str: "text", int: "an integer", float: "a number", bool: "true or false", dict: "an object", list: "a list"}
 """Types of JSON in the words of a message."""
@@ -26,9 +28,9 @@ def read_json(path: Path) -> dict[str, Any]:
         ValueError: it holds none.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parsed(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path.name} cannot be read as JSON: {error}") from error
+        raise ValueError(f"{path.name} cannot be read as JSON: {brief(error)}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path.name} holds a {type(found).__name__}: it must be a JSON object")
     return found
@@ -78,7 +80,7 @@ def _object(kind: Any, value: dict[str, Any], where: str) -> Any:
             place = f"{where}.{field.name}" if where else field.name
             given[field.name] = read(hints[field.name], value[field.name], place)
         elif field.default is MISSING:
-            raise ValueError(f"lacks {field.name!r}{where and f' in {where}'}: {CHANGED}")
+            raise ValueError(f"lacks {field.name!r}{where and f' in {brief(where)}'}: {CHANGED}")
     return kind(**given)
 
 
@@ -88,6 +90,7 @@ def _of(kind: type, value: Any, where: str) -> Any:
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(
-            f"holds something else than a record: {where} is {reprlib.repr(value)} and must be {NAMES[kind]}"
+            f"holds something else than a record: {brief(where)} is {brief(reprlib.repr(value), NAME)} and must be "
+            f"{NAMES[kind]}"
         )
     return value

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from eigenselect.compressors.words import NAME, brief
 from eigenselect.export import HostReport
 from eigenselect.selector.decision.entries import (
     ChosenEntry,
@@ -217,7 +218,8 @@ def read_decision(path: Path) -> Decision:
     found = read_json(path)
     if (given := found.get("version")) != VERSION:
         raise ValueError(
-            f"{path.name} is of version {given!r}, this program reads {VERSION}: upgrade eigenselect, or select again"
+            f"{path.name} is of version {brief(repr(given), NAME)}, this program reads {VERSION}: upgrade eigenselect, "
+            "or select again"
         )
     try:
         decision: Decision = read(Decision, found)

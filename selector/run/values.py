@@ -52,7 +52,10 @@ Rows = Annotated[
 ]
 Size = Annotated[Budget, lambda name, value: Budget.parse(value)]
 LookupLimit = Annotated[Limit | None, lambda name, value: None if value is None else Limit.parse(value)]
-Use = Annotated[UseName | None, rule(f"{', '.join(USES)} or null", lambda value: value is None or value in USES)]
+Use = Annotated[
+    UseName | None,
+    rule(f"{', '.join(USES)} or null", lambda v: v is None or (isinstance(v, str) and v in USES)),
+]
 Measured = Annotated[Measures, _measures]
 Weight = Annotated[float, rule("a number above 0", lambda value: is_number(value) and 0 < value < math.inf)]
 Names = Annotated[list[str], rule('a list of names of tasks, for example ["linear_*"]', is_list_of_text)]

@@ -13,6 +13,7 @@ import numpy as np
 
 from eigenselect.compressors.data.stored import Floats, StoredRows
 from eigenselect.compressors.data.table import EmbeddingTable
+from eigenselect.compressors.words import NAME, brief, listed, shortened
 from eigenselect.selector.sources import folder
 from eigenselect.selector.sources.counts import Counts, counts_of_rows, read_counts
 from eigenselect.selector.sources.detect import format_named, format_of, head_of, not_rows_of_text
@@ -27,8 +28,11 @@ from eigenselect.selector.sources.stream import Progress
 from eigenselect.selector.sources.tensors import shapes, table_of
 from eigenselect.selector.sources.tokens import read_tokens
 
-NAMED = 20
-"""Tables of a file that a message names."""
+PATH = 200
+"""Characters of a path that a message has, since a file may have named it."""
+
+NAMED = 150
+"""Characters of the tables of a file that a message names."""
 
 __all__ = ["FORMATS", "format_of_file", "read_table", "tables_in"]
 
@@ -119,7 +123,8 @@ def read_table(
         words = found.tokens if tokens is None else read_tokens(_checked_list(tokens))
     except OSError as error:
         raise ValueError(
-            f"{error.filename or path}: {error.strerror or error}: check the file and its permissions"
+            f"{shortened(str(error.filename or path), PATH)}: {error.strerror or error}: check the file and its "
+            "permissions"
         ) from error
     try:
         vectors = floats(found.numbers, dtype)
@@ -158,7 +163,8 @@ def tables_in(path: str | Path, pattern: str, format: str | None = None) -> dict
             raise ValueError(f"{path}: a {reader.name} file holds one table: leave tensor = {pattern!r} out")
     if fitting := {name: shape for name, shape in found.items() if fnmatchcase(name, pattern)}:
         return fitting
-    raise ValueError(f"{path}: no table fits {pattern!r}; there are {', '.join([*found][:NAMED]) or 'none'}")
+    names = [brief(name, NAME) for name in found]
+    raise ValueError(f"{path}: no table fits {pattern!r}; there are {listed(names, NAMED, ', ') or 'none'}")
 
 
 def _found(request: Request, format: str | None, sha256: str | None, listed: bool) -> Found:

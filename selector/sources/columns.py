@@ -37,6 +37,9 @@ class Columns:
         lists = [field.name for field in schema if _is_list(field.type)]
         self._listed = bool(lists)
         self.values = [self._one(lists, schema)] if lists else _numbers(schema)
+        taken = {*self.names}
+        if len(taken) < sum(name in taken for name in schema.names):
+            raise self._error(f"several columns of one name: give each its own; columns: {_described(schema)}")
         if not self.values:
             raise self._error(f"no column of numbers or of lists of them; columns: {_described(schema)}")
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import csv
 
+from eigenselect.compressors.words import quoted
+
 CSV_BLOCK_BYTES = 1 << 21
 """What one thread of the CSV parser takes at a time."""
 
@@ -37,7 +39,7 @@ def is_text(content: bytes) -> bool:
 
 def shown(field: bytes) -> str:
     """`field` for a message: one line, at most 40 bytes of it."""
-    text = repr(decode(field[:40]))
+    text = quoted(decode(field[:40]))
     return text if len(field) <= 40 else f"{text}..."
 
 

@@ -9,14 +9,15 @@ weights.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eigenselect.compressors.words import brief, quoted
+from eigenselect.compressors.documents import parsed
+from eigenselect.compressors.whole import inside
+from eigenselect.compressors.words import LEAST, NAME, brief, listed, quoted
 from eigenselect.selector.sources.foreign import HEAD_BYTES, not_fetched
 from eigenselect.selector.sources.format import Found, Request, Tensor
 from eigenselect.selector.sources.formats import FORMATS
@@ -30,9 +31,6 @@ INDEXES = ("*.safetensors.index.json", "*.bin.index.json")
 
 HEADED = re.compile(r"LM|ConditionalGeneration")
 """Of classes of models with an output head, unless their configuration says that it is not tied."""
-
-LISTED = 8
-"""Files that a message names."""
 
 
 def holds(path: Path) -> bool:
@@ -75,14 +73,17 @@ def weights_folder(path: Path) -> Path:
     folder = path if path.is_dir() else path.parent
     if (snapshots := folder / "snapshots").is_dir():
         main, revisions = folder / "refs" / "main", sorted(snapshots.iterdir())
-        folder = snapshots / main.read_text().strip() if main.is_file() else revisions[0] if revisions else folder
+        if main.is_file():
+            folder = inside(snapshots, main.read_text(encoding="utf-8", errors="replace").strip())
+        elif revisions:
+            folder = revisions[0]
     for each in (folder, *_modules(folder)):
         if _shards(each):
             return each
     models = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.onnx"))
-    cure = f"; of an ONNX model, give the file: {models[0]}" if models else ""
-    listed = ", ".join(sorted(file.name for file in folder.iterdir())[:LISTED]) or "nothing"
-    raise ValueError(f"{folder}: no weights in this folder ({listed}): give the file of the table{cure}")
+    cure = f"; of an ONNX model, give the file: {brief(models[0], NAME)}" if models else ""
+    found = listed(sorted(file.name for file in folder.iterdir()), LEAST, ", ") or "nothing"
+    raise ValueError(f"{folder}: no weights in this folder ({found}): give the file of the table{cure}")
 
 
 def _shards(folder: Path) -> dict[Path, list[str]]:
@@ -90,7 +91,7 @@ def _shards(folder: Path) -> dict[Path, list[str]]:
     for index in (index for pattern in INDEXES for index in sorted(folder.glob(pattern))):
         shards: dict[Path, list[str]] = {}
         for name, file in _weight_map(index).items():
-            shards.setdefault(folder / file, []).append(name)
+            shards.setdefault(inside(folder, file), []).append(name)
         return shards
     for format in sorted(FORMATS.values(), key=lambda format: format.name != "safetensors"):
         if format.tensors is not None and (files := sorted(folder.glob(format.files))):
@@ -102,7 +103,7 @@ def _modules(folder: Path) -> list[Path]:
     """The folders of the modules of a sentence-transformers model."""
     path = folder / "modules.json"
     modules = _json(path, list) if path.is_file() else []
-    return [folder / str(module["path"]) for module in modules if isinstance(module, dict) and "path" in module]
+    return [inside(folder, module["path"]) for module in modules if isinstance(module, dict) and "path" in module]
 
 
 def _weight_map(index: Path) -> dict[str, str]:
@@ -114,7 +115,7 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 def _json(path: Path, kind: type[T]) -> T:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parsed(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({brief(error)}): fetch it again") from error
     if not isinstance(found, kind):
@@ -146,9 +147,9 @@ def _tensors(folder: Path, wanted: str | None) -> dict[str, Tensor]:
                 raise ValueError(f"{folder}: {quoted(twice[0])} is in {files}: give one of the files")
             tensors |= found
         elif names:
-            absent |= dict.fromkeys(names, f"{file.name}, which {why}")
+            absent |= dict.fromkeys(names, f"{brief(file.name, NAME)}, which {why}")
         else:
-            raise ValueError(f"{file}: it {why}")
+            raise ValueError(f"{folder / brief(file.name, NAME)}: it {why}")
     needed = min(absent, key=place, default=None)
     if wanted is not None:
         needed = next((name for name in absent if fnmatchcase(name, wanted)), None)

@@ -7,7 +7,6 @@ tokens are averaged: model2vec leaves unknown tokens out, sentence-transformers 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,12 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from eigenselect.compressors import Payload
+from eigenselect.compressors.documents import parsed
 from eigenselect.compressors.payloads.composed import Scaled
 from eigenselect.compressors.payloads.dense import Dense
 from eigenselect.compressors.payloads.mapped import Mapped
-from eigenselect.compressors.words import brief
+from eigenselect.compressors.whole import inside
+from eigenselect.compressors.words import NAME, brief
 from eigenselect.export.tokens.static_model import TOKENIZER, Pooling, StaticModel, ids_of
 
 WEIGHTS_FILE = "model.safetensors"
@@ -64,11 +65,18 @@ class StaticFolder:
     weights: npt.NDArray[np.float32] | None
 
     def model(self, table: Payload) -> StaticModel:
-        """The model with those rows in the place of its table."""
-        payload = table if self.rows is None else Mapped(table, self.rows)
-        if self.weights is not None:
-            payload = Scaled(payload, Dense(self.weights))
-        return StaticModel(self.tokenizer, payload, self.pooling, self.config)
+        """The model with those rows in the place of its table.
+
+        Raises:
+            ValueError: the tokenizer's ids, the rows and the factors do not go together.
+        """
+        try:
+            payload = table if self.rows is None else Mapped(table, self.rows)
+            if self.weights is not None:
+                payload = Scaled(payload, Dense(self.weights))
+            return StaticModel(self.tokenizer, payload, self.pooling, self.config)
+        except ValueError as error:
+            raise ValueError(f"{self.file.with_name(TOKENIZER)} or {self.file.name}: {brief(error)}") from error
 
 
 def read(folder: Path) -> StaticFolder | None:
@@ -77,8 +85,18 @@ def read(folder: Path) -> StaticFolder | None:
     Raises:
         ValueError: it is, and cannot be followed.
     """
+    try:
+        return _read(folder)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:  # JSON of another shape
+        raise ValueError(
+            f"{folder}: its files are not those of a static model ({type(error).__name__}: {brief(error)}): fetch it "
+            "again, or give the file of the table"
+        ) from error
+
+
+def _read(folder: Path) -> StaticFolder | None:
     modules = _modules(folder)
-    inner = folder / modules[0]["path"] if modules else folder
+    inner = inside(folder, modules[0]["path"]) if modules else folder
     file, tokenizer = inner / WEIGHTS_FILE, inner / TOKENIZER
     if not file.is_file() or not tokenizer.is_file():
         return None
@@ -94,19 +112,26 @@ def read(folder: Path) -> StaticFolder | None:
         raise ValueError(f"{file}: not a whole safetensors file ({brief(error)}): fetch it again") from error
     if other := [module["type"] for module in modules if module["type"].rpartition(".")[2] not in FOLLOWED]:
         raise ValueError(
-            f"{folder / 'modules.json'} has {other[0]} after the embeddings, which is not followed: give "
+            f"{folder / 'modules.json'} has {brief(other[0], NAME)} after the embeddings, which is not followed: give "
             f"table.path={file} to compress the table alone"
         )
-    text = tokenizer.read_text(encoding="utf-8")
-    config, parsed = _config(folder), _json(tokenizer)
+    config, words = _config(folder), _json(tokenizer)
     rows, weights = others.get("mapping"), others.get("weights")
+    if rows is not None and (rows.dtype.kind not in "iu" or not ((rows >= 0) & (rows < shape[0])).all()):
+        raise ValueError(f"{file}: mapping holds others than rows from 0 to {shape[0] - 1}: fetch it again")
+    if weights is not None and not np.isfinite(weights.astype(np.float32)).all():
+        raise ValueError(f"{file}: weights that are not finite: fetch it again")
+    try:
+        pooling = _model2vec(config, words) if tensor == MODEL2VEC else _sentence_transformers(modules, words)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
     return StaticFolder(
         file=file,
         tensor=tensor,
         shape=(shape[0], shape[-1]),
         nbytes=file.stat().st_size + tokenizer.stat().st_size,
-        tokenizer=text,
-        pooling=_model2vec(config, parsed) if tensor == MODEL2VEC else _sentence_transformers(modules, parsed),
+        tokenizer=tokenizer.read_text(encoding="utf-8"),
+        pooling=pooling,
         config=config,
         rows=None if rows is None else rows.astype(np.int32),
         weights=None if weights is None else weights.astype(np.float32)[:, None],
@@ -132,7 +157,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parsed(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({brief(error)}): fetch it again") from error
 

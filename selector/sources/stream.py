@@ -26,8 +26,8 @@ Progress = Callable[[int, int], None]
 BLOCK_BYTES = 1 << 23
 """Size of one read. A reader's memory above its result is a small multiple of this."""
 
-MAX_LINE_BYTES = BLOCK_BYTES
-"""Longest text line tried, a million numbers or so; a longer one means that the file is not lines of text."""
+MAX_LINE_BYTES = 1 << 22
+"""Longest text line tried, some hundred thousand numbers; a longer one means that the file is not lines of text."""
 
 DEFLATE_LIMIT = 1032
 """Deflate expands by at most 1032 to 1: what bounds the content of a gzip file before it is read."""
@@ -71,8 +71,8 @@ def members(file: BufferedReader | Path) -> list[str]:
     """The names of the files in a zip archive; none in what is cut or none."""
     try:
         with zipfile.ZipFile(file) as archive:
-            return [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+            return [entry.filename for entry in archive.infolist() if entry.filename[-1:] not in ("", "/")]
+    except Exception:  # of a damaged archive: there are many
         return []
 
 
@@ -124,10 +124,25 @@ class Stream:
         return kept + self._file.read(count - len(kept)) if len(kept) < count else kept
 
     def line(self) -> bytes:
-        """The next line with its newline, cut at `MAX_LINE_BYTES`; without one at the end of the file."""
+        """The next line with its newline; without one at the end of the file.
+
+        Raises:
+            ValueError: it is longer than `MAX_LINE_BYTES`.
+        """
         start, end, rest = self._kept.partition(b"\n")
         self._kept = rest
-        return start + end if end else start + self._file.readline(MAX_LINE_BYTES)
+        if end:
+            return start + end
+        line = start + self._file.readline(MAX_LINE_BYTES)
+        if len(line) >= MAX_LINE_BYTES and not line.endswith(b"\n"):
+            raise self._endless()
+        return line
+
+    def _endless(self) -> ValueError:
+        return ValueError(
+            f"{self.path}: a line of more than {MAX_LINE_BYTES} bytes, which is the limit: this is not a text table; "
+            "give its format"
+        )
 
     def peek_line(self) -> bytes:
         """The next line as `line` gives it, left in place."""
@@ -168,10 +183,7 @@ class Stream:
         while True:
             if held == len(buffer):
                 if held >= MAX_LINE_BYTES:
-                    raise ValueError(
-                        f"{self.path}: a line of more than {MAX_LINE_BYTES} bytes, which is the limit: "
-                        "this is not a text table; give its format"
-                    )
+                    raise self._endless()
                 # A new array: a parser that gave up may still hold the old one for a moment.
                 buffer = buffer + bytes(held)
             count = self._read_into(buffer, held)

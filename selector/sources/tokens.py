@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import parquet
 
+from eigenselect.compressors.documents import parsed
 from eigenselect.compressors.words import LEAST, NAME, brief, listed, quoted
 from eigenselect.selector.sources.fields import check_utf8, decode
 from eigenselect.selector.sources.stream import BOM
@@ -47,7 +48,7 @@ def token_of(line: str) -> str:
     if not line.startswith(MARK):
         return line
     try:
-        return str(json.loads(line.removeprefix("!json ")))
+        return str(parsed(line.removeprefix("!json ")))
     except ValueError as error:
         raise ValueError(f"{line[:40]!r} is not a JSON string after !json ({error}): correct it") from error
 
@@ -100,7 +101,7 @@ def read_id_map(path: Path) -> tuple[npt.NDArray[np.int64], list[str]]:
         tokens = [token_of(line["token"]) for line in lines]
         if not rows.size or rows.min() < 0 or [line["id"] for line in lines] != [str(row) for row in range(len(rows))]:
             raise ValueError("ids must be 0, 1, ... and rows at least 0")
-    except (KeyError, TypeError, OverflowError, csv.Error, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, OverflowError, csv.Error, ValueError) as error:
         raise ValueError(
             f"{path} is no id map of a hand-over ({brief(error)}): give the folder as it was written"
         ) from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from eigenselect.compressors.documents import parsed
 from eigenselect.compressors.words import brief
 from eigenselect.selector.sources.fields import decode
 from eigenselect.selector.sources.format import Found
@@ -34,7 +34,7 @@ def vocabulary(folder: Path) -> Ids:
 
 
 def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return parsed(path.read_bytes())
 
 
 def _tokenizer(path: Path) -> Ids:

@@ -51,7 +51,12 @@ def reason_of(error: BaseException) -> str:
 LONGEST = 200
 """Characters of a reason."""
 
-DRIVERS = {"psycopg": "'psycopg[binary]'", "MySQLdb": "mysqlclient", "google": "google-cloud-storage"}
+DRIVERS = {
+    "psycopg": "'eigenselect[postgresql]'",
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+    "google": "google-cloud-storage",
+}
 """Module -> the package that has it, where that is of another name."""
 
 

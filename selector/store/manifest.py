@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eigenselect.compressors.whole import MANIFEST, check_whole, fingerprint
+from eigenselect.compressors.words import NAME, brief, quoted
 from eigenselect.selector.decision.plain import read_json
 from eigenselect.selector.decision.record import Decision
 from eigenselect.selector.store.output import OF_TABLES
@@ -50,11 +51,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_json(path)
     if (version := manifest.get("version")) != MANIFEST_VERSION:
         raise ValueError(
-            f"{path} is of version {version!r}, this program reads {MANIFEST_VERSION}: upgrade eigenselect"
+            f"{path} is of version {brief(repr(version), NAME)}, this program reads {MANIFEST_VERSION}: "
+            "upgrade eigenselect"
         )
     files = manifest.get("files")
     if not isinstance(files, dict) or not all(isinstance(entry, dict) for entry in files.values()):
         raise ValueError(f"{path} lists no files: it was changed after it was written")
     if outside := [name for name in files if Path(name).is_absolute() or ".." in Path(name).parts]:
-        raise ValueError(f"{path} lists {outside[0]!r}: a hand-over holds files of its own folder alone")
+        raise ValueError(f"{path} lists {quoted(outside[0])}: a hand-over holds files of its own folder alone")
     return manifest

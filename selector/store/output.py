@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from eigenselect.compressors.whole import MANIFEST, UNFINISHED, TakenError, held, hidden_name, undisturbed
+from eigenselect.compressors.whole import MANIFEST, UNFINISHED, TakenError, held, hidden_name, settle, undisturbed
 
 FILES = (
     "selection.json",
@@ -97,14 +97,17 @@ def staged(out: Path, files: Sequence[str] = FILES) -> Iterator[Path]:
         new.mkdir()
         with _temporary_files(folder):
             yield new
+        settle(new, *new.rglob("*"))
         with undisturbed():
             if not out.exists():
                 new.rename(out)
+                settle(out.parent)
                 return
             others = [name for name in _others(out, files) if name not in (UNFINISHED, folder.name)]
             (folder / OTHERS).write_text(json.dumps(others), encoding="utf-8")
             if not _exchanged(new, out):
                 _move(new, out, files)
+            settle(out.parent, out)
 
 
 def tidy(out: Path) -> None:

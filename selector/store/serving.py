@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import reprlib
+import sys
 from typing import Any, NoReturn
 
 import numpy as np
@@ -21,6 +22,11 @@ PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 LARGEST_ANSWER = 2_000_000
 """Numbers in one answer as JSON, some 21 bytes each; the scoring server holds it several times over."""
+
+SERVER = "mlflow.pyfunc.scoring_server"
+
+SERVER_APP = "mlflow.pyfunc.scoring_server.app"
+"""The module that is the server: it loads the model while it is imported."""
 
 # Below mlflow's logger, whose lines the scoring server shows.
 _logger = logging.getLogger("mlflow.eigenselect")
@@ -75,16 +81,20 @@ class EmbeddingModel:
         vectors: npt.NDArray[np.floating[Any]] = self._session.run(None, {"ids": ids.astype(np.int64)})[0]
         return vectors
 
+    def check_count(self, count: int) -> None:
+        """Raise a RefusedIdsError where so many ids are too many for one answer as JSON."""
+        most = max(1, LARGEST_ANSWER // self.k)
+        if count > most:
+            raise RefusedIdsError.invalid_parameter_value(
+                f"{count:,} ids are asked for at once, at most {most:,} are answered: send them in parts"
+            )
+
     def get_raw_model(self) -> ort.InferenceSession:
         """The session, which `get_raw_model` of the loaded python function hands on."""
         return self._session
 
     def _check_values(self, ids: npt.NDArray[Any]) -> None:
-        most = max(1, LARGEST_ANSWER // self.k)
-        if len(ids) > most:
-            raise RefusedIdsError.invalid_parameter_value(
-                f"{len(ids):,} ids are asked for at once, at most {most:,} are answered: send them in parts"
-            )
+        self.check_count(len(ids))
         for place, value in enumerate(ids):
             if isinstance(value, np.ndarray):  # of a row of `instances`
                 value = value.tolist()
@@ -104,4 +114,37 @@ def _shown(value: Any) -> str:
 
 def _load_pyfunc(path: str, model_config: dict[str, Any]) -> EmbeddingModel:
     """What MLflow calls with the model's file and what was logged as its configuration."""
-    return EmbeddingModel(path, **model_config)
+    model = EmbeddingModel(path, **model_config)
+    if SERVER_APP in sys.modules:
+        _guard(sys.modules[SERVER], model)
+    return model
+
+
+def _guard(server: Any, model: EmbeddingModel) -> None:
+    """Have the scoring server refuse every body in words, and too many ids before it makes a table of them.
+
+    By itself it answers some with its traceback, others with status 500. What is replaced is private to MLflow, of the
+    version that the model is pinned to.
+    """
+    decode, handle = server._decode_json_input, server._handle_serving_error
+
+    def decoded(text: Any) -> Any:
+        try:
+            found = decode(text)
+        except (RecursionError, ValueError) as error:
+            if isinstance(error, MlflowException):
+                raise
+            raise RefusedIdsError.invalid_parameter_value(
+                "the body is JSON that is nested too deep, or holds a number of too many digits: send a list of "
+                f"integers from 0 to {model.n - 1}"
+            ) from None
+        for given in found.values():
+            rows = given.get("data", given.get("ids")) if isinstance(given, dict) else given
+            if isinstance(rows, list):
+                model.check_count(len(rows))
+        return found
+
+    def handled(*says: Any, **more: Any) -> None:
+        handle(*says, **{**more, "include_traceback": False})
+
+    server._decode_json_input, server._handle_serving_error = decoded, handled

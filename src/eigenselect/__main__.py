@@ -6,11 +6,9 @@ be used, and one line says why; 130 stopped by Ctrl-C; 143 stopped by SIGTERM. `
 
 from __future__ import annotations
 
-import _thread
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
@@ -31,6 +29,9 @@ COMMANDS = {
 
 MAIN_JOB = "eigenselect.selector.commands.select"
 
+MOMENT = 0.01
+"""Seconds."""
+
 _stopped_by: list[int] = []
 """The signals that asked this process to stop."""
 
@@ -45,7 +46,9 @@ def listen() -> None:
     """Take SIGINT and SIGTERM as a wish to stop, whatever this process is at."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    sys.unraisablehook = _unheard
+    if hasattr(signal, "setitimer"):  # not on Windows
+        signal.signal(signal.SIGALRM, _again)
+        sys.unraisablehook = _unheard
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -57,9 +60,17 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def _unheard(ignored: sys.UnraisableHookArgs) -> None:
     """Stop a moment later where Python has to ignore it: in what runs when an object goes."""
     if _stopped_by and issubclass(ignored.exc_type, KeyboardInterrupt):
-        threading.Timer(0.01, _thread.interrupt_main, _stopped_by[-1:]).start()
+        signal.setitimer(signal.ITIMER_REAL, MOMENT)
     else:
         sys.__unraisablehook__(ignored)
+
+
+def _again(number: int, frame: FrameType | None) -> None:
+    """End as `_stop` does, once `_unheard` is over: it would be ignored in there too."""
+    if frame is not None and frame.f_code is _unheard.__code__:
+        signal.setitimer(signal.ITIMER_REAL, MOMENT)
+        return
+    raise KeyboardInterrupt
 
 
 def run(words: Sequence[str]) -> int:

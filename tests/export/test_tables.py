@@ -175,6 +175,21 @@ def test_a_data_file_elsewhere_is_not_opened(tmp_path: Path) -> None:
         array(tensor, tmp_path / "in")
 
 
+def test_links_are_followed_within_the_cache_of_the_hub_alone(tmp_path: Path) -> None:
+    blobs, revision = tmp_path / "models--x--y" / "blobs", tmp_path / "models--x--y" / "snapshots" / "abc" / "onnx"
+    revision.mkdir(parents=True)
+    save_host(make_host(TABLE), blobs / "model.onnx", external=True)
+    for name in ("model.onnx", "model.onnx.weights"):
+        (blobs / name).rename(blobs / name[-7:])
+        (revision / name).symlink_to(f"../../../blobs/{name[-7:]}")
+    np.testing.assert_array_equal(embedding_table(revision / "model.onnx"), TABLE)
+    (blobs / "weights").rename(tmp_path / "secret")
+    (revision / "model.onnx.weights").unlink()
+    (revision / "model.onnx.weights").symlink_to(tmp_path / "secret")
+    with pytest.raises(ValueError, match=r"outside of its folder"):
+        embedding_table(revision / "model.onnx")
+
+
 # --- the table to compress --------------------------------------------------------------------------------------------
 
 

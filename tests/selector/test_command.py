@@ -104,7 +104,18 @@ def test_hand_over_is_complete_and_true(client, table, name, tmp_path, capsys):
 
     record = json.loads((out / "selection.json").read_text())
     assert {*record} == {
-        *("chosen", "runner_up", "rejected", "budget_bytes", "criterion", "criteria", "sensitive_to", "table"),
+        *(
+            "chosen",
+            "runner_up",
+            "rejected",
+            "budget_bytes",
+            "criterion",
+            "criteria",
+            "sensitive_to",
+            "table",
+            "question",
+            "other_uses",
+        ),
         *("verification", "seed", "versions", "run_id", "version", "reason", "lookup"),
     }
     assert record["budget_bytes"] == 2000 and record["criterion"] == "eos" and record["seed"] == 0

@@ -305,3 +305,27 @@ def test_a_payload_that_the_manifest_beside_it_does_not_list_is_refused(tmp_path
     for other in ("{", '{"files": ["payload.safetensors"]}', "[" * 100_000, '{"files": {}}'):
         (tmp_path / MANIFEST).write_text(other)
         assert load(path).nbytes == payloads[1].nbytes
+
+
+def test_the_disk_holds_the_files_before_they_take_their_place(tmp_path, monkeypatch):
+    out, done = tmp_path / "out", []
+    names = {}
+
+    def opened(path, *flags, **more):
+        descriptor = real_open(path, *flags, **more)
+        names[descriptor] = Path(path)
+        return descriptor
+
+    real_open, exchanged = os.open, output._exchanged
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr(os, "fsync", lambda file: done.append(names[file].name))
+    monkeypatch.setattr(output, "_exchanged", lambda new, out: done.append("exchanged") or exchanged(new, out))
+    for _ in range(2):
+        done.clear()
+        with staged(out) as new:
+            (new / "selection.json").write_text("{}")
+            (new / "static_model").mkdir()
+            (new / "static_model" / "config.json").write_text("{}")
+        swap = done.index("exchanged") if "exchanged" in done else len(done) - 1
+        assert {*done[:swap]} == {"new", "selection.json", "static_model", "config.json"}
+    assert done[swap:] == ["exchanged", tmp_path.name, "out"]

@@ -88,7 +88,8 @@ def a_driver_that_is_missing(client, monkeypatch):
     for module in ("psycopg", "psycopg2"):
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@localhost/x")
-    return r"the tracking store postgresql://me:\*\*\*@localhost/x cannot be used: .*pip install .*psycopg"
+    driver = r"pip install ('eigenselect\[postgresql\]'|psycopg2)"
+    return rf"the tracking store postgresql://me:\*\*\*@localhost/x cannot be used: .*{driver}"
 
 
 def files(client, monkeypatch):

@@ -36,7 +36,7 @@ def read(request: Request) -> Found:
                 return Columns(request, reader.schema).read(batches, None, request.rows)
             reader = ipc.open_stream(file)
             return Columns(request, reader.schema).read(reader, None, request.rows)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         detail = brief(error)

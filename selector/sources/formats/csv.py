@@ -48,7 +48,7 @@ def read(request: Request) -> Found:
                 convert_options=csv.ConvertOptions(column_types=types, null_values=[], strings_can_be_null=False),
             )
             return Columns(request, reader.schema).read(map(stream.reported, reader), None, request.rows)
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowException, UnicodeDecodeError) as error:
             detail = brief(error)
             raise ValueError(f"{request.path}: {detail}; repair or drop that line") from error
 

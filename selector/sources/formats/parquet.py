@@ -26,7 +26,7 @@ def read(request: Request) -> Found:
             columns = Columns(request, file.schema_arrow)
             batches = file.iter_batches(BATCH_ROWS, columns=columns.names)
             return columns.read(batches, file.metadata.num_rows, request.rows)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         detail = brief(error)

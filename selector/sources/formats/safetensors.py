@@ -5,7 +5,6 @@ Format: https://github.com/huggingface/safetensors#format
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
+from eigenselect.compressors.documents import parsed
 from eigenselect.compressors.words import brief, quoted
 from eigenselect.selector.sources.format import Format, Tensor
 
@@ -71,7 +71,7 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         raise ValueError(f"{path}: not a whole safetensors file ({detail}): fetch or save it again") from error
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
+        header = parsed(file.read(length))
     header.pop("__metadata__", None)
     return header, 8 + length
 

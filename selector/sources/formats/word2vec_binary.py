@@ -225,9 +225,9 @@ class _Rows:
 
     def _unclear(self, row: int, token: bytes) -> ValueError:
         return ValueError(
-            f"{self._path}, row {row}: {shown(token)} and {self._d} values are not a row as the others are: a token "
-            "that holds a space or is not text needs a newline after each row, as word2vec writes it; write the table "
-            "again so, or as text (format word2vec-text), or correct the header"
+            f"{self._path}, row {row}: {shown(token)} and {self._d} values are not a row as the others are: a "
+            "token with a space, or that is not text, needs a newline after each row; write it so, or as text, "
+            "or correct the header"
         )
 
 
