@@ -42,7 +42,7 @@ POOL = [
     *only("uniform", "kmeans", "pca", "pca_then_bits", "identity"),
 ]
 
-ASKED_FOR = {"words.onnx", "host.onnx", "host.onnx.data", *FORMS["static"].files}
+ASKED_FOR = {"model.onnx.data", "words.onnx", "host.onnx", "host.onnx.data", *FORMS["static"].files}
 """Files of a hand-over that are only there on request, or of a model of a form."""
 
 
