@@ -1,10 +1,11 @@
 """One budget over 26 tables of 100 to 1,000,000 rows: the split against dynamic programming, and the time.
 
-    python benchmarks/tables.py FOLDER [--budget 12.5%] [--pool tables]
+    python benchmarks/tables.py FOLDER [--budget 12.5%] [--pool tables] [--host COUNT]
 
 Makes the tables in FOLDER, `table00.npy` and so on, 16 columns each: values as of a trained recommender, rows by a
 power law of how often they occur. Runs `eigenselect tables=[...]` on them, and then splits the budget between the
-curves of its record by dynamic programming, in units of which there are so many in the budget.
+curves of its record by dynamic programming, in units of which there are so many in the budget. With --host the first
+COUNT tables are those of an ONNX model, `dlrm.onnx`: their rows, one of each, are joined and multiplied by a matrix.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from eigenselect.export.verification.timing import processor
 from eigenselect.selector.decision.tables import TablesDecision, read_tables_decision
@@ -41,6 +43,29 @@ def make(folder: Path) -> list[Path]:
     return paths
 
 
+def host(paths: list[Path], out: Path) -> None:
+    """A model that looks a row up in each of the tables, and makes 8 values of them all."""
+    names, node = [path.stem for path in paths], onnx.helper.make_node
+    weights = np.random.default_rng(0).standard_normal((COLUMNS * len(paths), 8), np.float32) / 20
+    info, types = onnx.helper.make_tensor_value_info, onnx.TensorProto
+    graph = onnx.helper.make_graph(
+        [
+            *(node("Gather", [name, f"{name}_id"], [f"{name}_row"]) for name in names),
+            node("Concat", [f"{name}_row" for name in names], ["rows"], axis=1),
+            node("MatMul", ["rows", "weights"], ["products"]),
+            node("Relu", ["products"], ["y"]),
+        ],
+        "dlrm",
+        [info(f"{name}_id", types.INT64, ["batch"]) for name in names],
+        [info("y", types.FLOAT, ["batch", 8])],
+        [
+            *(onnx.numpy_helper.from_array(np.load(path), path.stem) for path in paths),
+            onnx.numpy_helper.from_array(weights, "weights"),
+        ],
+    )
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10), out)
+
+
 def best(decision: TablesDecision, down: bool) -> float:
     """The best weighted sum by dynamic programming, with bytes in units of the budget, rounded down or up."""
     unit = decision.budget_bytes / UNITS
@@ -61,11 +86,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--budget", default="12.5%")
     parser.add_argument("--pool", default="tables")
+    parser.add_argument("--host", type=int, metavar="COUNT")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     paths = make(given.folder)
     out = given.folder / "out"
     words = [f"tables=[{','.join(map(str, paths))}]", f"budget={given.budget}", f"candidates={given.pool}"]
+    if given.host is not None:
+        host(paths[: given.host], given.folder / "dlrm.onnx")
+        words[0] = "tables=['*']"
+        words.append(f"table.path={given.folder / 'dlrm.onnx'}")
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{given.folder.resolve()}/mlflow.db"}
     began = time.time()
     process = subprocess.Popen([sys.executable, "-m", "eigenselect", *words, f"out={out}"], env=environment)

@@ -41,10 +41,10 @@ USES: dict[str, Use] = {
     "trained": TRAINED,
     "frozen": Use(
         "how near the rows stay to the table's, for what takes them as they are",
-        "reconstruction_error_relative",
+        "ridge_alignment",
         weighs=True,
     ),
-    "retrieval": Use("how near cosines and neighbours stay to the table's", "mean_cosine", weighs=True),
+    "retrieval": Use("how many of the nearest neighbours stay", "neighbour_overlap"),
 }
 """Name -> use. Which criterion serves which is measured in docs/evidence.md."""
 

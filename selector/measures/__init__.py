@@ -11,12 +11,16 @@ import numpy.typing as npt
 
 from eigenselect.compressors.data.table import Floats, Rows, Table
 from eigenselect.compressors.payloads.base import Payload
-from eigenselect.selector.measures import confidence, kernel, overlap, reconstruction, weights
+from eigenselect.selector.measures import confidence, kernel, overlap, pooled, reconstruction, weights
 from eigenselect.selector.measures import moments as streamed
 from eigenselect.selector.measures.moments import Moments
+from eigenselect.selector.measures.neighbours import Neighbours
 from eigenselect.selector.measures.weights import WeightedTable
 
+Doubles = npt.NDArray[np.float64]
+
 Measure = Callable[[Moments], float | None]
+Read = Callable[[Rows], npt.NDArray[np.floating]]
 
 MEASURES: dict[str, Measure] = {
     measure.__name__: measure
@@ -28,9 +32,24 @@ MEASURES: dict[str, Measure] = {
         reconstruction.reconstruction_error_relative,
         overlap.projected_reconstruction_error,
         reconstruction.mean_cosine,
+        overlap.eigenspace_instability,
+        kernel.ridge_alignment,
+        pooled.pooled_cosine_error,
     )
 }
 """Metric key -> measure; a measure that is undefined for a candidate is absent from its scores."""
+
+INFLUENCES: dict[str, Callable[[Moments], Doubles | None]] = {
+    "reconstruction_error_relative": reconstruction.error_influence,
+    "mean_cosine": reconstruction.cosine_influence,
+}
+"""Metric key -> the influence of each sampled row on it, beside those of the overlap scores."""
+
+NEIGHBOURS = "neighbour_overlap"
+"""Metric key of the share of nearest neighbours that stay."""
+
+HIGHER = {"eos", "mean_cosine", "ridge_alignment", NEIGHBOURS}
+"""Metric keys of which more is better, beside those of overlap scores."""
 
 DELTAS = ("delta1", "delta2", "delta", "delta_max")
 
@@ -52,7 +71,20 @@ def is_overlap(key: str) -> bool:
 
 def higher_is_better(key: str) -> bool:
     """Whether more of the measure is better."""
-    return is_overlap(key) or key.removesuffix(BY_FREQUENCY) == "mean_cosine"
+    return is_overlap(key) or key.removesuffix(BY_FREQUENCY) in HIGHER
+
+
+def power(key: str) -> float:
+    """P where the measure counts an error in a direction of length σ by σᵖ⁻²: what a code is best whitened for.
+
+    That of a weighted overlap is its own. EOS would have 0; it counts as squared errors do, 2, since full whitening has
+    the highest EOS of its size and is worse in what is trained on it (docs/evidence.md).
+
+    >>> power("weighted_eos_p1_by_frequency"), power("eos"), power("reconstruction_error")
+    (1.0, 2, 2)
+    """
+    plain = key.removesuffix(BY_FREQUENCY)
+    return float(plain.removeprefix(f"{WEIGHTED}_p")) if plain.startswith(WEIGHTED) else 2
 
 
 @dataclass(frozen=True)
@@ -102,7 +134,8 @@ class Measures:
     @property
     def keys(self) -> list[str]:
         """Every key that a candidate's scores may have, but for those of weighted rows."""
-        return [*MEASURES, *self._weighted(), *(key + suffix for suffix in self._suffixes() for key in DELTAS)]
+        deltas = (key + suffix for suffix in self._suffixes() for key in DELTAS)
+        return [*MEASURES, NEIGHBOURS, *self._weighted(), *deltas]
 
     def keys_of(self, *, weighs: bool) -> list[str]:
         """Every key, those of weighted rows too where rows are weighed."""
@@ -112,19 +145,19 @@ class Measures:
         """Whether rows are weighed, of a table that has `counts` or not."""
         return self.row_weights == "zipf" or (self.row_weights == "counts" and counts)
 
-    def weighted(self, table: Table) -> WeightedTable | None:
-        """The table with the weights of its rows; None where they are not known, or not asked for.
+    def reference(self, table: Table) -> Reference:
+        """What candidates of the table are measured against.
 
         Raises:
-            ValueError: its counts are all 0.
+            ValueError: its counts are to weigh rows, and are all 0.
         """
         if not self.weighs(table.counts is not None):
-            return None
+            return Reference.of(table)
         ranked = weights.zipf(table.n, self.zipf_exponent, self.zipf_offset) if self.row_weights == "zipf" else None
         given = table.counts if ranked is None else ranked
         assert given is not None, "what weighs rows is known"
         try:
-            return WeightedTable(table, weights.relative(given, table.n))
+            return Reference.of(table, given)
         except ValueError as error:
             raise ValueError(f"{error}; measures.row_weights=null weighs no rows") from error
 
@@ -155,10 +188,25 @@ class Measures:
     def _suffixes(self) -> list[str]:
         return ["", *(f"_lambda_{value}" for value in self.lambdas[1:])]
 
-    def __call__(self, m: Moments) -> dict[str, float]:
-        """Metric key -> value."""
-        by_frequency = {} if m.weighted is None else self._of(m.weighted)
-        return self._of(m) | {key + BY_FREQUENCY: value for key, value in by_frequency.items()}
+    def __call__(self, reference: Reference, read: Read, *, aligned: bool = True) -> Scores:
+        """Every measure of a candidate.
+
+        Args:
+            reference: the table.
+            read: rows, a range or ids -> (rows, k) float, the candidate's.
+            aligned: whether the candidate's columns are the table's, where there are as many (`Payload.aligned`).
+        """
+        m = streamed.moments(reference.table, read, aligned=aligned, weighted=reference.weighted)
+        found = Scores({}, {})
+        for moments, neighbours, suffix in zip((m, m.weighted), reference.neighbours, ("", BY_FREQUENCY), strict=False):
+            assert moments is not None, "where rows are asked for by weight, there are moments by weight"
+            values, spread = self._of(moments), self._replicates(moments)
+            if len(kept := neighbours.kept(read)):
+                values[NEIGHBOURS] = float(kept.mean())
+                spread[NEIGHBOURS] = confidence.dealt(kept - kept.mean())
+            found.values.update({key + suffix: value for key, value in values.items()})
+            found.replicates.update({key + suffix: each for key, each in spread.items() if each})
+        return found
 
     def _of(self, m: Moments) -> dict[str, float]:
         scores = {key: value for key, measure in MEASURES.items() if (value := measure(m)) is not None}
@@ -172,14 +220,51 @@ class Measures:
                 scores |= {key + suffix: delta for key, delta in kernel.deltas(m, ridge).items()}
         return scores
 
-    def replicates(self, m: Moments) -> dict[str, tuple[float, ...]]:
-        """Metric key of each overlap score -> deviations from it, see `confidence.replicates`; {} where undefined."""
-        own = ["eos", *self._weighted()]
-        found = dict(zip(own, confidence.replicates(m, self.exponents), strict=False))
-        if m.weighted is not None:
-            keys = [key + BY_FREQUENCY for key in own]
-            found |= dict(zip(keys, confidence.replicates(m.weighted, self.exponents), strict=False))
-        return found
+    def _replicates(self, m: Moments) -> dict[str, tuple[float, ...]]:
+        influences = dict(zip(["eos", *self._weighted()], confidence.influences(m, self.exponents), strict=False))
+        influences |= {key: found for key, of in INFLUENCES.items() if (found := of(m)) is not None}
+        return {key: confidence.replicates(m, influence) for key, influence in influences.items()}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What is measured of a candidate.
+
+    Attributes:
+        values: metric key -> value; one that is undefined for the candidate is absent.
+        replicates: metric key -> deviations from the value that have its spread, of each for which these are known
+            (`confidence`).
+    """
+
+    values: dict[str, float]
+    replicates: dict[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What the candidates of a table are measured against, made once.
+
+    Attributes:
+        table: the table.
+        weighted: the table with the weights of its rows, where there are some.
+        neighbours: of rows of the table, and then of rows in proportion to their weights.
+    """
+
+    table: Table
+    weighted: WeightedTable | None
+    neighbours: tuple[Neighbours, ...]
+
+    @staticmethod
+    def of(table: Table, row_weights: npt.ArrayLike | None = None) -> Reference:
+        """Of a table, and of (n,) weights of its rows in any unit.
+
+        Raises:
+            ValueError: weights that cannot be used.
+        """
+        if row_weights is None:
+            return Reference(table, None, (Neighbours.of(table),))
+        weighted = WeightedTable(table, weights.relative(row_weights, table.n))
+        return Reference(table, weighted, (Neighbours.of(table), Neighbours.of(table, weighted.weights)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,8 +314,7 @@ def score(
     if y.n != x.n:
         raise ValueError(f"the candidate has {y.n} rows and the table {x.n}: they must be of the same vocabulary")
     aligned = candidate.aligned if isinstance(candidate, Payload) else True
-    weighted = None if row_weights is None else WeightedTable(x, weights.relative(row_weights, x.n))
-    return Measures(lambdas, exponents)(streamed.moments(x, y.read, aligned=aligned, weighted=weighted))
+    return Measures(lambdas, exponents)(Reference.of(x, row_weights), y.read, aligned=aligned).values
 
 
 def _matrix(values: npt.ArrayLike) -> Floats:

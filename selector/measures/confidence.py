@@ -72,23 +72,29 @@ def _divided_differences(t: Doubles, p: float) -> Doubles:
     return np.where(near, (p / 2 - 1) * (a * b) ** (p / 2), (a**p * b**2 - b**p * a**2) / split)
 
 
-def replicates(m: Moments, exponents: Sequence[float]) -> list[tuple[float, ...]]:
-    """For each score of `influences`: up to `GROUPS` independent deviations, whose mean has the score's own spread.
+def replicates(m: Moments, influence: Doubles) -> tuple[float, ...]:
+    """Up to `GROUPS` independent deviations, whose mean has the spread of the score whose influences are given.
 
-    The sampled rows are dealt to the groups at random, the same way for every candidate: groups that each held all
-    parts of a table sorted by frequency would be more alike than draws are. A replicate is its group's mean influence,
-    times √(n · sampled rows).
+    A replicate is the mean influence of a group of the sampled rows, times √(n · sampled rows).
+
+    Args:
+        m: the moments.
+        influence: (r,) of each row of `m.sample`.
     """
-    rows = len(m.sample.x)
-    groups = min(GROUPS, rows)
+    return dealt(math.sqrt(m.n * len(influence)) * m.sample.factors * influence)
+
+
+def dealt(values: Doubles) -> tuple[float, ...]:
+    """Means of up to `GROUPS` groups of the values; () of fewer than two.
+
+    They are dealt to the groups at random, the same way for every candidate: groups that each held all parts of a table
+    sorted by frequency would be more alike than draws are.
+    """
+    groups = min(GROUPS, len(values))
     if groups < 2:
-        return []
-    dealt = np.random.default_rng(0).permutation(rows)
-    scale = math.sqrt(m.n * rows) * (np.ones(rows) if m.sample.factors is None else m.sample.factors)
-    return [
-        tuple(float(f"{(scale * found)[dealt[group::groups]].mean():.{DIGITS}g}") for group in range(groups))
-        for found in influences(m, exponents)
-    ]
+        return ()
+    order = np.random.default_rng(0).permutation(len(values))
+    return tuple(float(f"{values[order[group::groups]].mean():.{DIGITS}g}") for group in range(groups))
 
 
 def standard_error(found: Sequence[float] | Doubles) -> float:

@@ -41,6 +41,29 @@ def largest_eigenvalue(m: Moments) -> float | None:
     return float(s[0] ** 2) if s.size else None
 
 
+def ridge_alignment(m: Moments) -> float | None:
+    """⟨H, H~⟩ / (‖H‖ ‖H~‖) of the two smoothing matrices of ridge regression, H = K (K + λI)⁻¹.
+
+    A direction counts by σ²/(σ² + λ), with λ the mean of the table's squared singular values: what ridge regression of
+    that strength reads of it. λ → 0 is the overlap of the spans, λ → ∞ the alignment of the kernels (linear CKA without
+    centring: Kornblith et al. 2019). Undefined for an all-zero table or candidate, and where the columns are not the
+    table's, which what reads them as they are expects.
+    """
+    s = m.x_svd[1]
+    if m.error is None or not s.size:
+        return None
+    ridge = float((s**2).mean())
+    roots = [_ridge_root(each, ridge) for each in (m.x, m.y)]
+    own, other = (float(np.linalg.norm(each.T @ each)) for each in roots)
+    return float(np.linalg.norm(roots[0].T @ roots[1]) ** 2) / (own * other) if own * other > 0 else None
+
+
+def _ridge_root(a: Doubles, ridge: float) -> Doubles:
+    """(m, d) R with RRᵀ = aaᵀ (aaᵀ + ridge I)⁻¹."""
+    lower = np.linalg.cholesky(a.T @ a + ridge * np.eye(a.shape[1]))
+    return np.asarray(np.linalg.solve(lower, a.T).T)
+
+
 def deltas(m: Moments, ridge: float) -> dict[str, float]:
     """Spectral approximation (May et al. 2019, section 2.2; Avron et al. 2017; Zhang et al. 2019).
 

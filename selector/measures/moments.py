@@ -67,18 +67,18 @@ def table_rank(table: Table) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Single rows, kept as they were read, times the root of their weights where they have some.
+    """Single rows, kept as they were read.
 
     Attributes:
         x: (r, d) of the table.
         y: (r, k) the same ones of the candidate.
-        factors: (r,) float64, what stands in a sum over all n rows, divided by n, for one of these in a mean of them:
-            ± the root of how much more or less likely it was taken than the others; None where all are alike.
+        factors: (r,) float64, what the influence of each is multiplied by: ± its weight, times the root of how much
+            less likely it was taken than the others (`WeightedTable.sampled`); ones where all rows are alike.
     """
 
     x: Rows
     y: Rows
-    factors: Doubles | None = None
+    factors: Doubles
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +155,7 @@ def moments(table: Table, read: Read, *, aligned: bool = True, weighted: Weighte
     wide = first.dtype == np.float64 and table.read(slice(0, 1)).dtype == np.float64
     eps = float(np.finfo(np.float64 if wide else np.float32).eps)
     every = np.arange(0, table.n, -(-table.n // SAMPLED))
-    kinds = [_Kind(table, every)]
+    kinds = [_Kind(table, every, np.ones(len(every)))]
     if weighted is not None:
         kinds.append(_Kind(weighted, *weighted.sampled(SAMPLED), weighted.weights))
 
@@ -163,7 +163,7 @@ def moments(table: Table, read: Read, *, aligned: bool = True, weighted: Weighte
         given, decoded = table.read(rows), read(rows)
         x, y = given.astype(np.float64), decoded.astype(np.float64)
         squares = [np.einsum("ij,ij->j", y, kind.by_weight(y, rows)) for kind in kinds]
-        cosines = _cosines(x, y) if same else None
+        cosines = cosines_of(x, y) if same else None
         if same:
             y -= x  # the error: sums of it do not cancel when the candidate is close
         return [
@@ -231,22 +231,17 @@ class _Kind:
 
     table: Table
     ids: npt.NDArray[np.int64]
-    factors: Doubles | None = None
+    factors: Doubles
     weights: Doubles | None = None
 
     def by_weight(self, values: Doubles, rows: slice) -> Doubles:
         """Rows, each times its weight."""
         return values if self.weights is None else values * self.weights[rows, None]
 
-    def by_root(self, values: Rows, rows: slice | npt.NDArray[np.int64]) -> Rows:
-        """Rows, each times the root of its weight."""
-        return values if self.weights is None else values * np.sqrt(self.weights[rows, None])
-
     def picked(self, given: Rows, decoded: Rows, rows: slice) -> tuple[Rows, Rows]:
         """Those of the rows that are kept: copies, since a view would keep its block."""
         ids = self.ids[np.searchsorted(self.ids, rows.start) : np.searchsorted(self.ids, rows.stop)]
-        x, y = (self.by_root(each[ids - rows.start], ids) for each in (given, decoded))
-        return x, y
+        return given[ids - rows.start], decoded[ids - rows.start]
 
     def sums(
         self, x: Doubles, e: Doubles, rows: slice, squares: Doubles, cosines: Doubles | None, kept: tuple[Rows, Rows]
@@ -288,14 +283,16 @@ class _Kind:
         own = own_lengths < carried
 
         def columns(rows: slice) -> Doubles:
-            x, y = table.read(rows).astype(np.float64), self.by_root(read(rows).astype(np.float64), rows)
+            x, y = table.read(rows).astype(np.float64), read(rows).astype(np.float64)
+            if self.weights is not None:
+                y *= np.sqrt(self.weights[rows, None])
             return np.concatenate([x, np.where(own, y, y - x) if same else y], axis=1)
 
         triangle = _tsqr(map(columns, table.spans()))
         return made(triangle[:, : table.d], triangle[:, table.d :], own)
 
 
-def _cosines(x: Doubles, y: Doubles) -> Doubles:
+def cosines_of(x: Doubles, y: Doubles) -> Doubles:
     """(rows,) cosine of each pair; a zero row agrees with a zero row only."""
     dots, xx, yy = (np.einsum("ij,ij->i", a, b) for a, b in ((x, y), (x, x), (y, y)))
     lengths = np.sqrt(xx) * np.sqrt(yy)

@@ -61,15 +61,15 @@ class WeightedTable(View):
 
         All of them where there are no more. Else systematic sampling: those at equal steps of the running sum of the
         weights, so that a row of more than a step is always there. A row that is there with probability π stands for
-        1/π, and squares of what is multiplied by √(r / nπ), the factor, have the mean over the r rows that they have
-        over all n. Its sign is drawn, so that products of two rows have none.
+        1/π, and squares of what is multiplied by w √(r / nπ), the factor, have the mean over the r rows that they have
+        over all n times w. Its sign is drawn, so that products of two rows have none.
         """
         if self.n <= count:
-            return np.arange(self.n), np.ones(self.n)
+            return np.arange(self.n), self.weights
         running = np.cumsum(self.weights)
         step = running[-1] / count
         places = np.searchsorted(running, (np.arange(count) + 0.5) * step, side="right")
         ids = np.unique(np.minimum(places, self.n - 1))
         likely = np.minimum(self.weights[ids] / step, 1)
         signs = np.random.default_rng(0).choice([-1.0, 1.0], len(ids))
-        return ids, signs * np.sqrt(len(ids) / (self.n * likely))
+        return ids, signs * self.weights[ids] * np.sqrt(len(ids) / (self.n * likely))

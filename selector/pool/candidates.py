@@ -26,6 +26,9 @@ FIT = "fit"
 RATE = "budget"
 """In place of a compression rate: the one that the budget amounts to."""
 
+FITTING = "auto"
+"""In place of an exponent of whitening: the one that fits the criterion."""
+
 MOST = 1 << 40
 """No setting that is a number of something is larger."""
 
@@ -40,6 +43,7 @@ class Room:
         budget: bytes.
         zeros: rows of zeros that are kept apart, and charged, for a method that does not keep them.
         trained: something is trained on what is looked up, which a decode matrix is left to.
+        power: p where an error in a direction of length σ counts σᵖ⁻² (`measures.power`).
     """
 
     n: int
@@ -47,6 +51,12 @@ class Room:
     budget: int
     zeros: int = 0
     trained: bool = False
+    power: float = 2
+
+    @property
+    def whitening(self) -> float:
+        """The exponent of `Spectral` with the least loss: 1 − p/4 (docs/method.md), but no less than none."""
+        return max(0.0, 1 - self.power / 4)
 
     @property
     def useful(self) -> int:
@@ -105,12 +115,12 @@ def expand(
 
 
 def _fitted(entry: str, settings: Any, room: Room | None) -> Compressor:
-    """The compressor that `settings` stand for, with `FIT` and `RATE` replaced."""
+    """The compressor that `settings` stand for, with `FIT`, `RATE` and `FITTING` replaced."""
     if room is None:
-        return _build(entry, _replaced(_replaced(settings, RATE, 1.0), FIT, 1))
+        return _build(entry, _replaced(_replaced(_whitened(settings, 0.5), RATE, 1.0), FIT, 1))
     # Rounded up at four digits, for the name.
     rate = max(1.0, math.ceil(4e3 * room.n * room.d / room.useful) / 1e3)
-    settings = _replaced(settings, RATE, rate)
+    settings = _replaced(_whitened(settings, room.whitening), RATE, rate)
 
     def fitted(value: int) -> Compressor:
         made = _build(entry, _replaced(settings, FIT, value))
@@ -137,6 +147,16 @@ def _replaced(node: Any, marker: str, value: float) -> Any:
     if isinstance(node, dict):
         return {key: _replaced(inner, marker, value) for key, inner in node.items()}
     return value if node == marker else node
+
+
+def _whitened(node: Any, exponent: float) -> Any:
+    """`node` with `exponent` for each `whitening` that is `FITTING`."""
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: exponent if (key, inner) == ("whitening", FITTING) else _whitened(inner, exponent)
+        for key, inner in node.items()
+    }
 
 
 def _usable(made: list[Compressor], room: Room, report: Callable[[str], None], strict: bool) -> list[Compressor]:

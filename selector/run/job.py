@@ -98,7 +98,12 @@ def assigned(settings: Settings) -> Assignment:
     host = _host(settings, export, table)
     budget = settings.budget.nbytes(table.n, table.d)
     bound = host is not None or form is not None  # to the table's own coordinates
-    found = candidates(table, budget, settings.candidates, settings.exact_rows, host=bound, use=settings.use)
+    found = candidates(
+        *(table, budget, settings.candidates, settings.exact_rows),
+        host=bound,
+        use=settings.use,
+        criterion=settings.decides,
+    )
     lookups = Lookups(export, table.n, table.d)
     return assignment(settings, export, table, budget, found, lookups=lookups, host=host, form=form)
 

@@ -11,9 +11,8 @@ from eigenselect.compressors import Compressor, EmbeddingTable, ExactRows
 from eigenselect.compressors.methods.exact_rows import exact_nbytes
 from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.decision.uses import UseName
-from eigenselect.selector.measures import Measures
+from eigenselect.selector.measures import Measures, Reference, power
 from eigenselect.selector.measures.moments import table_rank
-from eigenselect.selector.measures.weights import WeightedTable
 from eigenselect.selector.pool.candidates import Room, check_settings, exact_rows, expand
 from eigenselect.selector.pool.digest import table_digest
 from eigenselect.selector.pool.memory import fitting
@@ -61,14 +60,14 @@ class Search:
         return table_digest(self.table)
 
     @cached_property
-    def weighted(self) -> WeightedTable | None:
-        """The table with the weights of its rows, where there are some."""
-        return self.measures.weighted(self.table)
+    def reference(self) -> Reference:
+        """What candidates are measured against."""
+        return self.measures.reference(self.table)
 
     @property
     def keys(self) -> list[str]:
         """Every metric key that a candidate may have."""
-        return self.measures.keys_of(weighs=self.weighted is not None)
+        return self.measures.keys_of(weighs=self.measures.weighs(self.table.counts is not None))
 
     @cached_property
     def rank(self) -> int:
@@ -84,6 +83,7 @@ def candidates(
     *,
     host: bool = False,
     use: UseName | None = None,
+    criterion: str = "eos",
     strict: bool = True,
 ) -> tuple[list[tuple[Compressor, int]], list[str]]:
     """The candidates of a pool on a table: what `Search` has as `compressors` and `left_out`.
@@ -96,6 +96,7 @@ def candidates(
         host: whether the candidates must keep the table's own columns, for a model that looks them up.
         use: what the rows are for. What is `trained` on them takes decode matrices up, and candidates leave them out;
             what is `frozen` expects the table's own columns.
+        criterion: metric key that decides, which says how far codes are best whitened.
         strict: whether the only setting of a pool's entry must be usable on the table.
 
     Raises:
@@ -111,7 +112,7 @@ def candidates(
         )
     if isinstance(pool, PoolSettings):
         apart = len({*zeros.tolist()} - {*rows}) if len(zeros) <= MOST else 0
-        room = Room(table.n, table.d, budget - exact_nbytes(len(rows), table.d), apart, trained)
+        room = Room(table.n, table.d, budget - exact_nbytes(len(rows), table.d), apart, trained, power(criterion))
         found = expand(pool.pool, room, pool.largest, left_out.append, strict=strict)
     else:
         found = _given(pool)

@@ -190,13 +190,14 @@ def select_table(
     given = _table(table, tokens)
     allowed = Budget.parse(budget).nbytes(given.n, given.d)
     pool = named_pool(candidates) if isinstance(candidates, str) else candidates
-    compressors, left_out = candidates_of(given, allowed, pool, exact_rows, use=use)
+    decides = criterion_of(measures, criterion, use, counts=given.counts is not None)
+    compressors, left_out = candidates_of(given, allowed, pool, exact_rows, use=use, criterion=decides)
     search = Search(
         table=given,
         budget=allowed,
         compressors=compressors,
         left_out=left_out,
-        criterion=criterion_of(measures, criterion, use, counts=given.counts is not None),
+        criterion=decides,
         measures=measures,
         seed=seed,
         allowed_failures=allowed_failures,

@@ -11,7 +11,6 @@ import numpy as np
 from eigenselect.compressors import Compressor, Payload
 from eigenselect.compressors.training import spent_once
 from eigenselect.selector.decision.selection import Candidate
-from eigenselect.selector.measures.moments import moments
 from eigenselect.selector.pool.candidates import parameters
 from eigenselect.selector.pool.digest import method_name
 from eigenselect.selector.run.search import Search
@@ -60,11 +59,12 @@ def measure(search: Search, trial: Trial, seed: int) -> Trial:
     """Compress and score; whatever goes wrong is that candidate's failure, not the sweep's."""
     try:
         payload = trial.compressor.compress(search.table, np.random.default_rng(seed))
-        found = moments(search.table, payload.read, aligned=payload.aligned, weighted=search.weighted)
-        scores, replicates = search.measures(found), search.measures.replicates(found)
+        found = search.measures(search.reference, payload.read, aligned=payload.aligned)
     except Exception as error:
         return failed(trial, f"{type(error).__name__}: {error}")
-    candidate = dataclasses.replace(trial.candidate, status="measured", measures=scores, replicates=replicates)
+    candidate = dataclasses.replace(
+        trial.candidate, status="measured", measures=found.values, replicates=found.replicates
+    )
     return Trial(candidate, trial.compressor, payload)
 
 

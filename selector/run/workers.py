@@ -149,8 +149,9 @@ def bare(search: Search) -> Search:
     """What of a search a process needs, with the sums over the table's rows that most candidates ask for."""
     given = {field.name: getattr(search, field.name) for field in fields(Search)}
     lookups = None if search.lookups is None else replace(search.lookups)  # without the sessions that it has
-    _ = search.table.spectrum, search.table.histogram, search.weighted
-    return Search(**given | {"lookups": lookups, "compressors": []})
+    found = Search(**given | {"lookups": lookups, "compressors": []})
+    _ = found.table.spectrum, found.table.histogram, found.reference  # kept with it
+    return found
 
 
 def _serve(pipe: Connection, given: Path, threads: int) -> None:

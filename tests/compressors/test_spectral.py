@@ -143,3 +143,26 @@ def test_rows_are_divided_by_one_of_four_scales() -> None:
     assert errors["uint2"] < 1.1 * errors["float16"]
     scales = decode(Spectral(0, "uint2", ByteCodebook(2)).compress(table, rng()).part.scale)
     assert len(np.unique(scales)) == 4 and scales.max() / scales.min() == pytest.approx(4 / 0.3, rel=0.2)
+
+
+@pytest.mark.parametrize("p", [0, 1, 2, 3])
+def test_the_best_whitening_for_a_criterion_is_one_less_a_quarter_of_its_power(p: float) -> None:
+    """Errors of a rotated code are alike in all directions of Z; what each counts, σᵖ⁻², decides how far to whiten."""
+    draws = np.random.default_rng(p)
+    sigma = np.exp(draws.normal(0, 0.4, 48))
+    basis = np.linalg.qr(draws.standard_normal((48, 48)))[0]
+    table = EmbeddingTable((draws.standard_normal((2000, 48)) * sigma @ basis.T).astype(np.float32))
+    s, v = table.spectrum
+    grid, losses = np.linspace(0, 1, 7), []
+    for whitening in grid:
+        payload = Spectral(whitening, "none", KMeans(6)).compress(table, rng())
+        errors = (((decode(payload) - table.vectors) @ v) ** 2).sum(axis=0)
+        losses.append((errors * s ** (p - 2)).sum())
+    # Up to the code's own relative error, which is some percent more where rotated columns are less alike.
+    law = [(s ** (p - 2 + 2 * a)).mean() * (s ** (2 - 2 * a)).mean() for a in grid]
+    assert np.divide(losses, law) / np.mean(np.divide(losses, law)) == pytest.approx(1, abs=0.1)
+    fine = np.linspace(0, 1, 101)
+    assert fine[np.polynomial.Polynomial.fit(grid, np.log(losses), 4)(fine).argmin()] == pytest.approx(
+        1 - p / 4, abs=0.12
+    )
+    assert fine[np.argmin([(s ** (p - 2 + 2 * a)).mean() * (s ** (2 - 2 * a)).mean() for a in fine])] == 1 - p / 4

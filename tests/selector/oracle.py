@@ -50,16 +50,66 @@ def weighted_share(x, basis, rank, p):
     return np.trace(basis.T @ power @ basis) / np.trace(power)
 
 
+def instability(x, y, u, other):
+    """By traces of (n, n) matrices, in units of the table's largest entry."""
+    unit = np.abs(x).max()
+    of_x, of_y = (np.linalg.matrix_power(each @ each.T / unit**2, 3) for each in (x, y))
+    mine, theirs, one = u @ u.T, other @ other.T, np.eye(len(x))
+    published = np.trace((mine + theirs - 2 * theirs @ mine) @ (of_x + of_y)) / np.trace(of_x + of_y)
+    # The same where each span holds its own table; nothing of what is left of the other is lost to what cancels.
+    left = sum(np.trace((one - span) @ anchor @ (one - span)) for span, anchor in ((theirs, of_x), (mine, of_y)))
+    found = left / np.trace(of_x + of_y)
+    assert abs(found - published) < 1e-12
+    return found
+
+
+def ridge_alignment(x, y, rank):
+    """The cosine of two (n, n) smoothing matrices."""
+    ridge = (x**2).sum() / rank
+    own, other = (np.linalg.solve(each @ each.T + ridge * np.eye(len(each)), each @ each.T) for each in (x, y))
+    return (own * other).sum() / np.linalg.norm(own) / np.linalg.norm(other)
+
+
+def pooled_cosine_error(x, y, weights, tokens=16):
+    """1 − the cosine of expected inner products, of queries of so many rows drawn by weight."""
+    p = (weights / weights.sum()).astype(np.longdouble)  # nearly every digit cancels
+    a, b = x.astype(np.longdouble), y.astype(np.longdouble)
+
+    def inner(one, other):
+        return p @ (one * other).sum(axis=1) / tokens + (1 - np.longdouble(1) / tokens) * ((p @ one) @ (p @ other))
+
+    return 1 - inner(a, b) / np.sqrt(inner(a, a) * inner(b, b))
+
+
+def neighbour_overlap(x, y, asked, nearest=10):
+    """Of single rows, with every cosine between all rows; among those tied at the last place each is as likely kept."""
+    cosines = []
+    for table in (x, y):
+        unit = table.astype(np.float32)
+        unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+        found = np.rint(unit[asked] @ unit.T * 2**20)
+        found[np.arange(len(asked)), asked] = -(2**21)
+        cosines.append(found)
+    shares = []
+    for mine, theirs in zip(*cosines, strict=True):
+        wanted = np.flatnonzero(mine >= np.sort(mine)[-nearest] - 1)
+        if len(wanted) <= 4 * nearest:
+            room = [(len(wanted) - (theirs > theirs[i]).sum()) / (theirs == theirs[i]).sum() for i in wanted]
+            shares.append(np.clip(room, 0, 1).mean())
+    return np.mean(shares) if shares else None
+
+
 def measures(x, y, rank_x, rank_y, *, large=False, aligned=True):
     """Metric key -> value, for tables of known rank."""
     u, s = spectrum(x, rank_x)
     other = spectrum(y, rank_y)[0]
     ridge = s[-1] ** 2
     if large:
-        inner, error = on_span(x, y, x, y - x)
+        inner, error, *bases = on_span(x, y, x, y - x, u, other)
+        inner_y = inner + error
         difference = kernel_difference_of_error(inner, error)
     else:
-        inner, difference = x, kernel_difference(x, y)
+        inner, inner_y, bases, difference = x, y, [u, other], kernel_difference(x, y)
     low, high = pencil_shifts(inner, difference, ridge)
     delta1, delta2 = max(0.0, -low), max(0.0, high)
     found = {
@@ -67,6 +117,8 @@ def measures(x, y, rank_x, rank_y, *, large=False, aligned=True):
         "pip_loss": np.linalg.norm(difference),
         "pip_loss_relative": np.linalg.norm(difference) / np.linalg.norm(x.T @ x),
         "projected_reconstruction_error": np.linalg.norm(x - other @ (other.T @ x)) ** 2,
+        "eigenspace_instability": instability(inner, inner_y, *bases),
+        "neighbour_overlap": neighbour_overlap(x, y, np.arange(0, len(x), -(-len(x) // 256))),
         **{f"weighted_eos_p{p}": weighted_share(x, other, rank_x, p) for p in (1, 2)},
         "delta1": delta1,
         "delta2": delta2,
@@ -78,4 +130,6 @@ def measures(x, y, rank_x, rank_y, *, large=False, aligned=True):
         found["reconstruction_error"] = np.sqrt(((x - y) ** 2).sum())
         found["reconstruction_error_relative"] = np.sqrt(((x - y) ** 2).sum() / (x**2).sum())
         found["mean_cosine"] = np.mean(cosines)
-    return {key: float(value) for key, value in found.items()}
+        found["ridge_alignment"] = ridge_alignment(inner, inner_y, rank_x)
+        found["pooled_cosine_error"] = pooled_cosine_error(x, y, np.ones(len(x)))
+    return {key: float(value) for key, value in found.items() if value is not None}

@@ -42,7 +42,7 @@ POOL = [
     *only("uniform", "kmeans", "pca", "pca_then_bits", "identity"),
 ]
 
-ASKED_FOR = {"words.onnx", "model.onnx.data", "host.onnx", "host.onnx.data", *FORMS["static"].files}
+ASKED_FOR = {"model.onnx.data", "words.onnx", "host.onnx", "host.onnx.data", *FORMS["static"].files}
 """Files of a hand-over that are only there on request, or of a model of a form."""
 
 
@@ -104,7 +104,18 @@ def test_hand_over_is_complete_and_true(client, table, name, tmp_path, capsys):
 
     record = json.loads((out / "selection.json").read_text())
     assert {*record} == {
-        *("chosen", "runner_up", "rejected", "budget_bytes", "criterion", "criteria", "sensitive_to", "table"),
+        *(
+            "chosen",
+            "runner_up",
+            "rejected",
+            "budget_bytes",
+            "criterion",
+            "criteria",
+            "sensitive_to",
+            "table",
+            "question",
+            "other_uses",
+        ),
         *("verification", "seed", "versions", "run_id", "version", "reason", "lookup"),
         *("question", "other_uses"),
     }

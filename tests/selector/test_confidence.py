@@ -7,12 +7,17 @@ import pytest
 
 from eigenselect.compressors import EmbeddingTable, Uniform
 from eigenselect.compressors.data import table as table_module
-from eigenselect.selector.measures import Measures, confidence, overlap
+from eigenselect.selector.measures import Measures, Reference, confidence, overlap
 from eigenselect.selector.measures import moments as moments_module
 from eigenselect.selector.measures.confidence import half_width, influences, replicates, standard_error
 from eigenselect.selector.measures.moments import moments
 
 EXPONENTS = [0, 0.5, 1, 2, 3]
+
+
+def overlaps(m):
+    """The replicates of EOS and of the weighted score."""
+    return [replicates(m, influence) for influence in influences(m, [1])]
 
 
 def moments_of(x, y):
@@ -65,14 +70,15 @@ def test_influences_where_singular_values_are_equal():
 
 def test_what_has_no_spread():
     x, y = pair(np.random.default_rng(0), 300, 5, 5)
-    for found in replicates(moments_of(x, 2 * x), [1]):
+    for found in overlaps(moments_of(x, 2 * x)):
         assert half_width(found) < 1e-6
-    assert replicates(moments_of(np.zeros_like(x), y), [1]) == []  # undefined
-    assert Measures().replicates(moments_of(np.zeros_like(x), y)) == {}
+    assert overlaps(moments_of(np.zeros_like(x), y)) == []  # undefined
     # A candidate without a direction has 0 whatever the rows are.
-    assert [half_width(found) for found in replicates(moments_of(x, np.zeros_like(y)), [1])] == [0, 0]
+    assert [half_width(found) for found in overlaps(moments_of(x, np.zeros_like(y)))] == [0, 0]
     # One row is a table, and has no spread to tell.
-    assert replicates(moments_of(x[:1, :1], y[:1, :1]), [1]) == []
+    assert overlaps(moments_of(x[:1, :1], y[:1, :1])) == [(), ()]
+    one = EmbeddingTable(np.ones((1, 1), np.float32))
+    assert Measures()(Reference.of(one), one.read).replicates == {}
 
 
 def test_columns_that_repeat_have_influences():
@@ -109,7 +115,7 @@ def test_intervals_cover_what_tables_of_other_rows_have(n):
         both = [moments_of(x, quantized(x, step)) for step in (0.3, 0.35)]
         first, second = ([overlap.eos(m), overlap.weighted_eos(m, 1)] for m in both)
         scores.append([*first, *np.subtract(first, second)])
-        one, other = (replicates(m, [1]) for m in both)
+        one, other = map(overlaps, both)
         widths.append([*map(half_width, one), *map(half_width, np.subtract(one, other))])
     away = np.abs(scores - np.mean(scores, axis=0))
     covered = (away <= widths).mean(axis=0)
@@ -124,7 +130,7 @@ def test_the_spread_of_a_sorted_table_is_that_of_its_rows():
     x, _ = pair(rng, 2000, 5, 5)
     noise = np.where(np.arange(2000) < 1000, 0, 0.5)[:, None] * rng.standard_normal((2000, 5))
     found = moments_of(x, x + noise)
-    for given, values in zip(influences(found, [1]), replicates(found, [1]), strict=True):
+    for given, values in zip(influences(found, [1]), overlaps(found), strict=True):
         assert given[:500].mean() > given[500:].mean() + 0.5 * given.std()
         by_rows = np.sqrt((given**2).sum() * 2000 / len(given))
         assert standard_error(values) == pytest.approx(by_rows, rel=0.15)
@@ -132,8 +138,9 @@ def test_the_spread_of_a_sorted_table_is_that_of_its_rows():
 
 def test_replicates_are_short_and_read_back_as_written():
     x, y = pair(np.random.default_rng(0), 3000, 5, 4)
-    found = Measures(exponents=[2]).replicates(moments_of(x, y))
-    assert list(found) == ["eos", "weighted_eos_p2"]
+    table = EmbeddingTable(x.astype(np.float32))
+    found = Measures(exponents=[2])(Reference.of(table), lambda rows: y.astype(np.float32)[rows]).replicates
+    assert list(found) == ["eos", "weighted_eos_p2", "neighbour_overlap"]  # of columns of its own
     for values in found.values():
         assert len(values) == confidence.GROUPS
         assert all(value == float(f"{value:.6g}") for value in values)
@@ -144,7 +151,5 @@ def test_replicates_are_short_and_read_back_as_written():
 def test_a_payload_has_them_too():
     x, _ = pair(np.random.default_rng(0), 300, 8, 8)
     table = EmbeddingTable(x)
-    found = [
-        replicates(moments(table, Uniform(bits).compress(table, np.random.default_rng(0)).read), [1]) for bits in (1, 8)
-    ]
+    found = [overlaps(moments(table, Uniform(bits).compress(table, np.random.default_rng(0)).read)) for bits in (1, 8)]
     assert all(half_width(coarse) > 10 * half_width(fine) > 0 for coarse, fine in zip(*found, strict=True))

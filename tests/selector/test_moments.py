@@ -36,7 +36,7 @@ def by_sums(x, y, eps):
     if roots is None:
         return None
     own, none = roots[0] + roots[1], np.zeros(0)
-    beside = {"mean_cosine": 1.0, "x_mean": none, "y_mean": none, "sample": Sample(none, none)}
+    beside = {"mean_cosine": 1.0, "x_mean": none, "y_mean": none, "sample": Sample(none, none, none)}
     return Moments(n=len(x), x=roots[0], y=own, error=roots[1], eps=eps, **beside)
 
 

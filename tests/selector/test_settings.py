@@ -28,7 +28,7 @@ def test_values_are_those_that_were_given():
     assert read.table == TableSettings("t.npy", *[None] * 6, "refuse", "error", None, None, None)
     assert (read.seed, read.out, read.budget.nbytes(10, 10), read.exact_rows) == (3, Path("o"), 2000, [0, "a"])
     assert read.measures == Measures([1], [1, 2]) and read.decides == "weighted_eos_p1"
-    assert settings("use=frozen", "table.counts=c.txt").decides == "reconstruction_error_relative_by_frequency"
+    assert settings("use=frozen", "table.counts=c.txt").decides == "ridge_alignment_by_frequency"
     assert read.export.providers == ["CPUExecutionProvider"] and read.tracking.resume is True
     assert read.limits.lookup is None and settings("limits.lookup=2.5x").limits.lookup == Limit.parse("2.5x")
     assert read.candidates.largest is None and "uniform-b4" in {each.name for each in expand(read.candidates.pool)}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from eigenselect.compressors import PCA, EmbeddingTable, KMeans, Spectral, Uniform
 from eigenselect.selector.decision.selection import purpose
 from eigenselect.selector.decision.uses import criterion_of, question
-from eigenselect.selector.measures import BY_FREQUENCY, Measures, score
+from eigenselect.selector.measures import BY_FREQUENCY, Measures, Reference, score
 from eigenselect.selector.measures import moments as moments_module
 from eigenselect.selector.measures.confidence import influences, replicates, standard_error
 from eigenselect.selector.measures.moments import moments
@@ -40,8 +40,12 @@ def expected(x, y, weights):
     """The measures of W^½X and W^½X~ by dense SVDs, weights in units of their mean; cosines are weighed themselves."""
     root = np.sqrt(weights / weights.mean())[:, None]
     found = oracle.measures(root * x, root * y, x.shape[1], y.shape[1])
+    running = np.cumsum(weights)
+    asked = np.searchsorted(running, (np.arange(len(x)) + 0.5) * running[-1] / len(x))
+    found["neighbour_overlap"] = oracle.neighbour_overlap(x, y, asked)
     if "mean_cosine" in found:
         cosines = (x * y).sum(axis=1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
+        found["pooled_cosine_error"] = float(oracle.pooled_cosine_error(x, y, weights))
         found["mean_cosine"] = float(weights @ cosines / weights.sum())
     return found
 
@@ -84,7 +88,8 @@ def test_a_weight_of_w_is_a_row_that_is_there_w_times(seed, counts):
         ("projected_reconstruction_error", scale),
     ):
         whole[key] /= size
-    assert found == {key: pytest.approx(value, rel=1e-6) for key, value in whole.items()}
+    del whole["neighbour_overlap"], found["neighbour_overlap"]  # of rows that are there twice
+    assert found == {key: pytest.approx(value, rel=1e-6, abs=1e-9) for key, value in whole.items()}
 
 
 def test_equal_weights_change_nothing():
@@ -103,15 +108,15 @@ def test_weights_that_cannot_be_used_are_refused():
             score(x, y, row_weights=bad)
     table = EmbeddingTable(np.float32(x), counts=np.zeros(60))
     with pytest.raises(ValueError, match=r"are all 0: at .*; measures.row_weights=null weighs no rows$"):
-        Measures().weighted(table)
+        Measures().reference(table)
 
 
 def test_weights_are_counts_or_of_the_rank_or_none():
     table = EmbeddingTable(np.float32(drawn(0)[0]), counts=np.arange(60.0))
     bare = EmbeddingTable(table.vectors)
-    assert Measures().weighted(table).weights == pytest.approx(np.arange(60) / 29.5)
-    assert Measures().weighted(bare) is None and Measures(row_weights=None).weighted(table) is None
-    ranked = Measures(row_weights="zipf", zipf_exponent=2, zipf_offset=1).weighted(table).weights
+    assert Measures().reference(table).weighted.weights == pytest.approx(np.arange(60) / 29.5)
+    assert Measures().reference(bare).weighted is None and Measures(row_weights=None).reference(table).weighted is None
+    ranked = Measures(row_weights="zipf", zipf_exponent=2, zipf_offset=1).reference(table).weighted.weights
     assert ranked.mean() == pytest.approx(1) and ranked[0] / ranked[8] == pytest.approx((10 / 2) ** 2)
     for name, bad in (("row_weights", "rank"), ("zipf_exponent", -1), ("zipf_offset", "a"), ("zipf_offset", True)):
         with pytest.raises(ValueError, match=rf"^measures.{name} = {bad!r}: must be "):
@@ -127,7 +132,7 @@ def test_rows_are_sampled_by_their_weights():
     assert (np.diff(ids) > 0).all() and (weights[ids] > 0).all() and 100 < len(ids) <= 256
     assert {*np.flatnonzero(weights > weights.sum() / 256)} <= {*ids}
     # Σ w² f² / r is the mean of w² over all rows, up to what the draw of the light ones leaves open.
-    assert np.mean((weights[ids] * factors) ** 2) == pytest.approx(np.mean(weights**2), rel=1e-3)
+    assert np.mean(factors**2) == pytest.approx(np.mean(weights**2), rel=1e-3)
     assert abs(factors.sum()) < np.abs(factors).sum() / 2
 
 
@@ -137,13 +142,13 @@ def test_the_spread_of_weighted_scores_is_that_of_all_rows():
     x = rng.standard_normal((20_000, 4)).astype(np.float32)
     y = (x + 0.5 * rng.standard_normal(x.shape)).astype(np.float32)
     table = EmbeddingTable(x, counts=rng.permutation(zipf(20_000, 0.8, 10)))
-    weighted = Measures().weighted(table)
+    weighted = Measures().reference(table).weighted
     found = moments(table, lambda rows: y[rows], weighted=weighted).weighted
-    by_sample = [standard_error(each) for each in replicates(found, [1])]
+    by_sample = [standard_error(replicates(found, each)) for each in influences(found, [1])]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(moments_module, "SAMPLED", 20_000)
         every = moments(table, lambda rows: y[rows], weighted=weighted).weighted
-    by_rows = [float(np.sqrt((each**2).sum())) for each in influences(every, [1])]
+    by_rows = [float(np.linalg.norm(every.sample.factors * each)) for each in influences(every, [1])]
     assert len(every.sample.x) == 20_000 and len(found.sample.x) < 1024
     assert by_sample == [pytest.approx(each, rel=0.25) for each in by_rows]
 
@@ -151,14 +156,14 @@ def test_the_spread_of_weighted_scores_is_that_of_all_rows():
 def test_the_influence_of_a_weighted_row_is_a_derivative():
     x, y, weights = drawn(3)
     table = EmbeddingTable(np.float32(x))
-    found = moments(table, lambda rows: y[rows], weighted=WeightedTable(table, relative(weights, 60))).weighted
+    found = moments(table, lambda rows: y[rows], weighted=Reference.of(table, weights).weighted).weighted
     step = 1e-4
     for row in (0, 7, 30):
         more = weights * (1 + step * (np.arange(60) == row))
         less = weights * (1 - step * (np.arange(60) == row))
         for key, each in zip(("eos", "weighted_eos_p1"), influences(found, [1]), strict=True):
             slope = (by_frequency(x, y, more)[key] - by_frequency(x, y, less)[key]) / (2 * step)
-            assert each[row] == pytest.approx(slope, rel=1e-3, abs=1e-7)
+            assert found.sample.factors[row] * each[row] == pytest.approx(slope, rel=1e-3, abs=1e-7)
 
 
 # Uses.
@@ -169,8 +174,8 @@ def test_a_use_sets_the_criterion_unless_one_is_given():
     for use, known, weighed in (
         (None, "eos", "eos"),
         ("trained", "eos", "eos"),
-        ("frozen", "reconstruction_error_relative", "reconstruction_error_relative_by_frequency"),
-        ("retrieval", "mean_cosine", "mean_cosine_by_frequency"),
+        ("frozen", "ridge_alignment", "ridge_alignment_by_frequency"),
+        ("retrieval", "neighbour_overlap", "neighbour_overlap"),
     ):
         assert criterion_of(plain, None, use, counts=False) == known
         assert criterion_of(plain, None, use, counts=True) == criterion_of(ranked, None, use, counts=False) == weighed
@@ -184,7 +189,7 @@ def test_a_use_sets_the_criterion_unless_one_is_given():
 def test_the_question_is_that_of_the_criterion():
     asked = {key: question(key) for key in Measures().keys_of(weighs=True)}
     assert all("use=trained" in asked[key] for key in ("eos", "weighted_eos_p2", "eos_by_frequency"))
-    assert "use=frozen" in asked["reconstruction_error_relative"] and "use=retrieval" in asked["mean_cosine"]
+    assert "use=frozen" in asked["ridge_alignment_by_frequency"] and "use=retrieval" in asked["neighbour_overlap"]
     assert asked["pip_loss"] == "which candidate is best by pip_loss, the question of no use"
 
 
@@ -201,12 +206,14 @@ def test_a_selection_says_what_it_answered_and_what_other_uses_would_have_chosen
     found = {use: select_table(table, "20%", candidates=pool, use=use).selection for use in (None, "frozen")}
     free, frozen = found[None], found["frozen"]
     assert free.criterion == "eos" and free.chosen.name == "spectral1-fold-kmeans-b2"
-    assert frozen.criterion == "reconstruction_error_relative_by_frequency"
+    assert frozen.criterion == "ridge_alignment_by_frequency"
     assert "spectral1-fold-kmeans-b2" not in {each.name for each in frozen.ranking}
+    best = free.other_uses["retrieval"].best
+    retrieval = "the same" if best is free.chosen else best.name
     assert purpose(free) == (
         "The question was that of use=trained, what a model that is trained on the rows can still reach; use=frozen "
-        f"would choose {frozen.chosen.name} by reconstruction_error_relative_by_frequency; use=retrieval would choose "
-        f"{free.other_uses['retrieval'].best.name} by mean_cosine_by_frequency."
+        f"would choose {frozen.chosen.name} by ridge_alignment_by_frequency; use=retrieval would choose "
+        f"{retrieval} by neighbour_overlap."
     )
     assert {*frozen.other_uses} == {"trained", "retrieval"} and "use=frozen, how near the rows" in purpose(frozen)
     # Rows by frequency are another question than directions by length, and no reason to call the choice sensitive.

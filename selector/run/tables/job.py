@@ -284,6 +284,7 @@ def along(table: EmbeddingTable, settings: Settings, *, host: bool) -> tuple[lis
             settings.exact_rows,
             host=host,
             use=settings.use,
+            criterion=settings.decides,
             strict=False,
         )
         found |= {compressor.name: (compressor, nbytes) for compressor, nbytes in sized}

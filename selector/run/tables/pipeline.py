@@ -71,8 +71,8 @@ def run(job: TablesJob, console: Console, *, sweep: bool) -> TablesDecision:
     if closed := close_dead(job.tracker):
         console.print(closed)
     params = _params(job)
-    with job.tracker.parent(job.title, sweep=sweep, params=params, out=settings.out) as parent, ExitStack() as stack:
-        with staged(settings.out, job.files) as folder:
+    with job.tracker.parent(job.title, sweep=sweep, params=params, out=settings.out) as parent:
+        with ExitStack() as stack, staged(settings.out, job.files) as folder:
             parent.log_settings(params, settings.text)
             introduce_tables(job, console)
             job.check_fitting()

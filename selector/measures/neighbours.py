@@ -1,0 +1,135 @@
+"""How many of a row's nearest neighbours stay: by cosine, for a sample of rows, among a sample or all of them.
+
+What k-NN measures of embeddings ask (Wendlandt et al. 2018; Leszczynski et al. 2020, section 3), without a seed and at
+a bounded cost: 256 rows are looked for among at most 65,536.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eigenselect.compressors.data.table import Table
+from eigenselect.compressors.threads import one_blas_thread
+
+Ids = npt.NDArray[np.integer]
+Float32s = npt.NDArray[np.float32]
+Read = Callable[[Ids], npt.NDArray[np.floating]]
+
+NEAREST = 10
+"""k: neighbours of a row."""
+
+ASKED = 256
+"""Rows whose neighbours are looked for: evenly spaced, or in proportion to weights."""
+
+AMONG = 1 << 16
+"""Rows that are looked among, evenly spaced in the table: all of a smaller one."""
+
+STEP = 2.0**-20
+"""Cosines that round to the same multiple of it are equal: float32 products carry no more."""
+
+ITSELF = -2.0
+"""In place of the cosine of a row to itself: less than any."""
+
+BLOCK = 1024
+"""Rows that are compared at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The nearest rows of some rows of a table.
+
+    Attributes:
+        ids: (m,) rows that are looked among.
+        asked: (q,) places in `ids` of those whose neighbours are looked for, increasing; by weight one may be repeated.
+        query: (p,) of each neighbour, the place in `asked` of the row whose it is; increasing.
+        place: (p,) its place in `ids`.
+    """
+
+    ids: Ids
+    asked: Ids
+    query: Ids
+    place: Ids
+
+    @classmethod
+    def of(cls, table: Table, weights: npt.NDArray[np.float64] | None = None) -> Neighbours:
+        """The `NEAREST` of `ASKED` rows of the table, and all that are as near as the last of them.
+
+        A row with many that are equally near, as a row of zeros has, says nothing and is left out.
+
+        Args:
+            table: the table.
+            weights: (n,) of its rows, in proportion to which they are asked for.
+        """
+        ids = np.arange(0, table.n, -(-table.n // AMONG))
+        asked = np.arange(0, len(ids), -(-len(ids) // ASKED))
+        if weights is not None and (running := np.cumsum(weights[ids]))[-1] > 0:
+            steps = (np.arange(len(asked)) + 0.5) * running[-1] / len(asked)
+            asked = np.minimum(np.searchsorted(running, steps, "right"), len(ids) - 1)
+        found = cls(ids, asked, ids[:0], ids[:0])
+        if len(ids) < 2:
+            return found
+        count = min(NEAREST, len(ids) - 1)
+        nearest = np.full((len(asked), count), ITSELF, np.float32)
+        with one_blas_thread():
+            for _, cosines in found._cosines(table.read):
+                nearest = -np.partition(-np.concatenate([nearest, cosines], axis=1), count - 1, axis=1)[:, :count]
+            query, place, _ = found._near(table.read, nearest.min(axis=1))
+        few = np.bincount(query, minlength=len(asked)) <= 4 * NEAREST
+        return cls(ids, asked, query[few[query]], place[few[query]])
+
+    def kept(self, read: Read) -> npt.NDArray[np.float64]:
+        """(q',) of each row that has neighbours, the share of them that are among as many nearest of a candidate.
+
+        Of rows that the candidate has equally near, each is as likely among them as the others.
+
+        Args:
+            read: ids -> the candidate's rows, (len, k).
+        """
+        asked, first, sizes = np.unique(self.query, return_index=True, return_counts=True)
+        with one_blas_thread():
+            rows, near = _unit(read(self.ids[self.asked])), _unit(read(self.ids[self.place]))
+            least = np.full(len(self.asked), np.inf, np.float32)
+            np.minimum.at(least, self.query, np.einsum("ij,ij->i", rows[self.query], near))
+            query, place, cosine = self._near(read, least)
+        starts, ends = (np.searchsorted(query, asked, side) for side in ("left", "right"))
+        shares = np.zeros(len(asked))
+        for at, (start, end, own, size) in enumerate(zip(starts, ends, first, sizes, strict=True)):
+            further = -cosine[start:end]
+            wanted = further[np.isin(place[start:end], self.place[own : own + size])]
+            further.sort()
+            nearer = np.searchsorted(further, wanted, "left")
+            alike = np.searchsorted(further, wanted, "right") - nearer
+            shares[at] = np.clip((size - nearer) / alike, 0, 1).sum() / size
+        return shares
+
+    def _cosines(self, read: Read) -> Iterator[tuple[int, Float32s]]:
+        """The place of the first of a block of rows, and their (q, rows) cosines to those asked."""
+        rows = _unit(read(self.ids[self.asked]))
+        for start in range(0, len(self.ids), BLOCK):
+            cosines = rows @ _unit(read(self.ids[start : start + BLOCK])).T
+            own = np.flatnonzero((self.asked >= start) & (self.asked < start + BLOCK))
+            cosines[own, self.asked[own] - start] = ITSELF
+            yield start, cosines
+
+    def _near(self, read: Read, least: Float32s) -> tuple[Ids, Ids, npt.NDArray[np.int32]]:
+        """Query, place and cosine, in units of `STEP`, of all that are as near as `least` says; by query."""
+        found = []
+        for start, cosines in self._cosines(read):
+            query, at = np.nonzero(cosines >= (least - STEP)[:, None])
+            cosine = np.rint(cosines[query, at] / STEP).astype(np.int32)
+            found.append((query.astype(np.int32), (at + start).astype(np.int32), cosine))
+        query, place, cosine = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.argsort(query, kind="stable")
+        return query[order], place[order], cosine[order]
+
+
+def _unit(rows: npt.NDArray[np.floating]) -> Float32s:
+    """The rows, each divided by its length; rows of zeros stay."""
+    wide = rows.astype(np.float32)
+    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+    unit: Float32s = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
+    return unit
