@@ -78,7 +78,8 @@ def read(kind: type[T], given: Any, where: str = "") -> T:
     Raises:
         ValueError: a setting that is not known, is missing, or cannot be used.
     """
-    rules = {name: found for name, hint in get_type_hints(kind, include_extras=True).items() if (found := rule_of(hint))}
+    hints = get_type_hints(kind, include_extras=True)
+    rules = {name: found for name, hint in hints.items() if (found := rule_of(hint))}
     check_names(where, given, rules)
     prefix = f"{where}." if where else ""
     if missing := [name for name in rules if name not in given and not hasattr(kind, name)]:
