@@ -118,7 +118,9 @@ class Runs:
     def _key(self, trial: Trial, seed: int) -> str:
         """What the results of a candidate are found again by."""
         search, candidate = self.search, trial.candidate
-        measured = dataclasses.astuple(search.measures)
+        # A list of the settings and a tuple of Python are the same values.
+        values = dataclasses.astuple(search.measures)
+        measured = [[*value] if isinstance(value, list | tuple) else value for value in values]
         source = source_digest(trial.compressor)
         return candidate_key(candidate.compressor, candidate.parameters, source, search.digest, seed, measured)
 

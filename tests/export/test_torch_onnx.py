@@ -151,5 +151,5 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_onnx, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"^torch exports to ONNX with the package onnxscript, which is not installed"):
+    with pytest.raises(ValueError, match=r"^torch exports to ONNX with onnxscript, which is not installed"):
         torch_to_onnx(module("uniform-b4"), (some_ids(300),), tmp_path / "model.onnx")

@@ -42,7 +42,7 @@ POOL = [
     *only("uniform", "kmeans", "pca", "pca_then_bits", "identity"),
 ]
 
-ASKED_FOR = {"words.onnx", "host.onnx", "host.onnx.data", *FORMS["static"].files}
+ASKED_FOR = {"model.onnx.data", "words.onnx", "host.onnx", "host.onnx.data", *FORMS["static"].files}
 """Files of a hand-over that are only there on request, or of a model of a form."""
 
 
@@ -117,6 +117,7 @@ def test_hand_over_is_complete_and_true(client, table, name, tmp_path, capsys):
             "other_uses",
         ),
         *("verification", "seed", "versions", "run_id", "version", "reason", "lookup"),
+        *("question", "other_uses"),
     }
     assert record["budget_bytes"] == 2000 and record["criterion"] == "eos" and record["seed"] == 0
     assert record["table"] | {"path": "", "digest": ""} == {

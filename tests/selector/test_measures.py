@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from eigenselect.compressors import PCA, EmbeddingTable, Identity, KMeans, Uniform
-from eigenselect.selector.measures import DELTAS, MEASURES, Measures, score
+from eigenselect.selector.measures import DELTAS, MEASURES, NEIGHBOURS, Measures, score
 from eigenselect.selector.measures import moments as moments_module
 from eigenselect.selector.measures.moments import moments
 from tests.selector import oracle
@@ -233,7 +233,12 @@ def test_known_principal_angles(angles):
 
 
 def test_a_hand_worked_example():
-    """Columns e1, e2 against 2·e1, e3: K~ - K = diag(3, -1, 1, 0) and λ = 1."""
+    """Columns e1, e2 against 2·e1, e3: K~ - K = diag(3, -1, 1, 0) and λ = 1.
+
+    The anchors of the instability are diag(1, 1, 0, 0) + diag(64, 0, 1, 0), of which the spans differ in the second and
+    third; the smoothing matrices are diag(1/2, 1/2, 0, 0) and diag(4/5, 0, 1/2, 0); pooled queries have E|q|² =
+    1/2/16 + 15/16 · 1/8, E[q·q~] = 1/2/16 + 15/16 · 3/16 and E|q~|² = 5/4/16 + 15/16 · 5/16.
+    """
     x = np.array([[1.0, 0], [0, 1], [0, 0], [0, 0]])
     y = np.array([[2.0, 0], [0, 0], [0, 1], [0, 0]])
     assert score(x, y) == pytest.approx(
@@ -247,6 +252,10 @@ def test_a_hand_worked_example():
             "weighted_eos_p1": 1 / 2,
             "weighted_eos_p2": 1 / 2,
             "mean_cosine": (1 + 0 + 0 + 1) / 4,  # the last rows are both zero: they agree; the others are not
+            "eigenspace_instability": 2 / 67,
+            "ridge_alignment": 2 / 5 / np.sqrt(1 / 2 * (16 / 25 + 1 / 4)),
+            "pooled_cosine_error": 1 - 53 / np.sqrt(38 * 95),
+            "neighbour_overlap": 1,  # there are but three others
             "delta1": 1 / 2,
             "delta2": 3 / 2,
             "delta": 3 / 2,
@@ -302,9 +311,14 @@ def test_kernel_measures_ignore_rotations(drawn):
 def test_a_table_against_itself_is_perfect(drawn):
     x, _, _ = drawn
     scores = score(x, x)
-    perfect = {"eos": 1, "mean_cosine": 1, "delta_max": 1, **dict.fromkeys(WEIGHTED, 1)}
+    perfect = {
+        "eos": 1,
+        "mean_cosine": 1,
+        "delta_max": 1,
+        **dict.fromkeys([*WEIGHTED, "ridge_alignment", NEIGHBOURS], 1),
+    }
     assert scores == pytest.approx({key: perfect.get(key, 0) for key in scores}, abs=1e-12)
-    assert set(scores) == {*MEASURES, *WEIGHTED, *DELTAS}
+    assert set(scores) == {*MEASURES, NEIGHBOURS, *WEIGHTED, *DELTAS}
 
 
 # Weighted overlap.
