@@ -7,7 +7,7 @@ PORT ?= 5000
 CONSTRAINTS ?= constraints.txt
 NUMBER ?= 105000
 
-.PHONY: help demo ui native check quick test fuzz test-long matrix gpu-check clean
+.PHONY: help demo ui native check quick test fuzz test-long docs matrix gpu-check clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -22,6 +22,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "installing the test tools"
 	@$(PIP) --constraint $(CONSTRAINTS) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@echo "installing what builds the site"
+	@$(PIP) --constraint $(CONSTRAINTS) --editable '.[docs]'
 	@touch $@
 
 $(VENV)/.installed-demo: $(VENV)/.installed
@@ -62,6 +67,9 @@ fuzz: $(VENV)/.installed-test  ## a hundred thousand changed files, and every re
 
 test-long: $(VENV)/.installed-test  ## the tests marked slow: servers, many processes, large tables
 	$(PYTEST) -m slow
+
+docs: $(VENV)/.installed-docs  ## build the site into build/site; a link that leads nowhere fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "build/site/index.html"
 
 matrix:  ## the quick tests and a selection on each supported Python, and with the oldest allowed versions
 	$(PYTHON) scripts/matrix.py

@@ -111,6 +111,8 @@ class Measures:
     zipf_offset: float = 2.7
 
     def __post_init__(self) -> None:
+        for name in ("lambdas", "exponents"):  # alike for whoever compares them, however they were given
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         for value in self.lambdas:
             if value != "max" and not (isinstance(value, int | float) and value > 0):
                 raise ValueError(f"measures.lambdas holds {value!r}: each must be a number above 0, or max")

@@ -78,7 +78,8 @@ def read(kind: type[T], given: Any, where: str = "") -> T:
     Raises:
         ValueError: a setting that is not known, is missing, or cannot be used.
     """
-    rules = {name: found for name, hint in get_type_hints(kind, include_extras=True).items() if (found := _rule(hint))}
+    hints = get_type_hints(kind, include_extras=True)
+    rules = {name: found for name, hint in hints.items() if (found := rule_of(hint))}
     check_names(where, given, rules)
     prefix = f"{where}." if where else ""
     if missing := [name for name in rules if name not in given and not hasattr(kind, name)]:
@@ -86,7 +87,7 @@ def read(kind: type[T], given: Any, where: str = "") -> T:
     return kind(**{name: rules[name](f"{prefix}{name}", value) for name, value in given.items()})
 
 
-def _rule(hint: Any) -> Rule | None:
+def rule_of(hint: Any) -> Rule | None:
     """The rule that a field is annotated with; that of a group of settings reads it. Other fields are no settings."""
     if get_origin(hint) is Annotated:
         return get_args(hint)[1]  # type: ignore[no-any-return]

@@ -169,7 +169,7 @@ def _array(key: str, new: Callable[[np.ndarray], np.ndarray]) -> Change:
         ),
         (
             "sum",
-            _array("parts.0.codebook", lambda a: a * np.float32(3e38)),
+            _array("parts.0.codebook", lambda a: np.full_like(a, np.inf)),
             r"row \d+ decodes to numbers that are not finite",
         ),
         ("projected", _array("matrix", lambda a: a * np.float32(1e38)), r"row \d+ decodes to numbers that are not"),

@@ -117,6 +117,7 @@ def test_hand_over_is_complete_and_true(client, table, name, tmp_path, capsys):
             "other_uses",
         ),
         *("verification", "seed", "versions", "run_id", "version", "reason", "lookup"),
+        *("question", "other_uses"),
     }
     assert record["budget_bytes"] == 2000 and record["criterion"] == "eos" and record["seed"] == 0
     assert record["table"] | {"path": "", "digest": ""} == {
