@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from eigenselect.compressors.data.table import Floats, Rows, Table
 from eigenselect.compressors.payloads.base import Payload
+from eigenselect.compressors.threads import one_blas_thread
 from eigenselect.selector.measures import confidence, kernel, overlap, pooled, reconstruction, weights
 from eigenselect.selector.measures import moments as streamed
 from eigenselect.selector.measures.moments import Moments
@@ -314,7 +315,8 @@ def score(
     if y.n != x.n:
         raise ValueError(f"the candidate has {y.n} rows and the table {x.n}: they must be of the same vocabulary")
     aligned = candidate.aligned if isinstance(candidate, Payload) else True
-    return Measures(lambdas, exponents)(Reference.of(x, row_weights), y.read, aligned=aligned).values
+    with one_blas_thread():  # once for all that asks for it
+        return Measures(lambdas, exponents)(Reference.of(x, row_weights), y.read, aligned=aligned).values
 
 
 def _matrix(values: npt.ArrayLike) -> Floats:

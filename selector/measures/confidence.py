@@ -93,8 +93,9 @@ def dealt(values: Doubles) -> tuple[float, ...]:
     groups = min(GROUPS, len(values))
     if groups < 2:
         return ()
-    order = np.random.default_rng(0).permutation(len(values))
-    return tuple(float(f"{values[order[group::groups]].mean():.{DIGITS}g}") for group in range(groups))
+    group = np.arange(len(values)) % groups
+    shuffled = values[np.random.default_rng(0).permutation(len(values))]
+    return tuple(float(f"{mean:.{DIGITS}g}") for mean in np.bincount(group, shuffled) / np.bincount(group))
 
 
 def standard_error(found: Sequence[float] | Doubles) -> float:

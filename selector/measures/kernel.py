@@ -46,8 +46,8 @@ def ridge_alignment(m: Moments) -> float | None:
 
     A direction counts by σ²/(σ² + λ), with λ the mean of the table's squared singular values: what ridge regression of
     that strength reads of it. λ → 0 is the overlap of the spans, λ → ∞ the alignment of the kernels (linear CKA without
-    centring: Kornblith et al. 2019). Undefined for an all-zero table or candidate, and where the columns are not the
-    table's, which what reads them as they are expects.
+    centring: Kornblith et al. 2019). A candidate without a direction has 0. Undefined for an all-zero table, and where
+    the columns are not the table's, which what reads them as they are expects.
     """
     s = m.x_svd[1]
     if m.error is None or not s.size:
@@ -55,7 +55,7 @@ def ridge_alignment(m: Moments) -> float | None:
     ridge = float((s**2).mean())
     roots = [_ridge_root(each, ridge) for each in (m.x, m.y)]
     own, other = (float(np.linalg.norm(each.T @ each)) for each in roots)
-    return float(np.linalg.norm(roots[0].T @ roots[1]) ** 2) / (own * other) if own * other > 0 else None
+    return float(np.linalg.norm(roots[0].T @ roots[1]) ** 2) / (own * other) if own * other > 0 else 0.0
 
 
 def _ridge_root(a: Doubles, ridge: float) -> Doubles:

@@ -77,7 +77,7 @@ class Neighbours:
         with one_blas_thread():
             for _, cosines in found._cosines(table.read):
                 nearest = -np.partition(-np.concatenate([nearest, cosines], axis=1), count - 1, axis=1)[:, :count]
-            query, place, _ = found._near(table.read, nearest.min(axis=1))
+            query, place, _ = found._near(table.read, nearest.min(axis=1) - STEP)
         few = np.bincount(query, minlength=len(asked)) <= 4 * NEAREST
         return cls(ids, asked, query[few[query]], place[few[query]])
 
@@ -89,22 +89,21 @@ class Neighbours:
         Args:
             read: ids -> the candidate's rows, (len, k).
         """
-        asked, first, sizes = np.unique(self.query, return_index=True, return_counts=True)
         with one_blas_thread():
             rows, near = _unit(read(self.ids[self.asked])), _unit(read(self.ids[self.place]))
             least = np.full(len(self.asked), np.inf, np.float32)
             np.minimum.at(least, self.query, np.einsum("ij,ij->i", rows[self.query], near))
-            query, place, cosine = self._near(read, least)
-        starts, ends = (np.searchsorted(query, asked, side) for side in ("left", "right"))
-        shares = np.zeros(len(asked))
-        for at, (start, end, own, size) in enumerate(zip(starts, ends, first, sizes, strict=True)):
-            further = -cosine[start:end]
-            wanted = further[np.isin(place[start:end], self.place[own : own + size])]
-            further.sort()
-            nearer = np.searchsorted(further, wanted, "left")
-            alike = np.searchsorted(further, wanted, "right") - nearer
-            shares[at] = np.clip((size - nearer) / alike, 0, 1).sum() / size
-        return shares
+            # These sums and those of the products are in other orders: what is far below is not counted anyway.
+            query, place, cosine = self._near(read, least - 64 * STEP)
+        wanted = np.isin(query * len(self.ids) + place, self.query * len(self.ids) + self.place)
+        # By query, and then the nearest first: cosines are from −1 to 1.
+        keys = query * round(4 / STEP) - cosine
+        own, owner, keys = keys[wanted], query[wanted], np.sort(keys)
+        nearer = np.searchsorted(keys, own, "left") - np.searchsorted(query, owner, "left")
+        alike = np.searchsorted(keys, own, "right") - np.searchsorted(keys, own, "left")
+        sizes = np.bincount(self.query, minlength=len(self.asked))
+        stay = np.bincount(owner, np.clip((sizes[owner] - nearer) / alike, 0, 1), len(self.asked))
+        return stay[sizes > 0] / sizes[sizes > 0]
 
     def _cosines(self, read: Read) -> Iterator[tuple[int, Float32s]]:
         """The place of the first of a block of rows, and their (q, rows) cosines to those asked."""
@@ -115,13 +114,12 @@ class Neighbours:
             cosines[own, self.asked[own] - start] = ITSELF
             yield start, cosines
 
-    def _near(self, read: Read, least: Float32s) -> tuple[Ids, Ids, npt.NDArray[np.int32]]:
+    def _near(self, read: Read, least: Float32s) -> tuple[Ids, Ids, Ids]:
         """Query, place and cosine, in units of `STEP`, of all that are as near as `least` says; by query."""
         found = []
         for start, cosines in self._cosines(read):
-            query, at = np.nonzero(cosines >= (least - STEP)[:, None])
-            cosine = np.rint(cosines[query, at] / STEP).astype(np.int32)
-            found.append((query.astype(np.int32), (at + start).astype(np.int32), cosine))
+            query, at = np.nonzero(cosines >= least[:, None])
+            found.append((query, at + start, np.rint(cosines[query, at] / STEP).astype(np.int64)))
         query, place, cosine = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = np.argsort(query, kind="stable")
         return query[order], place[order], cosine[order]
@@ -129,7 +127,9 @@ class Neighbours:
 
 def _unit(rows: npt.NDArray[np.floating]) -> Float32s:
     """The rows, each divided by its length; rows of zeros stay."""
-    wide = rows.astype(np.float32)
+    rows = rows.astype(np.promote_types(rows.dtype, np.float32), copy=False)
+    largest = np.abs(rows).max(axis=1, keepdims=True)  # by which no square overflows, nor vanishes
+    wide = (rows / np.where(largest > 0, largest, 1)).astype(np.float32)
     lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-    unit: Float32s = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
+    unit: Float32s = np.divide(wide, lengths, out=np.zeros_like(wide), where=largest > 0)
     return unit

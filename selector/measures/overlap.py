@@ -66,17 +66,15 @@ def eigenspace_instability(m: Moments) -> float | None:
     """tr((UUᵀ + U~U~ᵀ − 2 U~U~ᵀUUᵀ) Σ) / tr Σ with Σ = (XXᵀ)^α + (X~X~ᵀ)^α (Leszczynski et al., MLSys 2020).
 
     The expected disagreement of linear models trained on the one and on the other, for labels of covariance Σ. The
-    anchors of Σ are the two tables themselves. With X alone it is 1 − `weighted_eos` of p = 2α. Undefined for two
-    all-zero tables.
+    anchors of Σ are the two tables themselves. With X alone it is 1 − `weighted_eos` of p = 2α. Undefined for an
+    all-zero table.
     """
     u, s = m.x_svd
-    own, other = u[:, : s.size] * (s / s[0] if s.size else s) ** INSTABILITY, m.y
-    if s.size:
-        other = other / s[0]
+    if not s.size:
+        return None
+    own, other = u[:, : s.size] * (s / s[0]) ** INSTABILITY, m.y / s[0]
     other = other @ np.linalg.matrix_power(other.T @ other, (INSTABILITY - 1) // 2)
     total = float((own**2).sum() + (other**2).sum())
-    if total == 0:
-        return None
     left = [a - b @ (b.T @ a) for a, b in ((own, m.y_basis), (other, m.x_basis))]
     return float(sum((each**2).sum() for each in left)) / total
 

@@ -90,7 +90,7 @@ def test_a_host_that_needs_inputs_asks_for_them(tmp_path: Path) -> None:
     cosine = (before * after).sum() / np.linalg.norm(before) / np.linalg.norm(after)
     assert told.cosine == pytest.approx(cosine, abs=1e-12) and cosine < 1
     for bad, message in (
-        (given | {"far": np.array([1000])}, "holds far as int64"),
+        (given | {"far": np.array([1000])}, "holds 'far' as int64"),
         (given | {"more": np.zeros(1)}, r"holds \['far', 'ids', 'more', 'types'\]"),
         ({}, r"holds \[\]"),
         (given | {"far": np.array([{}])}, "cannot be read as .npz"),

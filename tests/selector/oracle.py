@@ -85,14 +85,14 @@ def neighbour_overlap(x, y, asked, nearest=10):
     """Of single rows, with every cosine between all rows; among those tied at the last place each is as likely kept."""
     cosines = []
     for table in (x, y):
-        unit = table.astype(np.float32)
-        unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-        found = np.rint(unit[asked] @ unit.T * 2**20)
-        found[np.arange(len(asked)), asked] = -(2**21)
+        unit = table / np.linalg.norm(table, axis=1, keepdims=True)
+        found = unit[asked] @ unit.T
+        found[np.arange(len(asked)), asked] = -2
         cosines.append(found)
     shares = []
     for mine, theirs in zip(*cosines, strict=True):
-        wanted = np.flatnonzero(mine >= np.sort(mine)[-nearest] - 1)
+        wanted = np.flatnonzero(mine >= np.sort(mine)[-nearest] - 2.0**-20)
+        theirs = np.rint(theirs * 2**20)
         if len(wanted) <= 4 * nearest:
             room = [(len(wanted) - (theirs > theirs[i]).sum()) / (theirs == theirs[i]).sum() for i in wanted]
             shares.append(np.clip(room, 0, 1).mean())

@@ -439,9 +439,11 @@ def test_all_zero_tables_have_scores_or_none_and_no_nan():
     for scores in (from_zero, of_zero, both):
         assert np.isfinite(list(scores.values())).all()
     # Undefined where the table has nothing to be relative to: absent, not 0.
-    assert set(from_zero) == {*MEASURES, *WEIGHTED, *DELTAS}
-    assert [from_zero[key] for key in WEIGHTED] == [0, 0]
-    undefined = {"pip_loss_relative", "reconstruction_error_relative", *WEIGHTED, *DELTAS}
+    assert set(from_zero) == {*MEASURES, NEIGHBOURS, *WEIGHTED, *DELTAS}
+    assert [from_zero[key] for key in (*WEIGHTED, "ridge_alignment")] == [0, 0, 0]
+    assert 0 < from_zero[NEIGHBOURS] < 1  # of rows that are all alike some are kept by chance
+    relative = {"pip_loss_relative", "reconstruction_error_relative", "ridge_alignment", "eigenspace_instability"}
+    undefined = {*relative, NEIGHBOURS, *WEIGHTED, *DELTAS}
     assert set(of_zero) == set(both) == set(from_zero) - undefined
 
 
@@ -449,8 +451,8 @@ def test_all_zero_tables_have_scores_or_none_and_no_nan():
 def test_reconstruction_is_absent_in_another_dimension(k):
     rng = np.random.default_rng(0)
     scores = score(rng.standard_normal((50, 4)), rng.standard_normal((50, k)))
-    absent = {"reconstruction_error", "reconstruction_error_relative", "mean_cosine"}
-    assert set(scores) == {*MEASURES, *WEIGHTED, *DELTAS} - absent
+    absent = {"reconstruction_error", "reconstruction_error_relative", "mean_cosine", "pooled_cosine_error"}
+    assert set(scores) == {*MEASURES, NEIGHBOURS, *WEIGHTED, *DELTAS} - absent - {"ridge_alignment"}
 
 
 # λ.
@@ -476,13 +478,14 @@ def test_keys_are_what_scores_have():
     measures = Measures([1, 0.1, "max"])
     expected = [
         *MEASURES,
+        NEIGHBOURS,
         *WEIGHTED,
         *DELTAS,
         *(f"{d}_lambda_0.1" for d in DELTAS),
         *(f"{d}_lambda_max" for d in DELTAS),
     ]
     assert measures.keys == expected
-    assert list(score(x, noisy(rng, x, 1), lambdas=[1, 0.1, "max"])) == expected
+    assert {*score(x, noisy(rng, x, 1), lambdas=[1, 0.1, "max"])} == {*expected}
 
 
 @pytest.mark.parametrize("bad", [0, -1, "min", None])
