@@ -1,7 +1,7 @@
 """How many of a row's nearest neighbours stay: by cosine, for a sample of rows, among a sample or all of them.
 
 What k-NN measures of embeddings ask (Wendlandt et al. 2018; Leszczynski et al. 2020, section 3), without a seed and at
-a bounded cost: 256 rows are looked for among at most 65,536.
+a bounded cost: 256 rows are looked for among at most 32,768.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NEAREST = 10
 ASKED = 256
 """Rows whose neighbours are looked for: evenly spaced, or in proportion to weights."""
 
-AMONG = 1 << 16
+AMONG = 1 << 15
 """Rows that are looked among, evenly spaced in the table: all of a smaller one."""
 
 STEP = 2.0**-20
