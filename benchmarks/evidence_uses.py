@@ -1,4 +1,4 @@
-"""What a table is used for, and the measure that foretells best what it then reaches: sections of docs/evidence.md.
+"""What a table is used for, and the measure that predicts best what it then reaches: sections of docs/evidence.md.
 
 A measure is chosen on some tables and tasks, and reported on other tables with other tasks. Selection errors are
 compared with those of EOS on the same candidates in the same resamples; the p-values of all comparisons of a use are
