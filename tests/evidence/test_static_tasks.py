@@ -161,13 +161,13 @@ def test_a_regression_of_ratings(folder: Path) -> None:
     of_items = np.array([items[each] for each in item])
     users = {each: bias(user, rating - mean - of_items, each) for each in {*user, *who}}
     left = rating - mean - of_items - np.array([users[each] for each in user])
-    foretold = []
+    predicted = []
     for each, asked in zip(who, what, strict=True):
         mine = user == each
         stacked = np.vstack([x[item[mine]], np.sqrt(PENALTY) * np.eye(D)])
         weights = np.linalg.lstsq(stacked, np.concatenate([left[mine], np.zeros(D)]), rcond=None)[0]
-        foretold.append(mean + items[asked] + users[each] + x[asked] @ weights)
-    expected = 1 - ((given - foretold) ** 2).sum() / ((given - given.mean()) ** 2).sum()
+        predicted.append(mean + items[asked] + users[each] + x[asked] @ weights)
+    expected = 1 - ((given - predicted) ** 2).sum() / ((given - given.mean()) ** 2).sum()
     assert reached(task) == pytest.approx(expected) == pytest.approx(reached(task, 9 * table(N)))
 
 

@@ -1,7 +1,7 @@
 """Items that users rate, with the table's rows as the vectors of the items.
 
 A file has a user, an item and a rating a line, with tabs between; the item is a token of the table. `NAME.train.tsv` is
-what is known of the users, `NAME.test.tsv` what is foretold.
+what is known of the users, `NAME.test.tsv` what is predicted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Ratings:
 
 
 class RatingTask(Task):
-    """Something foretold of users.
+    """Something predicted of users.
 
     Args:
         name: of the task.
@@ -78,20 +78,20 @@ class RatingRegression(RatingTask):
         of_items = _bias(self.train.items, left, len(features))
         of_users = _bias(self.train.users, left - of_items[self.train.items], self.users)
         left = left - of_items[self.train.items] - of_users[self.train.users]
-        foretold = mean + of_items[self.test.items] + of_users[self.test.users]
+        predicted = mean + of_items[self.test.items] + of_users[self.test.users]
         for mine, asked in zip(*(_by_user(part.users, self.users) for part in (self.train, self.test)), strict=True):
             x = features[self.train.items[mine]]
             fitted = np.linalg.solve(x.T @ x + PENALTY * np.eye(x.shape[1]), x.T @ left[mine])
-            foretold[asked] += features[self.test.items[asked]] @ fitted
+            predicted[asked] += features[self.test.items[asked]] @ fitted
         spread = ((self.test.given - self.test.given.mean()) ** 2).sum()
-        return float(1 - ((self.test.given - foretold) ** 2).sum() / spread)
+        return float(1 - ((self.test.given - predicted) ** 2).sum() / spread)
 
 
 class NextItems(RatingTask):
     """Average precision of the items that a user will like, by the cosine with the mean of those liked before.
 
     An item is liked that a user rates no lower than the mean of the user's train part; what is in that part is not
-    foretold. The mean is over the users who have liked something in both parts.
+    predicted. The mean is over the users who have liked something in both parts.
     """
 
     def score(self, vectors: Vectors, known: Known, seed: int) -> float:  # noqa: D102
