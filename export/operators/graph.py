@@ -64,6 +64,22 @@ class Graph:
         """How often a value or an array is an input."""
         return sum(node.inputs.count(name) for node in self.nodes)
 
+    def joined(self, op: str, inputs: tuple[str, ...], *nodes: Node) -> Graph:
+        """With one operator in the place of several.
+
+        Args:
+            op: the operator.
+            inputs: of it.
+            nodes: those that it stands for, which no others use but for the last one, whose place and value it takes.
+                Domain and attributes are those of the first.
+        """
+        first, *_, last = nodes
+        one = Node(
+            op, inputs, last.output, last.scope, first.domain, first.attributes, made=sum(node.made for node in nodes)
+        )
+        kept = (one if node is last else node for node in self.nodes if node is last or node not in nodes)
+        return replace(self, nodes=tuple(kept))
+
     def without_unused(self) -> Graph:
         """Without arrays that no node has for an input."""
         return replace(self, arrays={name: array for name, array in self.arrays.items() if self.uses(name)})

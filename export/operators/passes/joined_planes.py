@@ -8,7 +8,7 @@ import numpy as np
 
 from eigenselect.compressors.payloads.bitpack import plane_widths
 from eigenselect.export.operators.functions import MASKS_FROM, linear_bits, linear_name
-from eigenselect.export.operators.graph import Graph, Node, exchanged
+from eigenselect.export.operators.graph import Graph, exchanged
 
 
 def joined_planes(graph: Graph) -> Graph:
@@ -55,18 +55,9 @@ def _joined(graph: Graph, at: int) -> Graph | None:
         or arrays[low_scale] * np.float32(1 << high_bits) != arrays[scale]
     ):
         return None
-    joined = Node(
-        linear_name(bits),
-        (*high_planes, *low_planes, scale, zero_point, rows),
-        total.output,
-        total.scope,
-        high.domain,
-        high.attributes,
-        made=high.made + low.made + total.made,
-    )
+    inputs = (*high_planes, *low_planes, scale, zero_point, rows)
     return replace(
-        graph,
-        nodes=(*graph.nodes[: at - 2], joined, *graph.nodes[at + 1 :]),
+        graph.joined(linear_name(bits), inputs, high, low, total),
         arrays=exchanged(
             arrays,
             [scale, zero_point, low_scale, low_zero_point],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import onnx
 
@@ -43,18 +41,7 @@ def _joined(graph: Graph, product: Node) -> Graph:
     *inputs, ids = rows.inputs
     if gone[0].inputs[-1] != ids:
         return graph
-    gone = [rows, *gone]
-    joined = Node(
-        f"{rows.op}{end}",
-        (*inputs, *scales, ids),
-        product.output,
-        product.scope,
-        DOMAIN,
-        rows.attributes,
-        made=sum(node.made for node in gone) + product.made,
-    )
-    nodes = [joined if node is product else node for node in graph.nodes if node not in gone]
-    return replace(graph, nodes=tuple(nodes))
+    return graph.joined(f"{rows.op}{end}", (*inputs, *scales, ids), rows, *gone, product)
 
 
 Parts = tuple[str, tuple[str, ...], list[Node]]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from eigenselect.export.operators.graph import Graph, Node
 from eigenselect.export.operators.trellis import COLUMNS, trellis_windows
 
@@ -36,15 +34,5 @@ def _joined(graph: Graph, picked: Node) -> Graph:
     if chain[-1].inputs != (rows.output,) or graph.uses(rows.output) != 2:
         return graph
     *stored, ids = rows.inputs
-    gone = [rows, *chain[1:]]
-    joined = Node(
-        f"{rows.op}{COLUMNS}",
-        (*stored, places, ids),
-        picked.output,
-        picked.scope,
-        rows.domain,
-        rows.attributes,
-        made=sum(node.made for node in gone) + picked.made,
-    )
-    nodes = [joined if node is picked else node for node in graph.nodes if node not in gone]
-    return replace(graph, nodes=tuple(nodes)).without_unused()
+    name = f"{rows.op}{COLUMNS}"
+    return graph.joined(name, (*stored, places, ids), rows, *chain[1:], picked).without_unused()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from eigenselect.compressors.payloads.bitpack import plane_widths
 from eigenselect.export.operators.graph import Graph, Node
 from eigenselect.export.operators.trellis import trellis_name, trellis_windows
@@ -40,14 +38,4 @@ def _joined(graph: Graph, total: Node) -> Graph:
         return graph
     count = len(planes) // 2
     inputs = (*planes[:count], plane[0], *planes[count:], plane[1], ids)
-    joined = Node(
-        trellis_name(bits, ours.size),
-        inputs,
-        total.output,
-        total.scope,
-        first.domain,
-        first.attributes,
-        made=first.made + second.made + total.made,
-    )
-    nodes = [joined if node is total else node for node in graph.nodes if node not in (first, second)]
-    return replace(graph, nodes=tuple(nodes))
+    return graph.joined(trellis_name(bits, ours.size), inputs, first, second, total)
