@@ -118,9 +118,7 @@ class Runs:
     def _key(self, trial: Trial, seed: int) -> str:
         """What the results of a candidate are found again by."""
         search, candidate = self.search, trial.candidate
-        # A list of the settings and a tuple of Python are the same values.
-        values = dataclasses.astuple(search.measures)
-        measured = [[*value] if isinstance(value, list | tuple) else value for value in values]
+        measured = dataclasses.astuple(search.measures)
         source = source_digest(trial.compressor)
         return candidate_key(candidate.compressor, candidate.parameters, source, search.digest, seed, measured)
 
