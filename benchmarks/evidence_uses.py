@@ -354,7 +354,7 @@ def choices(runs: Runs) -> str:
                 candidate: float(np.mean([_column(run, "scores", task)[candidate] for task in tasks]))
                 for candidate in _nbytes(run)
             }
-            chosen, eos = (_best(run, key) for key in (run["criterion"], EOS))
+            chosen, eos = (_best(run, key) for key in (set_by({name: run}, "frozen"), EOS))
             best = max(score, key=score.__getitem__)
             rows.append(
                 [
