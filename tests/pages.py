@@ -1,7 +1,7 @@
 """What the readers of the documents have: files for the names that pages use, and what is not run, with the reason.
 
 A page with a new block needs nothing here as long as it keeps to these names. What no test can run is entered in
-`NOT_RUN`; whatever else does not run fails `tests/test_documents.py`.
+`NOT_RUN`; whatever else does not run fails `tests/test_pages.py`.
 """
 
 from __future__ import annotations
