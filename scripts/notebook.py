@@ -13,9 +13,12 @@ import io
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import chdir, redirect_stdout
 from pathlib import Path
 from typing import Any
+
+from matplotlib import pyplot as plt
 
 PATH = Path(__file__).resolve().parents[1] / "docs" / "tutorials" / "notebook.ipynb"
 
@@ -36,7 +39,7 @@ def code(notebook: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def outputs(notebook: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    """What each cell of code gives: what it prints, and its last expression. Files lie in the working folder."""
+    """What each cell of code gives: what it prints, its last expression, its figures; files lie where one works."""
     names: dict[str, Any] = {"__name__": "__main__"}
     return [_run("".join(cell["source"]), names, count) for count, cell in enumerate(code(notebook), 1)]
 
@@ -54,20 +57,20 @@ def _run(source: str, names: dict[str, Any], count: int) -> list[dict[str, Any]]
     if printed.getvalue():
         found.append({"output_type": "stream", "name": "stdout", "text": _lines(printed.getvalue())})
     if value is not None:
-        found.append({"output_type": "execute_result", "execution_count": count, "metadata": {}, "data": _shown(value)})
-    return found
+        data = {"text/plain": _lines(repr(value))}
+        if hasattr(value, "_repr_html_"):
+            data["text/html"] = _lines(value._repr_html_())
+        found.append({"output_type": "execute_result", "execution_count": count, "metadata": {}, "data": data})
+    return found + [{"output_type": "display_data", "metadata": {}, "data": data} for data in _figures()]
 
 
-def _shown(value: Any) -> dict[str, Any]:
-    """MIME type -> what a notebook shows of a value."""
-    data: dict[str, Any] = {"text/plain": _lines(repr(value))}
-    if hasattr(value, "savefig"):
-        picture = io.BytesIO()
-        value.savefig(picture, format="png", metadata={"Software": None})
-        data["image/png"] = base64.b64encode(picture.getvalue()).decode()
-    elif hasattr(value, "_repr_html_"):
-        data["text/html"] = _lines(value._repr_html_())
-    return data
+def _figures() -> Iterator[dict[str, Any]]:
+    """The figures that are open, as Jupyter shows them at the end of a cell."""
+    for number in plt.get_fignums():
+        figure, picture = plt.figure(number), io.BytesIO()
+        figure.savefig(picture, format="png", metadata={"Software": None})
+        yield {"text/plain": [repr(figure)], "image/png": base64.b64encode(picture.getvalue()).decode()}
+        plt.close(figure)
 
 
 def _lines(text: str) -> list[str]:
