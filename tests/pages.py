@@ -91,6 +91,7 @@ NOT_RUN: Mapping[str, str] = {
     "cd /tmp *": "needs the wheel of the lines before",
     "try/bin/eigenselect *": "needs the wheel of the lines before",
     "python scripts/reference.py": "writes into the repository; test_documents.py compares what it would write",
+    "python scripts/notebook.py": "writes into the repository; test_notebook.py runs its cells",
     "python scripts/matrix.py *": "takes packages from an index, for an hour",
     "python scripts/screenshots.py *": "test_screenshots.py runs it, where Chromium is at hand",
     "eigenselect native *": "needs ONNX Runtime's C headers; tests/export/test_native.py builds where they are",
