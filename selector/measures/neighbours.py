@@ -98,7 +98,7 @@ class Neighbours:
             np.minimum.at(least, self.query, np.einsum("ij,ij->i", rows[self.query], near))
             # What as many of a few rows are nearer than is not among the nearest of all. The sums of these products are
             # in other orders.
-            query, place, cosine = self._near(read, np.maximum(least, self._bound(rows, read)) - 64 * STEP)
+            query, place, cosine = self._near(read, np.maximum(least, self._bound(rows, read)) - np.float32(64 * STEP))
         wanted = np.isin(query * len(self.ids) + place, self.query * len(self.ids) + self.place)
         # By query, and then the nearest first: cosines are from −1 to 1.
         keys = query * round(4 / STEP) - cosine
