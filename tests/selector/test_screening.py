@@ -1,0 +1,230 @@
+"""A first look at samples of rows: what it leaves out is worse than what is chosen, and what is chosen stays the same."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+
+from eigenselect.compressors import (
+    PCA,
+    EmbeddingTable,
+    ExactRows,
+    Identity,
+    KMeans,
+    ResidualQuantization,
+    Spectral,
+    Uniform,
+)
+from eigenselect.selector.decision.lookup import Limit
+from eigenselect.selector.run import screening
+from eigenselect.selector.run.lookups import Lookups
+from eigenselect.selector.run.screening import rows_of_samples, screened, unproven
+from eigenselect.selector.run.search import Search, candidates
+from eigenselect.selector.run.selecting import Chosen, choose
+from eigenselect.selector.run.trial import untried
+from tests.cases import CASES, TABLES
+from tests.running import command, only
+
+N, D = 12_000, 8
+
+
+class Whole(Uniform):
+    """A method of which a sample shows nothing."""
+
+    by_rows = False
+
+    @property
+    def name(self) -> str:
+        return f"whole{self.bits}"
+
+
+POOL = [
+    *(Uniform(bits) for bits in (1, 2, 3, 4)),
+    *(KMeans(bits) for bits in (1, 2, 4)),
+    *(PCA(dim=k, keep_dimension=True, then=KMeans(4)) for k in (2, 4, 6)),
+    Spectral(then=KMeans(2), norm="none"),
+    Spectral(then=KMeans(4), norm="none"),
+    ResidualQuantization(books=4, codewords=16),
+    Whole(3),
+    Identity("float16"),
+]
+
+
+def table() -> EmbeddingTable:
+    rng = np.random.default_rng(5)
+    rows = rng.standard_normal((N, D)) * np.geomspace(2, 0.3, D) * np.exp(0.3 * rng.standard_normal((N, 1)))
+    rows[7] = 0  # kept as an exact row of its own by methods that would lose it
+    return EmbeddingTable(rows.astype(np.float32))
+
+
+TABLE = table()
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """As of a large table."""
+    monkeypatch.setattr(screening, "FROM", N)
+    monkeypatch.setattr(screening, "SAMPLES", (800, 3_000))
+
+
+def search_of(budget: int, criterion: str = "eos", pool=POOL, **given) -> Search:
+    compressors, left_out = candidates(TABLE, budget, pool)
+    settings = {"table": TABLE, "budget": budget, "compressors": compressors, "left_out": left_out, "screening": True}
+    return Search(**settings | {"criterion": criterion} | given)
+
+
+def left_out(found: Chosen):
+    return [c for c in found.candidates if c.status == "screened"]
+
+
+@pytest.fixture(scope="module")
+def exact() -> dict[str, dict[str, float]]:
+    """The measures of every candidate on all rows."""
+    found = choose(search_of(10**6, screening=False))
+    return {c.name: c.measures for c in found.candidates}
+
+
+@pytest.mark.parametrize(("rate", "criterion"), [(4, "eos"), (7, "eos"), (7, "weighted_eos_p2")])
+def test_the_best_on_all_rows_is_chosen(rate, criterion, exact):
+    search = search_of(4 * N * D // rate, criterion)
+    found = choose(search)
+    fitting = [compressor.name for compressor, nbytes in search.compressors if nbytes <= search.budget]
+    assert found.selection.chosen.name == max(fitting, key=lambda name: exact[name][criterion])
+    out = left_out(found)
+    assert out and len(fitting) - len(out) >= screening.KEPT
+    assert not any(c.measures for c in out) and not any("whole" in c.name for c in out)
+    for c in found.candidates:
+        assert c.status != "measured" or c.measures == exact[c.name], c.name
+    for c in out:
+        told = c.estimate
+        assert told.criterion == criterion and told.rows in (800, 3_000) and told.gap > told.gap_half_width
+        assert abs(told.value - exact[c.name][criterion]) <= told.half_width, c.name
+        assert exact[told.better][criterion] > exact[c.name][criterion], (c.name, told.better)
+    for key in ("eos", "weighted_eos_p1", "weighted_eos_p2"):  # of no overlap score is the best left out
+        assert max(fitting, key=lambda name: exact[name][key]) not in {c.name for c in out}
+
+
+def test_it_is_left_to_tables_and_criteria_of_which_it_is_known_how_far_a_sample_goes():
+    search = search_of(50_000)
+    assert rows_of_samples(search) == [800, 3_000]
+    lookups = Lookups(None, N, D)  # type: ignore[arg-type]
+    for other in (
+        {"screening": False},
+        {"lookups": lookups, "limit": Limit.parse("2x")},
+        {"criterion": "neighbour_overlap"},
+        {"criterion": "ridge_alignment"},
+        {"criterion": "eos_by_frequency"},
+        {"table": EmbeddingTable(TABLE.vectors[: N - 1])},
+    ):
+        assert rows_of_samples(dataclasses.replace(search, **other)) == [], other
+    wide = dataclasses.replace(search, table=EmbeddingTable(np.ones((N, 20), np.float32)))
+    assert rows_of_samples(wide) == [1_600], "no fewer than so many a column, and no more than a part of the table"
+
+
+def test_what_was_measured_before_is_not_looked_at_and_leaves_others_out(monkeypatch):
+    search = search_of(50_000)
+    trials = [untried(*each) for each in search.compressors]
+    exact = choose(dataclasses.replace(search, screening=False)).candidates
+    known = {c.name: c for c in exact if c.name in ("exact7-uniform-b1", "exact7-uniform-b4")}
+    assert len(known) == 2
+    monkeypatch.setattr(screening, "KEPT", 1)
+    made = []
+    original = Uniform._compress
+    monkeypatch.setattr(Uniform, "_compress", lambda self, *given: (made.append(self.bits), original(self, *given))[1])
+    found = {trial.candidate.name: trial.candidate for trial in screened(search, trials, known)}
+    assert {*made} == {2, 3}, "those that are known are not made of a sample"
+    assert not any(found[name].estimate for name in known)
+    best = max(exact, key=lambda c: c.measures.get("eos", 0)).name
+    assert found[best].estimate is None
+
+    only_known = {best: next(c for c in exact if c.name == best)}
+    found = {trial.candidate.name: trial.candidate for trial in screened(search, trials, only_known)}
+    assert {c.estimate.better for c in found.values() if c.estimate} == {best}
+
+
+def test_what_failed_on_all_rows_leaves_nothing_out(monkeypatch):
+    search = search_of(4 * N * D // 8, allowed_failures=0.9)
+    best = choose(search).compressor
+    original = type(best)._compress
+
+    def failing(self, given, rng):
+        if given.n == N and self == best:
+            raise RuntimeError("not of all rows")
+        return original(self, given, rng)
+
+    monkeypatch.setattr(type(best), "_compress", failing)
+    found = choose(search)
+    names = {c.name: c for c in found.candidates}
+    assert names[best.name].status == "failed"
+    assert not any(c.estimate.better == best.name for c in left_out(found))
+    second = max((c for c in found.candidates if c.measures), key=lambda c: c.measures["eos"])
+    assert found.selection.chosen is second and unproven(found.candidates, "eos") == []
+
+
+def test_rows_that_are_kept_exact_are_those_of_the_sample():
+    ids = np.array([2, 5, 9])
+    assert screening._of_sample(ExactRows((1, 5, 9, 11), KMeans(2)), ids) == ExactRows((1, 2), KMeans(2))
+    assert screening._of_sample(ExactRows((1,), KMeans(2)), ids) == KMeans(2) == screening._of_sample(KMeans(2), ids)
+
+
+def test_what_learns_more_may_look_better():
+    few, many = (screening._flattery(method, 1_000, D) for method in (KMeans(4), ResidualQuantization(4, 256)))
+    assert many > 10 * few > 0 and many == pytest.approx((2 * (4 * 256 * D + 256) / D + 0.5 * D) / 1_000)
+    assert screening._flattery(ExactRows((3, 7), KMeans(4)), 1_000, D) == few
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_the_bytes_of_what_a_sample_shows_are_the_same_for_each_row(case):
+    """Law: no setting of such a method depends on how many rows there are."""
+    if case.compressor.seen_in_sample:
+        d, step = TABLES["gaussian"].d, 12_800
+        sizes = [case.compressor.nbytes(count * step, d) for count in (1, 2, 3, 7)]
+        assert sizes[2] - sizes[1] == sizes[1] - sizes[0] and sizes[3] - sizes[0] == 6 * (sizes[1] - sizes[0])
+
+
+def test_a_plan_of_the_command_and_its_hand_over_say_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/m.db")
+    monkeypatch.setenv("COLUMNS", "80")
+    np.save("t.npy", TABLE.vectors)
+    words = ["table.path=t.npy", "budget=8x", "out=o", *only("uniform", "kmeans", "blockwise", "identity")]
+    assert command("plan", *words, "json=p.json") == 0
+    planned = json.loads(Path("p.json").read_text())
+    printed = capsys.readouterr().out
+    count = len(planned["candidates"])
+    assert planned["screened_rows"] == [800, 3_000] and len(planned["screened"]) == count
+    assert f"{count} of them are looked at on 800 and 3,000 rows first" in " ".join(printed.split())
+
+    assert command(*words) == 0
+    printed = capsys.readouterr().out
+    record = json.loads(Path("o/selection.json").read_text())
+    told = record["screening"]
+    assert told["candidates"] == count - screening.KEPT and told["confidence"] == 0.999
+    rows = " and ".join(f"{each:,}" for each in told["rows"])
+    line = f"Screened {told['candidates']} of {count} candidates on {rows} rows: {screening.KEPT} measured on all."
+    assert line in printed.splitlines() and len(line) <= 80
+    assert f"Of {told['candidates']} more, samples of rows show" in record["reason"]
+    assert "(of those measured on all rows)" in record["reason"]
+    entries = {each["name"]: each for each in record["rejected"] if "estimate" in each}
+    with Path("o/candidates.csv").open(newline="") as file:
+        listed = {row["name"]: row for row in csv.DictReader(file) if row["status"] == "screened"}
+    assert listed.keys() == entries.keys() and len(entries) == told["candidates"]
+    for name, row in listed.items():
+        assert (row["eos"], row["run_id"]) == ("", "") and row["reason"] == entries[name]["reason"]
+        assert row["reason"].startswith(f"eos {entries[name]['estimate']['value']:.4f} ± ")
+    client = mlflow.MlflowClient()
+    runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert not {run.info.run_name for run in runs} & {*listed}, "listed, and no runs"
+
+    assert command(*words, "screening=false") == 0
+    printed = capsys.readouterr().out
+    whole = json.loads(Path("o/selection.json").read_text())
+    assert "Screened" not in printed and "screening" not in whole
+    assert f"{screening.KEPT} candidates were measured by earlier runs" in printed
+    assert whole["chosen"]["measures"] == record["chosen"]["measures"]
