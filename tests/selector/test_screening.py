@@ -1,4 +1,4 @@
-"""A first look at samples of rows: what it leaves out is worse than what is chosen, and what is chosen stays the same."""
+"""A first look at samples of rows: what it leaves out is worse than what is chosen, and that stays the same."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from eigenselect.selector.run.selecting import Chosen, choose
 from eigenselect.selector.run.trial import untried
 from tests.cases import CASES, TABLES
 from tests.running import command, only
+from tests.stores import make_store
 
 N, D = 12_000, 8
 
@@ -179,18 +180,19 @@ def test_what_learns_more_may_look_better():
     assert screening._flattery(ExactRows((3, 7), KMeans(4)), 1_000, D) == few
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_the_bytes_of_what_a_sample_shows_are_the_same_for_each_row(case):
-    """Law: no setting of such a method depends on how many rows there are."""
-    if case.compressor.seen_in_sample:
-        d, step = TABLES["gaussian"].d, 12_800
-        sizes = [case.compressor.nbytes(count * step, d) for count in (1, 2, 3, 7)]
-        assert sizes[2] - sizes[1] == sizes[1] - sizes[0] and sizes[3] - sizes[0] == 6 * (sizes[1] - sizes[0])
+def test_the_bytes_of_what_a_sample_shows_are_the_same_for_each_row():
+    """No setting of such a method depends on how many rows there are."""
+    shown = [case.compressor for case in CASES if case.compressor.seen_in_sample]
+    assert len(CASES) // 2 < len(shown) < len(CASES) and not any("light" in each.name for each in shown)
+    d, step = TABLES["gaussian"].d, 12_800
+    for each in shown:
+        one, two, seven = (each.nbytes(count * step, d) for count in (1, 2, 7))
+        assert seven - one == 6 * (two - one), each.name
 
 
 def test_a_plan_of_the_command_and_its_hand_over_say_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/m.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", make_store(tmp_path / "m.db"))
     monkeypatch.setenv("COLUMNS", "80")
     np.save("t.npy", TABLE.vectors)
     words = ["table.path=t.npy", "budget=8x", "out=o", *only("uniform", "kmeans", "blockwise", "identity")]
