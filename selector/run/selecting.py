@@ -156,7 +156,7 @@ def select_table(
             "retrieval": they are searched by cosine. Counts of a table weigh its rows.
         workers: processes that candidates are spread over. They import what the program that asks for them is, so that
             its own work must be under `if __name__ == "__main__":`.
-        screening: whether candidates of a table of 2¹⁸ rows or more that cannot win are left out by samples of its
+        screening: whether candidates of a table of 2¹⁹ rows or more that cannot win are left out by samples of its
             rows; those that are left are measured on all (docs/method.md).
         tracker: an MLflow experiment (`selector.store.tracker.connect`) in which the candidates become runs, and
             those that it has already are not measured again.

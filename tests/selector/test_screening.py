@@ -128,6 +128,16 @@ def test_it_is_left_to_tables_and_criteria_of_which_it_is_known_how_far_a_sample
     assert rows_of_samples(wide) == [1_600], "no fewer than so many a column, and no more than a part of the table"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["processes", "ray"])
+def test_several_processes_leave_out_what_one_does(engine):
+    if engine == "ray":
+        pytest.importorskip("ray", reason="the extra ray is not installed")
+    pool = [each for each in POOL if not isinstance(each, Whole)]  # a class of these tests is in no other process
+    one, two = (choose(search_of(60_000, pool=pool, engine=engine, workers=count)) for count in (1, 2))
+    assert two.candidates == one.candidates and left_out(one)
+
+
 def test_what_was_measured_before_is_not_looked_at_and_leaves_others_out(monkeypatch):
     search = search_of(50_000)
     trials = [untried(*each) for each in search.compressors]
