@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import json
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
+from rich.console import Console
 
 from eigenselect.compressors import (
     PCA,
@@ -23,7 +25,9 @@ from eigenselect.compressors import (
 )
 from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.run import screening
+from eigenselect.selector.run.announcement import outlook
 from eigenselect.selector.run.lookups import Lookups
+from eigenselect.selector.run.plan import plan
 from eigenselect.selector.run.screening import rows_of_samples, screened, unproven
 from eigenselect.selector.run.search import Search, candidates
 from eigenselect.selector.run.selecting import Chosen, choose
@@ -55,6 +59,7 @@ POOL = [
     Whole(3),
     Identity("float16"),
 ]
+FEW = [*(Uniform(bits) for bits in (1, 2, 3, 4)), KMeans(1), KMeans(4), Spectral(then=KMeans(4), norm="none")]
 
 
 def table() -> EmbeddingTable:
@@ -139,7 +144,7 @@ def test_several_processes_leave_out_what_one_does(engine):
 
 
 def test_what_was_measured_before_is_not_looked_at_and_leaves_others_out(monkeypatch):
-    search = search_of(50_000)
+    search = search_of(100_000, pool=FEW)
     trials = [untried(*each) for each in search.compressors]
     exact = choose(dataclasses.replace(search, screening=False)).candidates
     known = {c.name: c for c in exact if c.name in ("exact7-uniform-b1", "exact7-uniform-b4")}
@@ -160,7 +165,7 @@ def test_what_was_measured_before_is_not_looked_at_and_leaves_others_out(monkeyp
 
 
 def test_what_failed_on_all_rows_leaves_nothing_out(monkeypatch):
-    search = search_of(4 * N * D // 8, allowed_failures=0.9)
+    search = search_of(4 * N * D // 4, pool=FEW, allowed_failures=0.9)
     best = choose(search).compressor
     original = type(best)._compress
 
@@ -200,43 +205,39 @@ def test_the_bytes_of_what_a_sample_shows_are_the_same_for_each_row():
         assert seven - one == 6 * (two - one), each.name
 
 
-def test_a_plan_of_the_command_and_its_hand_over_say_it(tmp_path, monkeypatch, capsys):
+def test_a_plan_says_what_is_looked_at_first():
+    search = search_of(50_000, pool=[Uniform(1), Uniform(2), Whole(2), Uniform(4)])
+    console = Console(file=io.StringIO(), width=80)
+    outlook(found := plan(search), console)
+    assert found.screened == ["exact7-uniform-b1", "exact7-uniform-b2", "exact7-uniform-b4"]
+    assert found.screened_rows == [800, 3_000]
+    assert "3 of them are looked at on 800 and 3,000 rows first." in " ".join(console.file.getvalue().split())
+    found = plan(dataclasses.replace(search, screening=False))
+    assert found.screened == [] == found.screened_rows
+
+
+def test_the_command_and_its_hand_over_say_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", make_store(tmp_path / "m.db"))
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(screening, "KEPT", 2)
     np.save("t.npy", TABLE.vectors)
-    words = ["table.path=t.npy", "budget=8x", "out=o", *only("uniform", "kmeans", "blockwise", "identity")]
-    assert command("plan", *words, "json=p.json") == 0
-    planned = json.loads(Path("p.json").read_text())
-    printed = capsys.readouterr().out
-    count = len(planned["candidates"])
-    assert planned["screened_rows"] == [800, 3_000] and len(planned["screened"]) == count
-    assert f"{count} of them are looked at on 800 and 3,000 rows first" in " ".join(printed.split())
-
-    assert command(*words) == 0
+    assert command("table.path=t.npy", "budget=8x", "out=o", *only("uniform", "kmeans")) == 0
     printed = capsys.readouterr().out
     record = json.loads(Path("o/selection.json").read_text())
-    told = record["screening"]
-    assert told["candidates"] == count - screening.KEPT and told["confidence"] == 0.999
-    rows = " and ".join(f"{each:,}" for each in told["rows"])
-    line = f"Screened {told['candidates']} of {count} candidates on {rows} rows: {screening.KEPT} measured on all."
+    told, entries = record["screening"], {each["name"]: each for each in record["rejected"] if "estimate" in each}
+    rows, count = " and ".join(f"{each:,}" for each in told["rows"]), len(entries) + screening.KEPT
+    line = f"Screened {len(entries)} of {count} candidates on {rows} rows: {screening.KEPT} measured on all."
     assert line in printed.splitlines() and len(line) <= 80
-    assert f"Of {told['candidates']} more, samples of rows show" in record["reason"]
+    assert told["candidates"] == len(entries) and told["confidence"] == 0.999
+    assert f"Of {len(entries)} more, samples of rows show" in record["reason"]
     assert "(of those measured on all rows)" in record["reason"]
-    entries = {each["name"]: each for each in record["rejected"] if "estimate" in each}
     with Path("o/candidates.csv").open(newline="") as file:
         listed = {row["name"]: row for row in csv.DictReader(file) if row["status"] == "screened"}
-    assert listed.keys() == entries.keys() and len(entries) == told["candidates"]
+    assert listed.keys() == entries.keys()
     for name, row in listed.items():
         assert (row["eos"], row["run_id"]) == ("", "") and row["reason"] == entries[name]["reason"]
         assert row["reason"].startswith(f"eos {entries[name]['estimate']['value']:.4f} ± ")
     client = mlflow.MlflowClient()
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
-    assert not {run.info.run_name for run in runs} & {*listed}, "listed, and no runs"
-
-    assert command(*words, "screening=false") == 0
-    printed = capsys.readouterr().out
-    whole = json.loads(Path("o/selection.json").read_text())
-    assert "Screened" not in printed and "screening" not in whole
-    assert f"{screening.KEPT} candidates were measured by earlier runs" in printed
-    assert whole["chosen"]["measures"] == record["chosen"]["measures"]
+    assert len(runs) == 1 + screening.KEPT and not {run.info.run_name for run in runs} & {*listed}
