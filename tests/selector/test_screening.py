@@ -12,6 +12,7 @@ import mlflow
 import numpy as np
 import pytest
 from rich.console import Console
+from scipy import stats
 
 from eigenselect.compressors import (
     PCA,
@@ -24,6 +25,7 @@ from eigenselect.compressors import (
     Uniform,
 )
 from eigenselect.selector.decision.lookup import Limit
+from eigenselect.selector.decision.selection import Candidate
 from eigenselect.selector.run import screening
 from eigenselect.selector.run.announcement import outlook
 from eigenselect.selector.run.lookups import Lookups
@@ -181,6 +183,31 @@ def test_what_failed_on_all_rows_leaves_nothing_out(monkeypatch):
     assert not any(c.estimate.better == best.name for c in left_out(found))
     second = max((c for c in found.candidates if c.measures), key=lambda c: c.measures["eos"])
     assert found.selection.chosen is second and unproven(found.candidates, "eos") == []
+
+
+def test_the_interval_is_that_of_the_difference_on_the_same_rows():
+    rng = np.random.default_rng(2)
+    common, own = rng.standard_normal(64), 0.1 * rng.standard_normal((2, 64))
+
+    def candidate(name: str, score: float, replicates: np.ndarray) -> Candidate:
+        return Candidate(name, "Uniform", {}, 1, "measured", {"eos": score}, replicates={"eos": tuple(replicates)})
+
+    level = 1 - 0.001 / (2 * 40)
+    difference, alone = own[0] - own[1], common + own[1]
+    needed = stats.t.ppf(level, 63) * difference.std(ddof=1) / 8 + 0.01
+    for gap, out in ((needed + 1e-6, True), (needed - 1e-6, False)):
+        seen = {"a": candidate("a", 0.9, common + own[0]), "b": candidate("b", 0.9 - gap, alone)}
+        flattery = {"a": 0.01, "b": 0.002}
+        look = screening._Look(500, ["eos"], seen, {}, flattery, 1 - 0.001 / 40)
+        told = screening._beaten(look, "eos")
+        assert [*told] == ["b"] * out
+        if out:
+            half = stats.t.ppf(level, 63) * alone.std(ddof=1) / 8 + 0.002
+            assert told["b"].half_width == pytest.approx(half) and told["b"].gap_half_width == pytest.approx(needed)
+            assert (told["b"].better, told["b"].rows, told["b"].gap) == ("a", 500, pytest.approx(gap))
+            assert str(told["b"]).startswith(f"eos {0.9 - gap:.4f} ± {half:.4f} on 500 rows, {gap:.4f} ± {needed:.4f} ")
+    flattered = screening._Look(500, ["eos"], seen, {}, {"a": 0.5, "b": 0.0}, 0.9)
+    assert flattered.best("eos", 1) == ["b"] and screening._beaten(flattered, "eos") == {}
 
 
 def test_rows_that_are_kept_exact_are_those_of_the_sample():
