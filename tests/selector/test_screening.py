@@ -210,6 +210,21 @@ def test_the_interval_is_that_of_the_difference_on_the_same_rows():
     assert flattered.best("eos", 1) == ["b"] and screening._beaten(flattered, "eos") == {}
 
 
+def test_what_is_the_best_by_another_overlap_score_stays_and_so_do_the_first_few(monkeypatch):
+    keys, steady = ["eos", "weighted_eos_p1"], tuple(np.linspace(-1e-4, 1e-4, 64))
+    scores = {"a": (0.9, 0.7), "b": (0.5, 0.8), "c": (0.4, 0.6), "d": (0.6, 0.6)}
+    seen = {
+        name: Candidate(name, "Uniform", {}, 1, "measured", dict(zip(keys, pair, strict=True)))
+        for name, pair in scores.items()
+    }
+    seen = {name: dataclasses.replace(c, replicates=dict.fromkeys(keys, steady)) for name, c in seen.items()}
+    look = screening._Look(500, keys, seen, {}, dict.fromkeys(seen, 0.01), 0.99)
+    for kept, out in ((1, {"c", "d"}), (2, {"c"}), (4, set())):
+        monkeypatch.setattr(screening, "KEPT", kept)
+        found = screening._left_out(look, "eos")
+        assert found.keys() == out and {told.criterion for told in found.values()} <= {"eos"}, kept
+
+
 def test_rows_that_are_kept_exact_are_those_of_the_sample():
     ids = np.array([2, 5, 9])
     assert screening._of_sample(ExactRows((1, 5, 9, 11), KMeans(2)), ids) == ExactRows((1, 2), KMeans(2))
