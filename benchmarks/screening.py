@@ -131,7 +131,7 @@ def compared(table: EmbeddingTable, pool: str, budgets: list[str], seeds: int) -
 def holds(told: Estimate, candidate: Candidate, better: Candidate) -> bool:
     """Whether the scores on all rows lie in the intervals."""
     value, gap = candidate.measures[told.criterion], better.measures[told.criterion]
-    return abs(told.value - value) <= told.half_width and abs(told.gap - (gap - value)) <= told.gap_half_width
+    return abs(told.value - value) <= told.half_width and gap - value >= told.least_gap
 
 
 def main() -> None:

@@ -30,8 +30,8 @@ class Estimate:
         rows: of the sample.
         confidence: of all intervals of the selection together.
         better: name of the other candidate.
-        gap: by how much that one is better, on the same rows.
-        gap_half_width: of the interval around it.
+        gap: by how much that one is better on the same rows.
+        least_gap: by how much at least on all rows.
     """
 
     criterion: str
@@ -41,13 +41,12 @@ class Estimate:
     confidence: float
     better: str
     gap: float
-    gap_half_width: float
+    least_gap: float
 
     def __str__(self) -> str:
-        side = "below" if higher_is_better(self.criterion) else "above"
         return (
-            f"{self.criterion} {self.value:.4f} ± {self.half_width:.4f} on {self.rows:,} rows, {self.gap:.4f} ± "
-            f"{self.gap_half_width:.4f} {side} that of {self.better} ({says_confidence(self)})"
+            f"{self.criterion} {self.value:.4f} ± {self.half_width:.4f} on {self.rows:,} rows, where {self.better} is "
+            f"better by {self.gap:.4f}; on all by {self.least_gap:.4f} or more ({says_confidence(self)})"
         )
 
 

@@ -202,7 +202,7 @@ def _beaten(look: _Look, key: str) -> dict[str, Estimate]:
                 confidence=CONFIDENCE,
                 better=best,
                 gap=gap,
-                gap_half_width=allowed,
+                least_gap=gap - allowed,
             )
     return found
 

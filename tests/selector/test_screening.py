@@ -111,9 +111,9 @@ def test_the_best_on_all_rows_is_chosen(rate, criterion, exact):
         assert c.status != "measured" or c.measures == exact[c.name], c.name
     for c in out:
         told = c.estimate
-        assert told.criterion == criterion and told.rows in (800, 3_000) and told.gap > told.gap_half_width
+        assert told.criterion == criterion and told.rows in (800, 3_000) and told.gap > told.least_gap > 0
         assert abs(told.value - exact[c.name][criterion]) <= told.half_width, c.name
-        assert exact[told.better][criterion] > exact[c.name][criterion], (c.name, told.better)
+        assert exact[told.better][criterion] - exact[c.name][criterion] >= told.least_gap, (c.name, told.better)
     for key in ("eos", "weighted_eos_p1", "weighted_eos_p2"):  # of no overlap score is the best left out
         assert max(fitting, key=lambda name: exact[name][key]) not in {c.name for c in out}
 
@@ -203,9 +203,10 @@ def test_the_interval_is_that_of_the_difference_on_the_same_rows():
         assert [*told] == ["b"] * out
         if out:
             half = stats.t.ppf(level, 63) * alone.std(ddof=1) / 8 + 0.002
-            assert told["b"].half_width == pytest.approx(half) and told["b"].gap_half_width == pytest.approx(needed)
+            assert told["b"].half_width == pytest.approx(half) and told["b"].least_gap == pytest.approx(gap - needed)
             assert (told["b"].better, told["b"].rows, told["b"].gap) == ("a", 500, pytest.approx(gap))
-            assert str(told["b"]).startswith(f"eos {0.9 - gap:.4f} ± {half:.4f} on 500 rows, {gap:.4f} ± {needed:.4f} ")
+            says = f"eos {0.9 - gap:.4f} ± {half:.4f} on 500 rows, where a is better by {gap:.4f}; on all by "
+            assert str(told["b"]) == f"{says}0.0000 or more (99.9%)"
     flattered = screening._Look(500, ["eos"], seen, {}, {"a": 0.5, "b": 0.0}, 0.9)
     assert flattered.best("eos", 1) == ["b"] and screening._beaten(flattered, "eos") == {}
 
