@@ -21,9 +21,9 @@ ORDER = (
     "conf",
     *(
         f"compressors.{name}"
-        for name in ("words", "documents", "threads", "whole", "data", "plugins", "payloads", "training", "base")
+        for name in ("words", "documents", "threads", "whole", "training", "compiled", "data", "plugins", "payloads")
     ),
-    *("compressors.settings", "compressors.compiled", "compressors.codebooks", "compressors.methods", "compressors"),
+    *("compressors.base", "compressors.settings", "compressors.codebooks", "compressors.methods", "compressors"),
     *("export.choices", "export.native", "export.operators", "export.verification", "export.models", "export.host"),
     *("export.tokens", "export.torch", "export.onnx_export", "export"),
     *("selector.sources", "selector.measures", "selector.pool", "selector.decision", "selector.store"),

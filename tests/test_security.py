@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from eigenselect.export.models.sessions import read_inputs
+from eigenselect.selector.commands.composed import in_hand
 from eigenselect.selector.commands.jobs import jobs
 from eigenselect.selector.sources import read_table
 from tests.cases import gaussian
@@ -47,14 +48,20 @@ def theirs(folder: Path, says: str) -> tuple[str, ...]:
     return "--config-dir", str(folder / "theirs"), "candidates=evil"
 
 
-@pytest.mark.parametrize(("says", "flags"), [*((says, ()) for says in HYDRA), ("environment", ("-m",))])
+@pytest.mark.parametrize(
+    ("says", "flags"), [*((says, ()) for says in HYDRA), ("environment", ("-m",)), ("launcher", ("-m",))]
+)
 def test_nothing_that_a_file_says_of_hydra_is_run(
     says: str, flags: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = [*flags, *theirs(tmp_path, HYDRA[says]), *GIVEN, *["seed=1,2"] * len(flags)]
-    composed = [job.config.candidates.pool.a.bits for job in jobs("config", words)]
-    assert composed == [4] * (1 + len(flags))
+    composed, launcher = jobs("config", words)
+    bits = []
+    for each in composed:
+        with in_hand(each) as job:
+            bits.append(job.config.candidates.pool.a.bits)
+    assert bits == [4] * (1 + len(flags)) and launcher is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["theirs"]
     assert "EIGENSELECT_THEIRS" not in os.environ and Path.cwd() == tmp_path
 
@@ -70,7 +77,7 @@ def test_nothing_is_run_where_settings_are_printed(tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize(
     "word",
     [
-        *("hydra/launcher=basic", "hydra.run.dir=x", "hydra.searchpath=[x]", "hydra.mode=MULTIRUN", "~hydra.callbacks"),
+        *("hydra/sweeper=basic", "hydra.run.dir=x", "hydra.searchpath=[x]", "hydra.mode=MULTIRUN", "~hydra.callbacks"),
         *("+hydra.callbacks.a._target_=os.getcwd", "hydra.job.env_set={A:b}", "++hydra.launcher._target_=x"),
         "+candidates@hydra.callbacks=quick",
     ],

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+
+from eigenselect.compressors.compiled import compiled
 
 BINS = 1 << 17
 """Bins over [-abs_max, abs_max]. At 256 levels, 99.8% of the bins then fall between two level boundaries."""
@@ -27,9 +32,9 @@ class Histogram:
         """Count every entry of `block`, each in [-abs_max, abs_max]."""
         # Scaled to [-1, 1] first: abs_max may be 1e-40 or 1e30, beyond what a float32 reciprocal can hold.
         unit = block.ravel() / np.float32(self.abs_max or 1.0)
-        index = np.minimum((unit + 1) * np.float32(BINS / 2), BINS - 1).astype(np.intp)
-        self._counts += np.bincount(index, minlength=BINS)
-        self._sums += np.bincount(index, weights=unit, minlength=BINS)
+        counts, sums = _counted()(unit)
+        self._counts += counts
+        self._sums += sums
 
     def occupied(self) -> tuple[Doubles, Doubles]:
         """The non-empty bins: (m,) increasing means of their entries and (m,) counts, float64."""
@@ -41,3 +46,19 @@ class Histogram:
         """As `occupied`, for the absolute values of the entries (means not sorted)."""
         means, counts = self.occupied()
         return np.abs(means), counts
+
+
+@cache
+def _counted() -> Any:
+    """Numbers from -1 to 1 -> how many are in each bin, and their sum; compiled when it is first asked for."""
+
+    @compiled("Tuple((int64[::1], float64[::1]))(Array(float32, 1, 'C', True))")
+    def counted(unit: Any) -> Any:  # pragma: no cover
+        counts, sums = np.zeros(BINS, np.int64), np.zeros(BINS)
+        for value in unit:
+            place = min(np.int64((value + np.float32(1)) * np.float32(BINS / 2)), np.int64(BINS - 1))
+            counts[place] += 1
+            sums[place] += value
+        return counts, sums
+
+    return counted

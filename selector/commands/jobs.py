@@ -1,7 +1,8 @@
 """The jobs of a command line: one, or with `-m` one for each combination of the values that settings have.
 
 Hydra composes their settings and runs nothing: none of its launchers, sweepers, callbacks and logging is made, whatever
-a file of settings says of them (docs/security.md).
+a file of settings says of them (docs/security.md). A launcher that the command line names is one of ours
+(`launchers.py`).
 """
 
 from __future__ import annotations
@@ -10,68 +11,44 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import hydra
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from eigenselect.compressors.words import brief
-from eigenselect.selector.commands.words import Flags, as_changes, flags, hydra_words
+from eigenselect.selector.commands.composed import Composed
+from eigenselect.selector.commands.launchers import Launcher, launcher_of
+from eigenselect.selector.commands.words import Flags, as_changes, flags, hydra_flags
 
 CONF = "eigenselect.conf"
 
 
-@dataclass(frozen=True)
-class Composed:
-    """A job.
-
-    Attributes:
-        config: its settings.
-        number: of the job among those of the command.
-        swept: what it alone has of the settings that have several values, `budget=8MB`.
-        sweep: whether it is one of several, or may be.
-    """
-
-    config: DictConfig
-    number: int
-    swept: str
-    sweep: bool
-
-
-def jobs(command: str, words: Sequence[str]) -> Iterator[Composed]:
-    """The jobs of `words` of a command, each with its `${hydra:job.num}` while it is in hand.
-
-    All are composed before the first one is given.
+def jobs(command: str, words: Sequence[str]) -> tuple[list[Composed], Launcher | None]:
+    """The jobs of `words` of a command, and what spreads them, if it is named; none with flags that only print.
 
     Raises:
         ValueError, HydraException, OmegaConfBaseException: words that cannot be used.
     """
     given, rest = flags(words)
+    parsed = OverridesParser.create().parse_overrides([*rest])
+    launcher, others = launcher_of(parsed, sweeps=given.multirun)
+    rest = [str(override.input_line) for override in others]
     if given.cfg or given.shell_completion:
-        _show(command, hydra_words(words))
-        return
+        _show(command, [*hydra_flags(given), *rest])
+        return [], launcher
     try:
-        composed = _composed(command, given, rest)
+        return _composed(command, given, rest), launcher
     except ConfigCompositionException as error:
         if "Could not delete" not in str(error):
             raise
-        composed = _composed(command, given, as_changes(rest))
-    before = HydraConfig.instance().cfg
-    try:
-        for job in composed:
-            HydraConfig.instance().set_config(job.config)
-            settings = [str(key) for key in job.config if key != "hydra"]
-            yield replace(job, config=OmegaConf.masked_copy(job.config, settings))
-    finally:
-        HydraConfig.instance().cfg = before
+        return _composed(command, given, as_changes(rest)), launcher
 
 
 def _composed(command: str, given: Flags, words: Sequence[str]) -> list[Composed]:

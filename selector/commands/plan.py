@@ -14,8 +14,8 @@ from typing import Any
 
 from rich.console import Console
 
-from eigenselect.selector.commands.jobs import Composed
-from eigenselect.selector.commands.select import attempt, execute, selections
+from eigenselect.selector.commands.composed import Composed, selections
+from eigenselect.selector.commands.select import attempt, execute
 from eigenselect.selector.commands.words import say, write_report
 from eigenselect.selector.run.settings import ManySettings, PlanSettings
 from eigenselect.selector.terminal import terminal

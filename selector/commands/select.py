@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from eigenselect.selector.commands.jobs import Composed, jobs
+from eigenselect.selector.commands.composed import Composed, in_hand, selections
+from eigenselect.selector.commands.jobs import jobs
+from eigenselect.selector.commands.launched import Task
+from eigenselect.selector.commands.launchers import Launcher
 from eigenselect.selector.commands.words import reason, say
+from eigenselect.selector.progress import progress
 from eigenselect.selector.run.settings import EvidenceSettings, ManySettings, PlanSettings, Settings
 from eigenselect.selector.terminal import terminal
 
 MLPROJECT = "--mlproject"
 """First argument of `mlflow run`'s command line: the next word holds all overrides, quoted as one."""
-
-selections: list[tuple[str, Any]] = []
-"""Of the jobs of this command so far that ended well: the settings of its own, and what it returned."""
 
 
 def _run(job: Composed) -> int:
@@ -116,12 +120,36 @@ def execute(command: str, run: Callable[[Composed], int], words: Sequence[str]) 
     selections.clear()
     code = 0
     try:
-        for job in jobs(command, overrides(words)):
-            code = max(code, run(job))
+        composed, launcher = jobs(command, overrides(words))
+        for each in _in_turn(run, composed) if launcher is None else _launched(launcher, run, composed):
+            code = max(code, each)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         say(reason(error))
         return 2
     return code
+
+
+def _in_turn(run: Callable[[Composed], int], composed: Sequence[Composed]) -> Iterator[int]:
+    for each in composed:
+        with in_hand(each) as job:
+            yield run(job)
+
+
+def _launched(launcher: Launcher, run: Callable[[Composed], int], composed: Sequence[Composed]) -> Iterator[int]:
+    """The same of jobs in processes of their own, of each of which all that it prints is printed once it is done."""
+    variables = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+    tasks = [Task(run, job, terminal().width, str(Path.cwd()), variables) for job in composed]
+    with closing(launcher(tasks)) as results:
+        for number in range(len(tasks)):
+            with progress(f"job {number} of {len(tasks)}"):
+                done = next(results)
+            for stream, text in ((sys.stdout, done.out), (sys.stderr, done.err)):
+                stream.write(text)
+                stream.flush()
+            if done.lost is not None:
+                say(f"job {number}: {done.lost}")
+            selections.extend(done.found)
+            yield done.code
 
 
 def main(words: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eigenselect.selector.commands.jobs import Composed
+from eigenselect.selector.commands.composed import Composed
 from eigenselect.selector.commands.select import attempt, execute
 from eigenselect.selector.commands.words import say
 from eigenselect.selector.run.settings import EvidenceSettings

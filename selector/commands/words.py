@@ -158,15 +158,10 @@ def flags(words: Sequence[str]) -> tuple[Flags, list[str]]:
     return Flags(**vars(given)), rest
 
 
-def hydra_words(words: Sequence[str]) -> list[str]:
-    """Words for Hydra's own parser, which wants the flags first.
-
-    Raises:
-        ValueError: as for `flags`.
-    """
-    given, rest = flags(words)
+def hydra_flags(given: Flags) -> list[str]:
+    """Flags for Hydra's own parser, which wants them before the other words."""
     named = {f"--{name.replace('_', '-')}": value for name, value in asdict(given).items() if value}
-    return [*(flag if value is True else f"{flag}={value}" for flag, value in named.items()), *rest]
+    return [flag if value is True else f"{flag}={value}" for flag, value in named.items()]
 
 
 def as_changes(words: Iterable[str]) -> list[str]:

@@ -34,6 +34,9 @@ STEP = 2.0**-20
 ITSELF = -2.0
 """In place of the cosine of a row to itself: less than any."""
 
+FEW = 32
+"""One of so many rows is compared first."""
+
 BLOCK = 1024
 """Rows that are compared at once."""
 
@@ -93,8 +96,9 @@ class Neighbours:
             rows, near = _unit(read(self.ids[self.asked])), _unit(read(self.ids[self.place]))
             least = np.full(len(self.asked), np.inf, np.float32)
             np.minimum.at(least, self.query, np.einsum("ij,ij->i", rows[self.query], near))
-            # These sums and those of the products are in other orders: what is far below is not counted anyway.
-            query, place, cosine = self._near(read, least - 64 * STEP)
+            # What as many of a few rows are nearer than is not among the nearest of all. The sums of these products are
+            # in other orders.
+            query, place, cosine = self._near(read, np.maximum(least, self._bound(rows, read)) - np.float32(64 * STEP))
         wanted = np.isin(query * len(self.ids) + place, self.query * len(self.ids) + self.place)
         # By query, and then the nearest first: cosines are from −1 to 1.
         keys = query * round(4 / STEP) - cosine
@@ -104,6 +108,17 @@ class Neighbours:
         sizes = np.bincount(self.query, minlength=len(self.asked))
         stay = np.bincount(owner, np.clip((sizes[owner] - nearer) / alike, 0, 1), len(self.asked))
         return stay[sizes > 0] / sizes[sizes > 0]
+
+    def _bound(self, rows: Float32s, read: Read) -> Float32s:
+        """(q,) a cosine that at least as many rows reach as a row has neighbours: the k-th best of every `FEW`-th."""
+        few = np.arange(0, len(self.ids), FEW)
+        most = int(np.bincount(self.query).max(initial=1))
+        if len(few) <= most:
+            return np.full(len(rows), ITSELF, np.float32)
+        cosines = rows @ _unit(read(self.ids[few])).T
+        cosines[few[None, :] == self.asked[:, None]] = ITSELF
+        bound: Float32s = -np.partition(-cosines, most - 1, axis=1)[:, most - 1]
+        return bound
 
     def _cosines(self, read: Read) -> Iterator[tuple[int, Float32s]]:
         """The place of the first of a block of rows, and their (q, rows) cosines to those asked."""

@@ -36,6 +36,7 @@ from eigenselect.selector.run.rules import (
     read,
 )
 from eigenselect.selector.run.values import (
+    AtLeastOne,
     Count,
     Entries,
     LookupLimit,
@@ -49,7 +50,6 @@ from eigenselect.selector.run.values import (
     Token,
     Use,
     Weight,
-    Workers,
 )
 
 
@@ -190,7 +190,7 @@ class Settings:
     allowed_failures: Share
     measures: Measured
     tracking: TrackingSettings
-    workers: Workers
+    workers: AtLeastOne
     engine: Annotated[Literal["processes", "ray"], choice(("processes", "ray"))]
     screening: Switch
     text: str = ""

@@ -32,7 +32,7 @@ Count = Annotated[
     int | None,
     rule("an integer of at least 1, or null", lambda v: v is None or (is_integer(v) and v >= 1)),
 ]
-Workers = Annotated[int, rule("an integer of at least 1", lambda value: is_integer(value) and value >= 1)]
+AtLeastOne = Annotated[int, rule("an integer of at least 1", lambda value: is_integer(value) and value >= 1)]
 Providers = Annotated[
     list[str] | None,
     rule(

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import FrameType
 
@@ -28,6 +28,9 @@ COMMANDS = {
 """Word -> the module whose `main` takes the words after it. Without one of them it is the main job."""
 
 MAIN_JOB = "eigenselect.selector.commands.select"
+
+JOB = "--job"
+"""First word of a process that has one job of a sweep: `selector/commands/launched.py`."""
 
 MOMENT = 0.01
 """Seconds."""
@@ -75,8 +78,13 @@ def _again(number: int, frame: FrameType | None) -> None:
 
 def run(words: Sequence[str]) -> int:
     """The exit code of `eigenselect words`."""
+    return guarded(lambda: _run([*words]))
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """The exit code of `work`, or of how it ended: with a bug, or stopped."""
     try:
-        code = _run([*words])
+        code = work()
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # `| head` has read enough; what is left in the buffer must not be tried again at exit
@@ -107,6 +115,10 @@ def _run(words: list[str]) -> int:
         words = complete(line, COMMANDS, words)
         if not words:
             return 0
+    if words[:1] == [JOB]:
+        from eigenselect.selector.commands import launched
+
+        return launched.main(words[1:])
     command = words.pop(0) if words and words[0] in COMMANDS else None
     if command is None and words and words[0].isalpha():
         say(f"there is no command {words[0]}: {suggestion(words[0], COMMANDS)}; settings are written key=value")

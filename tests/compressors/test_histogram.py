@@ -65,3 +65,13 @@ def test_all_zero() -> None:
     means, counts = of(np.zeros((4, 3), np.float32)).occupied()
     np.testing.assert_array_equal(means, [0])
     np.testing.assert_array_equal(counts, [12])
+
+
+def test_bins_are_those_that_numpy_counts() -> None:
+    values = np.random.default_rng(2).standard_normal((300, 11)).astype(np.float32)
+    unit = values.ravel() / np.abs(values).max()
+    place = np.minimum((unit + 1) * np.float32(BINS / 2), BINS - 1).astype(int)
+    counts, sums = np.bincount(place, minlength=BINS), np.bincount(place, unit, BINS)
+    found, number = of(values).occupied()
+    np.testing.assert_array_equal(number, counts[counts > 0])
+    np.testing.assert_array_equal(found, sums[counts > 0] / counts[counts > 0] * float(np.abs(values).max()))

@@ -323,11 +323,11 @@ def test_a_server_that_is_stopped_in_the_middle_is_gone_on_with(server, monkeypa
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "PostgreSQL"])
 def test_first_runs_at_once_on_a_new_database_all_go_through(kind, client, tmp_path, monkeypatch):
-    Path("mlflow.db").unlink()
     new = postgres(tmp_path) if kind == "PostgreSQL" else None
     if new is not None:
         new.start()
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", new.address)
+    # That of `client` is open in this process, whatever becomes of its file.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/new.db" if new is None else new.address)
     words = [word for word in SELECT if not word.startswith("out=")]
     try:
         started = [
