@@ -8,35 +8,42 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import ml_dtypes
 import mlflow
 import numpy as np
 import pytest
 
 from eigenselect.compressors import PCA, ByteCodebook, Compressor, EmbeddingTable, KMeans, Spectral, Uniform, load
+from eigenselect.compressors.data import table as tables
 from eigenselect.compressors.data.stored import StoredRows
 from eigenselect.compressors.data.table import Table
-from eigenselect.selector.run import sharing
+from eigenselect.selector.measures import score
+from eigenselect.selector.run import ray_engine, sharing
 from eigenselect.selector.run.search import Search, candidates
 from eigenselect.selector.run.selecting import Chosen, choose
-from eigenselect.selector.run.sharing import packed, unpacked
+from eigenselect.selector.run.sharing import packed, packed_work, unpacked
 from eigenselect.selector.sources.numbers import floats
-from tests.cases import gaussian
+from tests.cases import CASES, compress, gaussian
 from tests.running import command, only
-from tests.selector.dying import Dying
+from tests.selector.dying import Dying, DyingAtRows
+
+ROOT = Path(__file__).parents[2]
 
 TIMES = ("costs", "lookup", "session_bytes")
 
 POOL = [Uniform(2), Uniform(8), ByteCodebook(1), PCA(dim=4, then=KMeans(4)), Spectral(then=KMeans(2)), Uniform(3)]
 
 
-def chosen(workers: int, pool: list[Compressor], share: float = 0.0, engine: str = "processes") -> Chosen:
+def chosen(
+    workers: int, pool: list[Compressor], share: float = 0.0, engine: str = "processes", budget: int = 6_000
+) -> Chosen:
     table = EmbeddingTable(gaussian(500, 16), [f"token {i}" for i in range(500)])
-    compressors, left_out = candidates(table, 6_000, pool)
+    compressors, left_out = candidates(table, budget, pool)
     return choose(
         Search(
             table=table,
-            budget=6_000,
+            budget=budget,
             compressors=compressors,
             left_out=left_out,
             workers=workers,
@@ -55,10 +62,32 @@ def test_two_processes_choose_as_one_does():
 
 
 @pytest.mark.slow
-def test_ray_chooses_as_one_process_does():
+@pytest.mark.parametrize("spread", ["candidates", "rows"])
+def test_ray_chooses_as_one_process_does(spread, monkeypatch):
     pytest.importorskip("ray", reason="the extra ray is not installed")
+    if spread == "rows":
+        monkeypatch.setattr(tables, "BLOCK_BYTES", 1 << 13)
+        monkeypatch.setattr(ray_engine, "BY_ROWS", 0)
     one, two = chosen(1, POOL), chosen(2, POOL, engine="ray")
     assert two.candidates == one.candidates and two.selection == one.selection
+    for name, array in two.payload.arrays().items():
+        np.testing.assert_array_equal(array, one.payload.arrays()[name], strict=True)
+
+
+@pytest.mark.slow
+def test_a_process_of_ray_that_dies_is_replaced_and_its_rows_are_done_again(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT / "src", ROOT))))
+    monkeypatch.setattr(tables, "BLOCK_BYTES", 1 << 13)
+    monkeypatch.setattr(ray_engine, "BY_ROWS", 0)
+    for name, marks in (("once", 1), ("always", 9)):
+        (tmp_path / name).mkdir()
+        for mark in range(marks):
+            (tmp_path / name / str(mark)).touch()
+    pool = [Uniform(2), DyingAtRows(str(tmp_path / "once")), DyingAtRows(str(tmp_path / "always"))]
+    found = {each.name: each for each in chosen(2, pool, 0.5, "ray", 40_000).candidates}
+    assert [each.status for each in found.values()] == ["measured", "measured", "failed"]
+    assert found["dying-once"].measures["reconstruction_error"] == 0 and not [*(tmp_path / "once").iterdir()]
 
 
 @pytest.mark.slow
@@ -107,6 +136,33 @@ def without_times(record: Any) -> Any:
     if isinstance(record, dict):
         return {key: without_times(value) for key, value in record.items() if key not in TIMES}
     return [without_times(each) for each in record] if isinstance(record, list) else record
+
+
+ONE_OF_EACH = {type(case.compressor): case for case in CASES if "gumbel" not in case.id}.values()
+
+
+@pytest.mark.parametrize("case", ONE_OF_EACH, ids=lambda case: case.id)
+def test_rows_may_be_worked_on_by_other_processes_in_any_order(case, tmp_path, monkeypatch):
+    """Every method and the measures: what they give to `shards` is handed over, and stores nothing of its own."""
+    monkeypatch.setattr(tables, "BLOCK_BYTES", 1 << 12)
+    monkeypatch.setattr(sharing, "LARGE", 1_000)
+
+    def made() -> tuple[dict[str, Any], dict[str, float]]:
+        payload = compress(case, table := EmbeddingTable(gaussian(100, 13)))
+        return payload.arrays(), score(table, payload) if case.family else {}
+
+    def elsewhere(table: Table, work: Any) -> Any:
+        place = tmp_path / str(len([*tmp_path.iterdir()]))
+        given = unpacked(packed_work(work, place, [], cloudpickle.CloudPickler))
+        found = {rows.start: given(rows) for rows in reversed([*table.spans()])}
+        yield from (found[rows.start] for rows in table.spans())
+
+    arrays, scores = made()
+    with tables.sharded_by(elsewhere):
+        others, again = made()
+    assert again == scores and others.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(others[name], array, strict=True)
 
 
 # --- what the processes share -----------------------------------------------------------------------------------------
