@@ -102,7 +102,7 @@ def settings_page() -> str:
     titles = {MAIN_JOB: "The main job"}
     for command in (MAIN_JOB, *COMMANDS):
         usage, *says = header(command)
-        lines += ["", f"## {titles.get(command, command)}", "", "```", usage, "```", "", *says, ""]
+        lines += ["", f"## {titles.get(command, command)}", "", "```bash", usage, "```", "", *says, ""]
         must = dict(limits(kinds[command])) if command in kinds else {}
         lines += table(settings_of(command), must)
     lines += ["", "## Pools of candidates", "", "Files of `conf/candidates/`, picked by `candidates=NAME`."]

@@ -5,6 +5,8 @@ A hook of mkdocs.yml. Links in the pages are those of the repository, so that a 
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import logging
 import os
 import re
@@ -24,16 +26,27 @@ OUTSIDE = {
 }
 """Path in the repository -> path in the site, of the pages outside of docs/."""
 
+NOTEBOOKS = sorted((ROOT / "docs").rglob("*.ipynb"))
+"""Each is a page too, `NAME.md`, and can be had as the file that it is."""
+
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<path>[^)#:\s]+)(?P<anchor>#[^)\s]*)?\)")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 log = logging.getLogger("mkdocs.hooks.site")
+
+_spec = importlib.util.spec_from_file_location("notebook", ROOT / "scripts" / "notebook.py")
+assert _spec is not None and _spec.loader is not None
+notebook = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(notebook)
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Take in the pages outside of docs/, and put those that the menu lacks at its end."""
     for source, uri in OUTSIDE.items():
         files.append(File.generated(config, uri, abs_src_path=str(ROOT / source)))
+    for path in NOTEBOOKS:
+        page = notebook.markdown(json.loads(path.read_text(encoding="utf-8")))
+        files.append(File.generated(config, f"{path.relative_to(ROOT / 'docs').with_suffix('')}.md", content=page))
     named = set(_paths(config.nav))
     others = [file.src_uri for file in files.documentation_pages() if file.src_uri not in named]
     measured = [uri for uri in others if uri.startswith("benchmarks/")]
@@ -64,6 +77,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         uri = OUTSIDE.get(target) or (target.removeprefix("docs/") if target.startswith("docs/") else None)
         if uri is None:  # a file or folder that is no page: its name is what the site has of it
             return match["text"]
+        if uri.endswith(".ipynb") and uri != str(Path(page.file.src_uri).with_suffix(".ipynb")):
+            uri = str(Path(uri).with_suffix(".md"))  # the notebook as a page, which has the link to the file
         relative = os.path.relpath(uri, Path(page.file.src_uri).parent)
         text = _title(ROOT / target) if match["text"].endswith(".md") else match["text"]
         return f"[{text}]({relative}{match['anchor'] or ''})"

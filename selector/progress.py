@@ -97,10 +97,10 @@ def _display() -> Any:
 def time_left(seconds: float | None) -> str:
     """The time that is left, in few characters; nothing where it is not known.
 
-    >>> time_left(None), time_left(7), time_left(200), time_left(9000)
-    ('', '5 s left', '3 min left', '2.5 h left')
+    >>> time_left(None), time_left(0), time_left(7), time_left(200), time_left(9000)
+    ('', '', '5 s left', '3 min left', '2.5 h left')
     """
-    if seconds is None:
+    if not seconds:
         return ""
     if seconds < 90:
         return f"{max(5, round(seconds / 5) * 5)} s left"

@@ -1,16 +1,14 @@
-"""The documents: each page's code runs, each link leads somewhere, what they say of the code is so."""
+"""The documents: each link leads somewhere, what they say of the code is so. That their code runs: `test_pages.py`."""
 
 from __future__ import annotations
 
 import ast
-import gzip
 import importlib.util
 import itertools
 import math
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -43,84 +41,21 @@ from eigenselect.compressors import (
 )
 from eigenselect.compressors.payloads.base import kinds
 from eigenselect.compressors.payloads.bitpack import plane_widths, row_bytes
-from tests import documents
 from tests.cases import CASES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-DATA = ROOT.parent / "shared" / "data"
 ROOMS = ("compressors", "export", "selector")
 
 MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
 """Stands for what a text computes."""
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with a store of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    return tmp_path
-
-
-@pytest.mark.parametrize("name", ["index.md", "names.md", "payload.md", "architecture.md"])
-def test_a_page_runs(name: str, folder: Path) -> None:
-    assert documents.run(DOCS / name, folder)
-
-
-def glove(folder: Path) -> None:
-    with gzip.open(DATA / "embeddings" / "glove.6B.50d.sub.txt.gz") as packed:
-        (folder / "glove.6B.50d.txt").write_bytes(packed.read())
-
-
-def similarities(folder: Path) -> None:
-    glove(folder)
-    (folder / "tasks").mkdir()
-    (folder / "tasks" / "wordsim").symlink_to(DATA / "tasks" / "wordsim")
-
-
-def transformer(folder: Path) -> None:
-    (folder / "model.onnx").symlink_to(DATA / "onnx" / "all-MiniLM-L6-v2.int8weights.onnx")
-    (folder / "vocab.txt").symlink_to(DATA / "embeddings" / "minilm_l6.vocab.txt")
-
-
-TUTORIALS: dict[str, Callable[[Path], None]] = {
-    "word-vectors.md": glove,
-    "edge-model.md": transformer,
-    "many-tables.md": lambda folder: None,
-    "release.md": glove,
-    "study.md": similarities,
-}
-"""Page of docs/tutorials -> what puts its reader's files into a folder."""
-
-
-@pytest.mark.slow
-@pytest.mark.data
-@pytest.mark.parametrize("name", TUTORIALS)
-def test_a_tutorial_runs(name: str, folder: Path) -> None:
-    if not DATA.exists():
-        pytest.skip(f"needs the tables of {DATA}")
-    TUTORIALS[name](folder)
-    assert documents.run(DOCS / "tutorials" / name, folder)
-
-
-def test_every_tutorial_is_run() -> None:
-    assert {path.name for path in (DOCS / "tutorials").glob("*.md")} == {*TUTORIALS, "index.md"}
-
-
-def test_what_a_command_prints_is_compared_word_by_word() -> None:
-    assert documents.alike("a 0.9425 12.7x\n...\nlast", "a 0.9423   3x b c\nlast")
-    assert documents.alike("... 12,000 bytes", "of  12,100 bytes") and documents.alike("a ... c", "a c")
-    for printed in ("a 0.8 12.7x b last", "a 0.9425 12.7x last more", "b 0.9425 12.7x last", "a 0.9425 12.7 last"):
-        assert not documents.alike("a 0.9425 12.7x\n...\nlast", printed)
-    assert not documents.alike("trellis10-b2", "trellis10-b1") and not documents.alike("a b", "a b c")
+PAGES = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
 
 
 def text_of(name: str) -> str:
     return (DOCS / name).read_text(encoding="utf-8")
-
-
-PAGES = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
 
 
 @cache

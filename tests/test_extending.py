@@ -21,6 +21,7 @@ import torch
 
 from eigenselect.compressors import load
 from eigenselect.export import CompressedEmbedding
+from tests import documents
 from tests.running import command
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "extending.md"
@@ -36,11 +37,7 @@ def forget() -> None:
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The files of the document in the working folder, installed there, and a table whose mean is far from zero."""
-    blocks = re.findall(r"```\w+\n# (\S+)\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-    for name, text in blocks:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    assert len(blocks) == 4
+    assert documents.run(DOCUMENT, tmp_path, documents.Reader(runs=lambda text: False)) == 4
     project = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]
     installed = tmp_path / "mymethods-0.1.0.dist-info"
     installed.mkdir()

@@ -109,7 +109,7 @@ def check_record(given: HandOver) -> str:
 def check_payload(given: HandOver) -> str:
     """The payload is of a format that this program knows, and what the record says."""
     payload, decision = taken(given.payload), needed(given.decision)
-    return f"{payload.n} x {payload.k}, {payload.nbytes:,} bytes as recorded, of {decision.budget_bytes:,} allowed"
+    return f"{payload.n:,} x {payload.k:,}, {payload.nbytes:,} bytes as recorded, of {decision.budget_bytes:,} allowed"
 
 
 @check("tokens")

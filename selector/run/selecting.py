@@ -65,7 +65,8 @@ class Chosen:
         chosen, criterion = self.selection.chosen, self.selection.criterion
         first = f"Chosen({chosen.name}, {chosen.nbytes:,} bytes, {criterion} {chosen.measures[criterion]:.4f})"
         out = io.StringIO()
-        console = Terminal(file=out, width=WIDTH, highlight=False, markup=False, emoji=False)
+        # In Jupyter rich would show it there and then, and write nothing.
+        console = Terminal(file=out, width=WIDTH, force_jupyter=False, highlight=False, markup=False, emoji=False)
         console.print(ranking(self.selection, self.float32_bytes, WIDTH), rest(self.selection) or "")
         return "\n".join(line.rstrip() for line in [first, *out.getvalue().splitlines()]).rstrip()
 

@@ -40,6 +40,9 @@ def test_the_best_that_fits_is_chosen_and_compressed_once(monkeypatch):
     assert heads.split()[:5] == ["#", "candidate", "MB", "rate", "EOS"] and len(ranked) == 4
     best = [f"{score:.4f}" for score in sorted(scores.values(), reverse=True)]
     assert [line.split()[4] for line in ranked] == best
+    with monkeypatch.context() as patch:
+        patch.setattr("rich.console._is_jupyter", lambda: True)
+        assert repr(found).splitlines() == [first, heads, *ranked], "Jupyter asks for it beside the HTML"
     page = found._repr_html_()
     assert page.count("<tr>") == 5 and all(f"<td>{score}" in page for score in best)
     assert repr(found.payload).endswith(f"(300 x 6, {found.payload.nbytes:,} bytes)")
