@@ -114,5 +114,5 @@ class Uniform(Compressor):
                 codes += rng.random(block.shape, dtype=np.float32) < position - codes
             return np.asarray(codes, dtype=np.uint8)
 
-        planes = encode(table, self.bits, codes_of)
+        planes = encode(table, self.bits, codes_of, drawn=self.rounding == "stochastic")
         return affine(planes, self.bits, table.d, zero=top / 2, scale=2 * float(r) / top)
