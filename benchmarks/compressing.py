@@ -63,24 +63,29 @@ METHODS: list[Compressor] = [
 ]
 
 
-def measure(name: str) -> None:
-    """Run one method and print its row."""
-    (compressor,) = (method for method in METHODS if method.name == name)
+def table() -> EmbeddingTable:
+    """The (N, D) table."""
     rng = np.random.default_rng(0)
     vectors = np.empty((N, D), np.float32)
     scales = np.logspace(0, -1, D, dtype=np.float32)
     mixing = np.linalg.qr(rng.standard_normal((D, D)))[0].astype(np.float32)
     for start in range(0, N, 10_000):
         vectors[start : start + 10_000] = (rng.standard_normal((10_000, D), dtype=np.float32) * scales) @ mixing
-    table = EmbeddingTable(vectors)
+    return EmbeddingTable(vectors)
+
+
+def measure(name: str) -> None:
+    """Run one method and print its row."""
+    (compressor,) = (method for method in METHODS if method.name == name)
+    given = table()
     before = resource.getrusage(resource.RUSAGE_SELF)
     started = time.perf_counter()
-    payload = compressor.compress(table, np.random.default_rng(0))
+    payload = compressor.compress(given, np.random.default_rng(0))
     wall = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     memory = (after.ru_maxrss - before.ru_maxrss) / 1e3
-    scores = score(table, payload)
+    scores = score(given, payload)
     print(
         f"| {name} | {payload.nbytes / 1e6:.1f} | {wall:.1f} | {cpu:.1f} | {memory:.0f} "
         f"| {scores['eos']:.4f} | {scores['reconstruction_error_relative']:.4f} |",

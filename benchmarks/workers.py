@@ -1,8 +1,11 @@
 """How much faster a selection is with several processes: `python benchmarks/workers.py [--rows 1000000] [--workers 2]`.
 
 Ten candidates of an (n, 128) float32 table, by one process and by several in turn, twice each; the ratio of the shorter
-times of each. The candidates and the payload are compared. One process works on as many blocks of rows at a time as
-there are processors, but some steps in one thread.
+times of each. The candidates and the payload are compared.
+
+One process works on as many blocks of rows at a time as there are processors, but some steps in one thread. How much
+that is does not depend on what else the machine does: the CPU time of the thread that hands the blocks out. From it
+follow the processors that one process keeps busy, and the most that several can win on as many processors.
 
 Results: benchmarks/workers.md.
 """
@@ -10,14 +13,18 @@ Results: benchmarks/workers.md.
 from __future__ import annotations
 
 import argparse
+import os
+import resource
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from eigenselect.compressors import ByteCodebook, KMeans, Spectral, Uniform
+from eigenselect.compressors.data import table as tables
 from eigenselect.compressors.data.table import EmbeddingTable
 from eigenselect.selector.run.search import Search, candidates
 from eigenselect.selector.run.selecting import Chosen, choose
@@ -39,12 +46,31 @@ def write_table(path: Path, n: int) -> None:
         rows[start : start + step] = rng.standard_normal((min(step, n - start), D)) * np.linspace(1, 0.1, D)
 
 
-def timed(search: Search, workers: int) -> tuple[float, Chosen]:
-    """Seconds of a selection that knows nothing of the table yet, and its choice."""
+@dataclass(frozen=True)
+class Spent:
+    """Seconds of a selection: by the clock, of all processors, and of those in the thread that began it."""
+
+    wall: float
+    cpu: float
+    alone: float
+
+    def busy(self, processors: int) -> float:
+        """Processors that the process keeps busy, where nothing else runs."""
+        return self.cpu / (self.alone + (self.cpu - self.alone) / processors)
+
+
+def timed(search: Search, workers: int) -> tuple[Spent, Chosen]:
+    """A selection that knows nothing of the table yet, and its choice."""
     fresh = replace(search, table=EmbeddingTable(search.table.vectors), workers=workers)
-    start = time.perf_counter()
+    before = clocks()
     found = choose(fresh)
-    return time.perf_counter() - start, found
+    return Spent(*(float(seconds) for seconds in clocks() - before)), found
+
+
+def clocks() -> npt.NDArray[np.float64]:
+    """(3,) seconds: of the clock, of all threads of this process and of those that it started, of this thread."""
+    used = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return np.array([time.perf_counter(), used, time.thread_time()])
 
 
 def main() -> None:
@@ -64,11 +90,14 @@ def main() -> None:
     assert one.candidates == several.candidates, "several processes measured other scores"
     for name, array in one.payload.arrays().items():
         np.testing.assert_array_equal(several.payload.arrays()[name], array)
-    seconds = [min(turn[i][0] for turn in turns) for i in (0, 1)]
-    print("| rows | candidates | one process | several | ratio |\n|" + "---|" * 5)
+    first, second = (min((turn[i][0] for turn in turns), key=lambda spent: spent.wall) for i in (0, 1))
+    processors = min(tables.WORKERS, os.cpu_count() or 1)
+    busy = first.busy(processors)
+    print("| rows | one process | in one thread | keeps busy | several | ratio | at most |\n|" + "---|" * 7)
     print(
-        f"| {args.rows:,} | {len(compressors)} | {seconds[0]:.1f} s | {seconds[1]:.1f} s, {args.workers} processes "
-        f"| {seconds[0] / seconds[1]:.2f} |"
+        f"| {args.rows:,} | {first.wall:.1f} s, {first.cpu:.1f} CPU-s | {first.alone:.1f} CPU-s "
+        f"| {busy:.2f} of {processors} processors | {second.wall:.1f} s, {second.cpu:.1f} CPU-s in {args.workers} "
+        f"| {first.wall / second.wall:.2f} | {processors / busy:.2f} |"
     )
 
 

@@ -66,12 +66,13 @@ class Server:
             self.process = None
 
 
-def mlflow_server(folder: Path) -> Server:
-    """`mlflow server` on sqlite, which also keeps the artifacts."""
+def mlflow_server(folder: Path, database: str | None = None) -> Server:
+    """`mlflow server` on a database, else on sqlite, which also keeps the artifacts."""
     port = free_port()
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "kept")),
+        *("--backend-store-uri", database or f"sqlite:///{folder}/server.db"),
+        *("--artifacts-destination", str(folder / "kept")),
     ]
     address = f"http://127.0.0.1:{port}"
 

@@ -38,30 +38,43 @@ def count_below(values: Floats, boundaries: Floats) -> npt.NDArray[np.uint8]:
     return codes
 
 
-def encode(table: Table, bits: int, codes_of: CodesOf) -> list[npt.NDArray[np.uint8]]:
-    """The packed planes, most significant first, of the codes that `codes_of` gives each row block."""
-    widths = plane_widths(bits)
-    planes = [rows_array((table.n, plane_bytes(table.d, width)), np.uint8) for width in widths]
-    for span in table.spans():
-        codes = codes_of(table.read(span).astype(np.float32, copy=False), span)
-        for packed, width, part in zip(planes, widths, split(codes, bits), strict=True):
-            packed[span] = pack(part, width)
-            give_back(packed)
-    return planes
+def encode(table: Table, bits: int, codes_of: CodesOf, *, drawn: bool = False) -> list[npt.NDArray[np.uint8]]:
+    """The packed planes, most significant first, of the codes that `codes_of` gives each row block.
+
+    Args:
+        table: the table.
+        bits: of a code.
+        codes_of: what codes a block.
+        drawn: whether `codes_of` draws at random, and is asked for one block after the other.
+    """
+
+    def codes(rows: slice) -> npt.NDArray[np.uint8]:
+        return codes_of(table.read(rows).astype(np.float32, copy=False), rows)
+
+    return _planes(table, table.d, bits, codes, in_turn=drawn)
 
 
 def whole_numbers(table: Table, columns: int, bits: int, codes_of: Callable[[slice], npt.NDArray[np.uint8]]) -> Payload:
     """The payload that decodes to the codes, (len, columns) for each row range, that `codes_of` gives side by side."""
+    return affine(_planes(table, columns, bits, codes_of), bits, columns, zero=0.0, scale=1.0)
+
+
+def _planes(
+    table: Table, columns: int, bits: int, codes_of: Callable[[slice], npt.NDArray[np.uint8]], *, in_turn: bool = False
+) -> list[npt.NDArray[np.uint8]]:
+    """The packed planes of the codes, (len, columns) for each row range."""
     widths = plane_widths(bits)
     planes = [rows_array((table.n, plane_bytes(columns, width)), np.uint8) for width in widths]
 
-    def work(rows: slice) -> None:
-        for packed, width, part in zip(planes, widths, split(codes_of(rows), bits), strict=True):
-            packed[rows] = pack(part, width)
-            give_back(packed)
+    def work(rows: slice) -> list[npt.NDArray[np.uint8]]:
+        return [pack(part, width) for width, part in zip(widths, split(codes_of(rows), bits), strict=True)]
 
-    table.over(work)
-    return affine(planes, bits, columns, zero=0.0, scale=1.0)
+    found = map(work, table.spans()) if in_turn else table.shards(work)
+    for rows, parts in zip(table.spans(), found, strict=True):
+        for plane, part in zip(planes, parts, strict=True):
+            plane[rows] = part
+            give_back(plane)
+    return planes
 
 
 def affine(planes: list[npt.NDArray[np.uint8]], bits: int, dim: int, zero: float, scale: float) -> Payload:

@@ -26,12 +26,17 @@ class Histogram:
         self.abs_max = abs_max
         self._counts = np.zeros(BINS, dtype=np.int64)
         self._sums = np.zeros(BINS)
+        _counted()  # compiled here: in a thread of a pool there is nobody to report to
 
-    def add(self, block: npt.NDArray[np.floating]) -> None:
-        """Count every entry of `block`, each in [-abs_max, abs_max]."""
+    def counted(self, block: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.int64], Doubles]:
+        """(BINS,) how many entries of `block`, each in [-abs_max, abs_max], are in each bin, and (BINS,) their sum."""
         # Scaled to [-1, 1] first: abs_max may be 1e-40 or 1e30, beyond what a float32 reciprocal can hold.
         unit = block.ravel() / np.float32(self.abs_max or 1.0)
         counts, sums = _counted()(unit)
+        return counts, sums
+
+    def add(self, counts: npt.NDArray[np.int64], sums: Doubles) -> None:
+        """Add what was `counted`."""
         self._counts += counts
         self._sums += sums
 

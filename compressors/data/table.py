@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -91,21 +92,17 @@ class Table(ABC):
             while waiting:
                 yield waiting.popleft().result()
 
+    def shards(self, work: Callable[[slice], T]) -> Iterator[T]:
+        """As `each`, for work that changes nothing: an engine may run it in other processes (`sharded_by`)."""
+        return _shards(self, work)
+
     def make(self, shape: tuple[int, ...], dtype: npt.DTypeLike, work: Callable[[slice], Array]) -> Array:
-        """What `work` makes of every row range, as in `each`, together: (n, *shape), a file where that is large."""
+        """What `work` makes of every row range, as in `shards`, together: (n, *shape), a file where that is large."""
         made = rows_array((self.n, *shape), dtype)
-
-        def store(rows: slice) -> None:
-            made[rows] = work(rows)
+        for rows, some in zip(self.spans(), self.shards(work), strict=True):
+            made[rows] = some
             give_back(made)
-
-        self.over(store)
         return made
-
-    def over(self, work: Callable[[slice], None]) -> None:
-        """`work` on every row range as in `each`, for what it stores."""
-        for _ in self.each(work):
-            pass
 
     @cached_property
     def zero_rows(self) -> npt.NDArray[np.int64]:
@@ -115,25 +112,28 @@ class Table(ABC):
     @cached_property
     def abs_max(self) -> float:
         """Largest absolute entry."""
-        return max(float(np.abs(block).max()) for block in self.blocks())
+        return max(self.shards(lambda span: float(np.abs(self.read(span)).max())))
 
     @cached_property
     def histogram(self) -> Histogram:
         """Fine histogram of all n*d entries; one pass, kept."""
         histogram = Histogram(self.abs_max)
-        for block in self.blocks():
-            histogram.add(block)
+        for found in self.shards(lambda span: histogram.counted(self.read(span))):
+            histogram.add(*found)
         return histogram
 
     @cached_property
     def gram(self) -> npt.NDArray[np.float64]:
         """XᵀX, (d, d) float64; one pass, kept."""
+
+        def product(span: slice) -> npt.NDArray[np.float64]:
+            wide = self.read(span).astype(np.float64)
+            found: npt.NDArray[np.float64] = wide.T @ wide
+            return found
+
         total = np.zeros((self.d, self.d))
-        # One BLAS thread, whoever asks first: the sum depends on how many it was split over, and it is kept.
-        with one_blas_thread():
-            for block in self.blocks():
-                wide = block.astype(np.float64)
-                total += wide.T @ wide
+        for found in self.shards(product):
+            total += found
         return total
 
     @cached_property
@@ -278,11 +278,27 @@ class EmbeddingTable(Table):
         return read
 
 
+Shards = Callable[[Table, Callable[[slice], Any]], Iterator[Any]]
+
+_shards: Shards = Table.each
+
+
+@contextmanager
+def sharded_by(engine: Shards) -> Iterator[None]:
+    """`Table.shards` is what `engine` makes of a table and work meanwhile: the same results in the same order."""
+    global _shards
+    before, _shards = _shards, engine
+    try:
+        yield
+    finally:
+        _shards = before
+
+
 MOST_PERMUTED = 1 << 24
 """Rows up to which a sample is the start of a permutation, which takes 8 bytes a row."""
 
 
-def _picked(n: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def drawn(n: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """min(count, n) different ids below n."""
     if n <= MOST_PERMUTED:
         return rng.permutation(n)[:count]
@@ -291,7 +307,7 @@ def _picked(n: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int6
 
 def sample_rows(table: Table, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """(min(count, n), d) float32: rows picked at random, in their order."""
-    rows = np.sort(_picked(table.n, count, rng))
+    rows = np.sort(drawn(table.n, count, rng))
     found = []
     for span in table.spans():
         picked = rows[np.searchsorted(rows, span.start) : np.searchsorted(rows, span.stop)] - span.start

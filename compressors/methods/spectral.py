@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eigenselect.compressors.base import Compressor
-from eigenselect.compressors.data.arrays import give_back, rows_array
+from eigenselect.compressors.data.arrays import give_back
 from eigenselect.compressors.data.table import SMALLEST, EmbeddingTable, Floats, Rows, Table
 from eigenselect.compressors.data.views import ProjectedTable, View
 from eigenselect.compressors.methods.byte_codebook import ByteCodebook
@@ -58,13 +58,8 @@ def relative_lengths(z: Table, length: Callable[[Floats], npt.NDArray[np.float64
 
     Scales are stored so, and the longest row's length goes into the codebook: float16 is narrow.
     """
-    lengths = rows_array((z.n,), np.float64)
-
-    def longest(rows: slice) -> float:
-        lengths[rows] = length(z.read(rows))
-        return float(lengths[rows].max())
-
-    unit = max(z.each(longest)) or 1.0
+    lengths = z.make((), np.float64, lambda rows: length(z.read(rows)))
+    unit = max(float(lengths[rows].max()) for rows in z.spans()) or 1.0
 
     def relative(rows: slice) -> npt.NDArray[np.float64]:
         give_back(lengths)
@@ -106,6 +101,8 @@ class Spectral(Compressor):
     then: Compressor = field(default_factory=lambda: ByteCodebook(2))
     fold: bool = False
     matrix: Compressor = field(default_factory=lambda: Identity("float16"))
+
+    by_rows = True
 
     def __post_init__(self) -> None:
         check_number(self, "whitening", least=0, most=1)
@@ -187,8 +184,8 @@ def row_classes(relative: EmbeddingTable) -> Column:
     def logarithms(block: Floats, zero: np.float32) -> Float32s:
         return np.log(block, out=np.full(block.shape, zero), where=block > 0)
 
-    some = sum(np.count_nonzero(block) for block in relative.blocks())
-    total = sum(logarithms(block, np.float32(0)).sum(dtype=np.float64) for block in relative.blocks())
+    some = sum(relative.shards(lambda rows: np.count_nonzero(relative.read(rows))))
+    total = sum(relative.shards(lambda rows: logarithms(relative.read(rows), np.float32(0)).sum(dtype=np.float64)))
     mean = np.float32(total / max(some, 1))
     table = EmbeddingTable(relative.make((1,), np.float32, lambda rows: logarithms(relative.read(rows), mean)))
     codes = KMeans(2).compress(table, np.random.default_rng(0))

@@ -86,6 +86,8 @@ class Uniform(Compressor):
     bits: int
     rounding: Literal["nearest", "stochastic"] = "nearest"
 
+    by_rows = True
+
     def __post_init__(self) -> None:
         check_count(self, "bits", most=8)
         check_choice(self, "rounding", ("nearest", "stochastic"))
@@ -112,5 +114,5 @@ class Uniform(Compressor):
                 codes += rng.random(block.shape, dtype=np.float32) < position - codes
             return np.asarray(codes, dtype=np.uint8)
 
-        planes = encode(table, self.bits, codes_of)
+        planes = encode(table, self.bits, codes_of, drawn=self.rounding == "stochastic")
         return affine(planes, self.bits, table.d, zero=top / 2, scale=2 * float(r) / top)

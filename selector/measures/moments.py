@@ -176,7 +176,7 @@ def moments(table: Table, read: Read, *, aligned: bool = True, weighted: Weighte
 
     found = [
         kind.moments(total, read, same=same, eps=eps)
-        for kind, total in zip(kinds, _total(table.each(sums)), strict=True)
+        for kind, total in zip(kinds, _total(table.shards(sums)), strict=True)
     ]
     return found[0] if weighted is None else replace(found[0], weighted=found[1])
 

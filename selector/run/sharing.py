@@ -9,6 +9,8 @@ import io
 import mmap
 import pickle
 import types
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,22 +36,51 @@ def packed(value: object, folder: Path) -> bytes:
     return written.getvalue()
 
 
+def packed_work(work: object, folder: Path, known: Sequence[tuple[object, Path]], base: type[pickle.Pickler]) -> bytes:
+    """The same of a function that is made while it runs, by a pickler for these.
+
+    Args:
+        work: the function.
+        folder: for its files.
+        known: objects of which there is a file already, packed, that is read once in each process.
+        base: the pickler.
+    """
+
+    class Pickler(_Files, base):  # type: ignore[misc, valid-type]  # a class that is given
+        def reducer_override(self, value: Any) -> Any:
+            for each, path in known:
+                if value is each:
+                    return read_once, (path,)
+            found = self.as_file(value)
+            return super().reducer_override(value) if found is NotImplemented else found
+
+    folder.mkdir()
+    written = io.BytesIO()
+    Pickler(written, folder).dump(work)
+    return written.getvalue()
+
+
+@lru_cache(maxsize=4)
+def read_once(path: Path) -> Any:
+    """What is packed in a file, which does not change."""
+    return unpacked(path.read_bytes())
+
+
 def unpacked(given: bytes) -> Any:
     """The value that a process of ours has packed."""
     return pickle.loads(given)
 
 
-class _Pickler(pickle.Pickler):
+class _Files:
+    """What picklers have in common: large arrays are files of a folder."""
+
     def __init__(self, file: io.BytesIO, folder: Path) -> None:
-        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)  # type: ignore[call-arg]  # of the pickler beside it
         self._folder, self._count = folder, 0
 
-    def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, StoredRows) and isinstance(value.make, types.FunctionType):
-            if value.make.__closure__ is not None:  # which cannot be handed over: its rows are
-                rows = self._map((value[span] for span in _spans(value)), value.shape, value.dtype)
-                return StoredRows, (value.shape, value.dtype, rows.__getitem__, value.stored, value.nbytes)
-        elif isinstance(value, np.ndarray) and value.nbytes >= LARGE:
+    def as_file(self, value: Any) -> Any:
+        """How a large array is made again; NotImplemented for anything else."""
+        if isinstance(value, np.ndarray) and value.nbytes >= LARGE:
             return _mapped, _place(value) or self._written(value)
         return NotImplemented
 
@@ -59,15 +90,25 @@ class _Pickler(pickle.Pickler):
             file.writelines(byte_blocks(array))
         return path, array.dtype.newbyteorder("<"), 0, array.shape, "C"
 
+    def _next(self) -> Path:
+        self._count += 1
+        return self._folder / f"array-{self._count}"
+
+
+class _Pickler(_Files, pickle.Pickler):
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, StoredRows) and isinstance(value.make, types.FunctionType):
+            if value.make.__closure__ is not None:  # which cannot be handed over: its rows are
+                rows = self._map((value[span] for span in _spans(value)), value.shape, value.dtype)
+                return StoredRows, (value.shape, value.dtype, rows.__getitem__, value.stored, value.nbytes)
+            return NotImplemented
+        return self.as_file(value)
+
     def _map(self, blocks: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         path = self._next()
         with path.open("wb") as file:
             file.writelines(np.ascontiguousarray(block).tobytes() for block in blocks)
         return _mapped(path, dtype, 0, shape, "C")
-
-    def _next(self) -> Path:
-        self._count += 1
-        return self._folder / f"array-{self._count}"
 
 
 def _spans(rows: StoredRows) -> list[slice]:

@@ -61,9 +61,8 @@ def in_processes(search: Search, trials: Iterable[Trial]) -> Generator[Made]:
 
 class _Pool:
     def __init__(self, search: Search, trials: Iterable[Trial], folder: Path) -> None:
-        self._count, self._folder = search.workers, folder
+        self._search, self._count, self._folder = search, search.workers, folder
         self._given = folder / "search"
-        self._given.write_bytes(packed(bare(search), folder / "arrays"))
         self._next, self._begun = enumerate(trials), dict[int, Trial]()
         self._again, self._deaths = deque[int](), dict[int, int]()
         self._workers, self._done = list[_Worker](), dict[int, Made]()
@@ -83,8 +82,14 @@ class _Pool:
             worker.end()
 
     def _fill(self) -> None:
+        begun = []
         while len(self._workers) < self._count and (place := self._take()) is not None:
-            self._workers.append(self._started(place))
+            begun.append(self._started(place))
+            self._workers.append(begun[-1])
+        if begun and not self._given.exists():  # made while the processes start
+            self._given.write_bytes(packed(bare(self._search), self._folder / "arrays"))
+        for worker in begun:
+            self._send(worker)
 
     def _take(self) -> int | None:
         """The place of the next trial, if there is one."""
@@ -101,9 +106,7 @@ class _Pool:
         process = STARTED.Process(target=_serve, args=(theirs, self._given, threads), daemon=True)
         process.start()
         theirs.close()
-        worker = _Worker(process, ours, place)
-        self._send(worker)
-        return worker
+        return _Worker(process, ours, place)
 
     def _send(self, worker: _Worker) -> None:
         folder = self._folder / str(worker.place)
@@ -160,8 +163,10 @@ def _serve(pipe: Connection, given: Path, threads: int) -> None:
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         del os.environ[name]
     tables.WORKERS = threads
-    search: Search = unpacked(given.read_bytes())
+    search: Search | None = None
     with suppress(EOFError, OSError):
         while True:
             trial, folder = pipe.recv()
+            if search is None:  # it is there once a trial comes
+                search = unpacked(given.read_bytes())
             pipe.send_bytes(packed(make(search, trial), folder))

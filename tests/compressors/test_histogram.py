@@ -12,7 +12,7 @@ pytestmark = pytest.mark.quick
 
 def of(values: np.ndarray) -> Histogram:
     histogram = Histogram(float(np.abs(values).max()))
-    histogram.add(values)
+    histogram.add(*histogram.counted(values))
     return histogram
 
 
@@ -51,7 +51,7 @@ def test_blocks_add_up() -> None:
     values[40, 2] = 2
     blockwise = Histogram(2.0)
     for start in range(0, 100, 30):
-        blockwise.add(values[start : start + 30])
+        blockwise.add(*blockwise.counted(values[start : start + 30]))
     for ours, whole in zip(blockwise.occupied(), of(values).occupied(), strict=True):
         np.testing.assert_allclose(ours, whole, rtol=1e-12)
 

@@ -5,38 +5,47 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import ml_dtypes
 import mlflow
 import numpy as np
 import pytest
 
 from eigenselect.compressors import PCA, ByteCodebook, Compressor, EmbeddingTable, KMeans, Spectral, Uniform, load
+from eigenselect.compressors.data import table as tables
 from eigenselect.compressors.data.stored import StoredRows
 from eigenselect.compressors.data.table import Table
-from eigenselect.selector.run import sharing
+from eigenselect.selector.measures import score
+from eigenselect.selector.run import ray_engine, sharing
 from eigenselect.selector.run.search import Search, candidates
 from eigenselect.selector.run.selecting import Chosen, choose
-from eigenselect.selector.run.sharing import packed, unpacked
+from eigenselect.selector.run.sharing import packed, packed_work, unpacked
 from eigenselect.selector.sources.numbers import floats
-from tests.cases import gaussian
+from tests.cases import CASES, compress, gaussian
 from tests.running import command, only
-from tests.selector.dying import Dying
+from tests.selector.dying import Dying, DyingAtRows
+from tests.servers import mlflow_server, postgres
+
+ROOT = Path(__file__).parents[2]
 
 TIMES = ("costs", "lookup", "session_bytes")
 
 POOL = [Uniform(2), Uniform(8), ByteCodebook(1), PCA(dim=4, then=KMeans(4)), Spectral(then=KMeans(2)), Uniform(3)]
 
 
-def chosen(workers: int, pool: list[Compressor], share: float = 0.0, engine: str = "processes") -> Chosen:
+def chosen(
+    workers: int, pool: list[Compressor], share: float = 0.0, engine: str = "processes", budget: int = 6_000
+) -> Chosen:
     table = EmbeddingTable(gaussian(500, 16), [f"token {i}" for i in range(500)])
-    compressors, left_out = candidates(table, 6_000, pool)
+    compressors, left_out = candidates(table, budget, pool)
     return choose(
         Search(
             table=table,
-            budget=6_000,
+            budget=budget,
             compressors=compressors,
             left_out=left_out,
             workers=workers,
@@ -55,10 +64,32 @@ def test_two_processes_choose_as_one_does():
 
 
 @pytest.mark.slow
-def test_ray_chooses_as_one_process_does():
+@pytest.mark.parametrize("spread", ["candidates", "rows"])
+def test_ray_chooses_as_one_process_does(spread, monkeypatch):
     pytest.importorskip("ray", reason="the extra ray is not installed")
+    if spread == "rows":
+        monkeypatch.setattr(tables, "BLOCK_BYTES", 1 << 13)
+        monkeypatch.setattr(ray_engine, "BY_ROWS", 0)
     one, two = chosen(1, POOL), chosen(2, POOL, engine="ray")
     assert two.candidates == one.candidates and two.selection == one.selection
+    for name, array in two.payload.arrays().items():
+        np.testing.assert_array_equal(array, one.payload.arrays()[name], strict=True)
+
+
+@pytest.mark.slow
+def test_a_process_of_ray_that_dies_is_replaced_and_its_rows_are_done_again(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT / "src", ROOT))))
+    monkeypatch.setattr(tables, "BLOCK_BYTES", 1 << 13)
+    monkeypatch.setattr(ray_engine, "BY_ROWS", 0)
+    for name, marks in (("once", 1), ("always", 9)):
+        (tmp_path / name).mkdir()
+        for mark in range(marks):
+            (tmp_path / name / str(mark)).touch()
+    pool = [Uniform(2), DyingAtRows(str(tmp_path / "once")), DyingAtRows(str(tmp_path / "always"))]
+    found = {each.name: each for each in chosen(2, pool, 0.5, "ray", 40_000).candidates}
+    assert [each.status for each in found.values()] == ["measured", "measured", "failed"]
+    assert found["dying-once"].measures["reconstruction_error"] == 0 and not [*(tmp_path / "once").iterdir()]
 
 
 @pytest.mark.slow
@@ -79,16 +110,37 @@ def test_a_process_that_dies_is_replaced(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_record_and_the_runs_are_those_of_one_process(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    stores = [f"sqlite:///{tmp_path}/mlflow{workers}.db" for workers in (1, 2)]
+    the_same_with_two(stores, tmp_path, monkeypatch)
+    assert load(Path("out2/payload.safetensors")).n == 400
+
+
+@pytest.mark.slow
+def test_it_is_so_with_a_server_on_postgresql(tmp_path, monkeypatch):
+    database = postgres(tmp_path)
+    database.start()
+    server = mlflow_server(tmp_path, database.address)
+    server.start()
+    try:
+        the_same_with_two([server.address] * 2, tmp_path, monkeypatch)
+    finally:
+        server.stop()
+        database.stop()
+
+
+def the_same_with_two(stores: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A selection by one process and by two, each into its store: the same record, runs and files."""
+    monkeypatch.chdir(folder)
     np.save("table.npy", gaussian(400, 16))
     records = []
-    for workers in (1, 2):
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow{workers}.db")
+    for workers, store in zip((1, 2), stores, strict=True):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
         words = [*only("uniform", "kmeans", "spectral"), "table.path=table.npy", "budget=12.5%", f"out=out{workers}"]
-        assert command(*words, f"workers={workers}") == 0
+        names = ["tracking.resume=false", f"tracking.experiment=by-{workers}", f"workers={workers}"]
+        assert command(*words, *names) == 0
         text = Path(f"out{workers}/selection.json").read_text()
         client = mlflow.MlflowClient()
-        runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+        runs = client.search_runs([client.get_experiment_by_name(f"by-{workers}").experiment_id])
         (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
         children = [run for run in runs if run is not parent]
         assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
@@ -99,7 +151,6 @@ def test_the_record_and_the_runs_are_those_of_one_process(tmp_path, monkeypatch)
     assert one == two
     for name in ("payload.safetensors", "model.onnx"):
         assert Path(f"out1/{name}").read_bytes() == Path(f"out2/{name}").read_bytes()
-    assert load(Path("out2/payload.safetensors")).n == 400
 
 
 def without_times(record: Any) -> Any:
@@ -107,6 +158,34 @@ def without_times(record: Any) -> Any:
     if isinstance(record, dict):
         return {key: without_times(value) for key, value in record.items() if key not in TIMES}
     return [without_times(each) for each in record] if isinstance(record, list) else record
+
+
+ONE_OF_EACH = {type(each.compressor): each for each in CASES if not re.search("gumbel|lighttoken", each.id)}.values()
+"""A case of each method, without those that train with torch: their blocks are worked on here."""
+
+
+@pytest.mark.parametrize("case", ONE_OF_EACH, ids=lambda case: case.id)
+def test_rows_may_be_worked_on_by_other_processes_in_any_order(case, tmp_path, monkeypatch):
+    """Every method and the measures: what they give to `shards` is handed over, and stores nothing of its own."""
+    monkeypatch.setattr(tables, "BLOCK_BYTES", 1 << 12)
+    monkeypatch.setattr(sharing, "LARGE", 1_000)
+
+    def made() -> tuple[dict[str, Any], dict[str, float]]:
+        payload = compress(case, table := EmbeddingTable(gaussian(100, 13)))
+        return payload.arrays(), score(table, payload) if case.family else {}
+
+    def elsewhere(table: Table, work: Any) -> Any:
+        place = tmp_path / str(len([*tmp_path.iterdir()]))
+        given = unpacked(packed_work(work, place, [], cloudpickle.CloudPickler))
+        found = {rows.start: given(rows) for rows in reversed([*table.spans()])}
+        yield from (found[rows.start] for rows in table.spans())
+
+    arrays, scores = made()
+    with tables.sharded_by(elsewhere):
+        others, again = made()
+    assert again == scores and others.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(others[name], array, strict=True)
 
 
 # --- what the processes share -----------------------------------------------------------------------------------------

@@ -85,7 +85,8 @@ class Unfolding(Table):
         def work(span: slice) -> None:
             left[np.unravel_index(np.arange(span.start, span.stop), shape)] = self.read(span) @ right
 
-        self.over(work)
+        for _ in self.each(work):
+            pass
 
     def transpose_times(self, left: Floats) -> Float32s:
         """Aᵀ `left`, (d, r), with `left` as in `times`."""
