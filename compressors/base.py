@@ -53,6 +53,10 @@ class Compressor(ABC):
     effort: ClassVar[float] = 0.0
     """How long the method takes, in thirds of the time of `TrellisCode`: for forecasts alone. 0 is a few passes."""
 
+    by_rows: ClassVar[bool] = False
+    """Whether a sample of rows shows how well the method does on all: what it makes of a row depends on the others only
+    by what it learns of them, and no setting on how many there are."""
+
     @property
     @abstractmethod
     def name(self) -> str:
@@ -77,6 +81,11 @@ class Compressor(ABC):
         depends on the machine and on what else it does.
         """
         return getattr(self, "time_limit", None) is None and all(part.reproducible for part in self.parts)
+
+    @property
+    def seen_in_sample(self) -> bool:
+        """Whether a sample of rows shows how well it does: `by_rows`, of this method and of those it hands work to."""
+        return self.by_rows and self.reproducible and all(part.seen_in_sample for part in self.parts)
 
     @property
     def keeps_zero_rows(self) -> bool:

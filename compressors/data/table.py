@@ -298,7 +298,7 @@ MOST_PERMUTED = 1 << 24
 """Rows up to which a sample is the start of a permutation, which takes 8 bytes a row."""
 
 
-def _picked(n: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def drawn(n: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """min(count, n) different ids below n."""
     if n <= MOST_PERMUTED:
         return rng.permutation(n)[:count]
@@ -307,7 +307,7 @@ def _picked(n: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int6
 
 def sample_rows(table: Table, count: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """(min(count, n), d) float32: rows picked at random, in their order."""
-    rows = np.sort(_picked(table.n, count, rng))
+    rows = np.sort(drawn(table.n, count, rng))
     found = []
     for span in table.spans():
         picked = rows[np.searchsorted(rows, span.start) : np.searchsorted(rows, span.stop)] - span.start

@@ -47,6 +47,8 @@ class Bands(Compressor):
     tail: Compressor
     by: Literal["order", "counts"] = "order"
 
+    by_rows = True
+
     def __post_init__(self) -> None:
         check_number(self, "share", above=0, below=1)
         check_then(self, "head")

@@ -59,6 +59,8 @@ class Blockwise(Compressor):
     block: int | None = None
     scales: Literal["float16", "float32"] = "float16"
 
+    by_rows = True
+
     def __post_init__(self) -> None:
         check_choice(self, "bits", (2, 4, 8))
         check_choice(self, "scheme", ("absmax", "minmax", "nf4"))

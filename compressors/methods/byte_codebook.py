@@ -46,6 +46,7 @@ class ByteCodebook(Compressor):
     bits: int
 
     effort = 2.0
+    by_rows = True
 
     def __post_init__(self) -> None:
         check_choice(self, "bits", (1, 2, 4), hint="at 8 use KMeans")

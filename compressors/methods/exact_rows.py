@@ -51,6 +51,8 @@ class ExactRows(Compressor):
     rows: tuple[int, ...]
     then: Compressor = field(default_factory=lambda: ByteCodebook(2))
 
+    by_rows = True
+
     def __post_init__(self) -> None:
         if not isinstance(self.rows, tuple | list) or not self.rows:
             refuse(self, "rows", "a list of at least one id", "in a pool [[0, 1]]")

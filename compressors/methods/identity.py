@@ -32,6 +32,8 @@ class Identity(Compressor):
 
     dtype: Literal["float32", "float16"] = "float32"
 
+    by_rows = True
+
     def __post_init__(self) -> None:
         check_choice(self, "dtype", ("float32", "float16"))
 

@@ -75,6 +75,8 @@ class KMeans(Compressor):
 
     bits: int
 
+    by_rows = True
+
     def __post_init__(self) -> None:
         check_count(self, "bits", most=8)
 

@@ -51,6 +51,7 @@ class LeverageCode(Compressor):
     window: int = 10
 
     effort = TrellisCode.effort
+    by_rows = True
 
     def __post_init__(self) -> None:
         check_count(self, "row")

@@ -50,6 +50,8 @@ class PCA(Compressor):
     keep_dimension: bool = False
     then: Compressor = field(default_factory=Identity)
 
+    by_rows = True
+
     def __post_init__(self) -> None:
         check_one_given(self, "dim", "rate")
         if self.dim is not None:

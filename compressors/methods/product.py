@@ -41,6 +41,7 @@ class ProductQuantization(Compressor):
     codewords: int = 256
 
     effort = 2.5
+    by_rows = True
 
     def __post_init__(self) -> None:
         check_count(self, "pieces")

@@ -36,6 +36,7 @@ class ResidualQuantization(Compressor):
     codewords: int = 256
 
     effort = 4.0
+    by_rows = True
 
     def __post_init__(self) -> None:
         check_count(self, "books")

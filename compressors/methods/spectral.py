@@ -102,6 +102,8 @@ class Spectral(Compressor):
     fold: bool = False
     matrix: Compressor = field(default_factory=lambda: Identity("float16"))
 
+    by_rows = True
+
     def __post_init__(self) -> None:
         check_number(self, "whitening", least=0, most=1)
         check_choice(self, "norm", ("float16", "uint8", "uint2", "none"))

@@ -53,6 +53,7 @@ class TransformCode(Compressor):
     matrix: Compressor = field(default_factory=lambda: Identity("float16"))
 
     effort = TrellisCode.effort
+    by_rows = True
 
     def __post_init__(self) -> None:
         check_count(self, "row")

@@ -86,6 +86,8 @@ class Uniform(Compressor):
     bits: int
     rounding: Literal["nearest", "stochastic"] = "nearest"
 
+    by_rows = True
+
     def __post_init__(self) -> None:
         check_count(self, "bits", most=8)
         check_choice(self, "rounding", ("nearest", "stochastic"))

@@ -9,6 +9,7 @@ from eigenselect.compressors import EmbeddingTable
 from eigenselect.export import Verification
 from eigenselect.export.tokens.string_input import Words
 from eigenselect.selector.decision.lookup import TimedOn
+from eigenselect.selector.decision.selection import Estimate
 from eigenselect.selector.pool.zero_rows import ZeroRows
 
 
@@ -81,10 +82,35 @@ class RejectedEntry:
     Attributes:
         name: of the candidate.
         reason: why.
+        estimate: what a sample of rows says of it, where it was not measured on all.
     """
 
     name: str
     reason: str
+    estimate: Estimate | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScreeningEntry:
+    """What samples of rows left out.
+
+    Attributes:
+        candidates: how many were not measured on all rows.
+        rows: of the samples that say so, one or several.
+        confidence: that of all their intervals together.
+    """
+
+    candidates: int
+    rows: list[int]
+    confidence: float
+
+    @staticmethod
+    def of(found: list[Estimate]) -> ScreeningEntry | None:
+        """Of what was left out; None where nothing was."""
+        if not found:
+            return None
+        rows = sorted({each.rows for each in found})
+        return ScreeningEntry(candidates=len(found), rows=rows, confidence=found[0].confidence)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from eigenselect.selector.decision.entries import (
     ModelEntry,
     RejectedEntry,
     RunnerUpEntry,
+    ScreeningEntry,
     TableEntry,
     UseEntry,
     Verified,
@@ -70,6 +71,8 @@ class Decision:
         use: what the rows are for, where that was given: `trained`, `frozen` or `retrieval`.
         question: which question the choice answers, as the end of a sentence.
         other_uses: use -> what it would have chosen, of each whose question is another one.
+        screening: what samples of rows left out, where they did: what is said of other criteria and uses is of those
+            that were measured on all rows.
     """
 
     version: int = VERSION
@@ -93,6 +96,7 @@ class Decision:
     use: str | None = None
     question: str = ""
     other_uses: dict[str, UseEntry] = field(default_factory=dict)
+    screening: ScreeningEntry | None = None
 
     def __repr__(self) -> str:
         chosen, criterion = self.chosen, self.criterion
@@ -132,7 +136,10 @@ class Decision:
                 tie=tied(chosen, runner_up, criterion),
                 margin=margin(chosen, runner_up, criterion),
             ),
-            rejected=[RejectedEntry(name=candidate.name, reason=reason) for candidate, reason in selection.rejected],
+            rejected=[
+                RejectedEntry(name=candidate.name, reason=reason, estimate=candidate.estimate)
+                for candidate, reason in selection.rejected
+            ],
             budget_bytes=selection.budget,
             criterion=criterion,
             criteria={each.criterion: _criterion(each, chosen) for each in selection.alternatives},
@@ -152,6 +159,7 @@ class Decision:
                 name: UseEntry(criterion=found.criterion, chosen=found.best.name, tie=found.tie)
                 for name, found in selection.other_uses.items()
             },
+            screening=ScreeningEntry.of([estimate for _, estimate in selection.screened]),
         )
 
     def text(self) -> str:

@@ -13,10 +13,46 @@ from eigenselect.selector.decision.uses import USES, question
 from eigenselect.selector.measures import BY_FREQUENCY, higher_is_better, is_overlap
 from eigenselect.selector.measures.confidence import half_width, standard_error
 
-Status = Literal["measured", "over_budget", "failed"]
+Status = Literal["measured", "over_budget", "failed", "screened"]
 
 TIE_DIGITS = 9
 """Scores that agree to this many significant digits are equal: the measures carry no more."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a sample of rows says of a candidate that it leaves out: another one is better.
+
+    Attributes:
+        criterion: metric key.
+        value: on the sample.
+        half_width: of the interval around it, in which the value on all rows lies.
+        rows: of the sample.
+        confidence: of all intervals of the selection together.
+        better: name of the other candidate.
+        gap: by how much that one is better on the same rows.
+        least_gap: by how much at least on all rows.
+    """
+
+    criterion: str
+    value: float
+    half_width: float
+    rows: int
+    confidence: float
+    better: str
+    gap: float
+    least_gap: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.criterion} {self.value:.4f} ± {self.half_width:.4f} on {self.rows:,} rows, where {self.better} is "
+            f"better by {self.gap:.4f}; on all by {self.least_gap:.4f} or more ({says_confidence(self)})"
+        )
+
+
+def says_confidence(estimate: Estimate) -> str:
+    """The confidence of an estimate in few characters: `99.9%`."""
+    return f"{100 * estimate.confidence:.4g}%"
 
 
 @dataclass(frozen=True)
@@ -28,13 +64,15 @@ class Candidate:
         compressor: `method_name` of its class.
         parameters: its settings.
         nbytes: bytes of its payload.
-        status: `measured`; `over_budget`, and then never computed; or `failed`, with the error in `reason`.
+        status: `measured`; `over_budget`, and then never computed; `screened`, and then measured on a sample of rows
+            alone, which `estimate` has; or `failed`, with the error in `reason`.
         measures: metric key -> value, empty unless measured.
         replicates: metric key -> what the spread of the measure is known by (`measures.confidence`), where it is.
         costs: metric key -> what its lookups cost (`docs/method.md` lists them), where that was measured.
         timed_on: what they were timed on.
-        reason: why it failed.
+        reason: why it failed, or was left out.
         run_id: its MLflow run, when it has one.
+        estimate: what a sample of rows says of it, where that left it out.
     """
 
     name: str
@@ -48,6 +86,7 @@ class Candidate:
     replicates: dict[str, tuple[float, ...]] = field(default_factory=dict)
     costs: dict[str, float] = field(default_factory=dict)
     timed_on: TimedOn | None = None
+    estimate: Estimate | None = None
 
     @property
     def method(self) -> str:
@@ -113,6 +152,11 @@ class Selection:
         chosen, score = self.chosen, f"{self.criterion} {self.chosen.measures[self.criterion]:.4f}"
         size = f"{chosen.nbytes:,} of {self.budget:,} bytes"
         return f"Selection({chosen.name}, {size}, {score}, best of {len(self.ranking)})"
+
+    @property
+    def screened(self) -> list[tuple[Candidate, Estimate]]:
+        """The candidates that samples of rows left out, with what these say of them."""
+        return [(c, c.estimate) for c, _ in self.rejected if c.status == "screened" and c.estimate is not None]
 
     @property
     def unlimited(self) -> Candidate | None:
@@ -269,6 +313,8 @@ def _why_out(candidate: Candidate, budget: int, criterion: str, limit: Limit | N
         return f"{candidate.nbytes:,} bytes are {candidate.nbytes - budget:,} over the budget{computed}"
     if candidate.status == "failed":
         return f"failed: {candidate.reason}"
+    if candidate.status == "screened":
+        return f"{candidate.reason}"
     if criterion in candidate.measures and limit is not None:
         return f"a lookup takes {limit.says(candidate.costs)} as measured, limits.lookup allows {limit.text}"
     return f"{criterion} is undefined for it"
@@ -285,6 +331,11 @@ def why(selection: Selection) -> str:
         f"{chosen.name} has the best {criterion}, {chosen.measures[criterion]:.4f}, of the {fits} candidates measured "
         f"within {within}; it takes {chosen.nbytes:,}."
     )
+    if screened := selection.screened:
+        text += (
+            f" Of {len(screened)} more, samples of rows show that they are worse than one that was measured "
+            f"({says_confidence(screened[0][1])})."
+        )
     if runner := selection.runner_up:
         second = runner.measures[criterion]
         if rank_key(runner, criterion)[0] == rank_key(chosen, criterion)[0]:
@@ -320,7 +371,8 @@ def purpose(selection: Selection) -> str:
         f"use={name} would choose {_instead(found, selection.chosen)} by {found.criterion}"
         for name, found in selection.other_uses.items()
     ]
-    return f"{'; '.join([f'The question was {question(selection.criterion)}', *others])}."
+    among = " (of those measured on all rows)" if selection.screened and others else ""
+    return f"{'; '.join([f'The question was {question(selection.criterion)}', *others])}{among}."
 
 
 def _instead(found: Alternative, chosen: Candidate) -> str:

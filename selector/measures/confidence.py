@@ -103,6 +103,6 @@ def standard_error(found: Sequence[float] | Doubles) -> float:
     return float(np.std(found, ddof=1) / np.sqrt(len(found)))
 
 
-def half_width(found: Sequence[float] | Doubles) -> float:
-    """Half of the interval of `COVERAGE` around it."""
-    return standard_error(found) * float(stdtrit(len(found) - 1, (1 + COVERAGE) / 2))
+def half_width(found: Sequence[float] | Doubles, coverage: float = COVERAGE) -> float:
+    """Half of the interval of that `coverage` around it."""
+    return standard_error(found) * float(stdtrit(len(found) - 1, (1 + coverage) / 2))

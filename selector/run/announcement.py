@@ -63,6 +63,12 @@ def outlook(plan: Plan, console: Console) -> None:
         f"threads) from samples of {smaller:,} and {larger:,} rows. Reading, tracking, export and verification come on "
         "top; candidates that earlier runs have measured are reused."
     )
+    if plan.screened:
+        samples = " and ".join(f"{each:,}" for each in plan.screened_rows)
+        console.print(
+            f"{len(plan.screened)} of them are looked at on {samples} rows first. What cannot win is not measured on "
+            "all, and takes none of that time (screening=false measures all)."
+        )
     if unknown:
         console.print(f"The time of {', '.join(unknown)} is not in it: the samples could not be compressed so.")
 
@@ -129,6 +135,12 @@ def announce(decision: Decision, job: Job, parent: ParentRun, found: Chosen, con
     if (more := rest(selection)) is not None:
         console.print(f"{more}: candidates.csv has all")
     console.print(f"{over} of {len(found.trials)} candidates are over the budget and were not computed.")
+    if (left_out := decision.screening) is not None:
+        rows = " and ".join(f"{each:,}" for each in left_out.rows)
+        console.print(
+            f"Screened {left_out.candidates} of {len(found.trials) - over} candidates on {rows} rows: "
+            f"{len(found.trials) - over - left_out.candidates} measured on all."
+        )
     console.print(f"\n{decision.reason}")
     for sentence in _sentences(decision, job.export.target):
         console.print(sentence)

@@ -147,6 +147,7 @@ def assignment(
         limit=settings.limits.lookup,
         workers=settings.workers,
         engine=settings.engine,
+        screening=settings.screening,
         settings=settings,
         export=export,
         host=host,

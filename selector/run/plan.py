@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eigenselect.compressors import Compressor, EmbeddingTable, ExactRows
-from eigenselect.compressors.data.table import WORKERS
+from eigenselect.compressors.data.table import WORKERS, drawn
 from eigenselect.compressors.training import spent_once
 from eigenselect.export.verification.timing import all_threads, processor
 from eigenselect.selector.decision.selection import check_fitting
@@ -19,6 +19,7 @@ from eigenselect.selector.pool.memory import available, needed
 from eigenselect.selector.progress import progress
 from eigenselect.selector.run.forecast import kind
 from eigenselect.selector.run.lookups import Lookups
+from eigenselect.selector.run.screening import looked_at, rows_of_samples
 from eigenselect.selector.run.search import Search
 from eigenselect.selector.run.tables.job import Part, TablesAssignment
 from eigenselect.selector.run.trial import Trial, measure, timed, untried
@@ -67,6 +68,8 @@ class Plan:
         sample_rows: rows of the two samples that were timed.
         processor: of this machine.
         threads: that this process may use.
+        screened: names of those that samples of rows may leave out before.
+        screened_rows: rows of these samples.
     """
 
     n: int
@@ -81,6 +84,8 @@ class Plan:
     sample_rows: list[int]
     processor: str
     threads: int
+    screened: list[str]
+    screened_rows: list[int]
 
 
 def plan(search: Search) -> Plan:
@@ -116,6 +121,8 @@ def plan(search: Search) -> Plan:
         sample_rows=[each.table.n for each in samples],
         processor=processor(),
         threads=all_threads(),
+        screened=[compressor.name for compressor in looked_at(search)],
+        screened_rows=rows_of_samples(search),
     )
 
 
@@ -226,7 +233,7 @@ def _sizes(n: int, d: int) -> list[int]:
 
 def _sample(search: Search, rows: int) -> Search:
     """The search on so many rows of its table, drawn at random, with what candidates share not yet computed."""
-    ids = np.sort(np.random.default_rng(0).permutation(search.table.n)[:rows])
+    ids = np.sort(drawn(search.table.n, rows, np.random.default_rng(0)))
     lookups = search.lookups and Lookups(search.lookups.export, rows, search.table.d)
     return dataclasses.replace(search, table=_Sample(search.table.read(ids)), lookups=lookups)
 

@@ -39,6 +39,7 @@ class Search:
         limit: how long a lookup may take, which needs `lookups`.
         workers: processes that candidates are spread over.
         engine: what these are: `processes` of this machine, or those of a Ray cluster.
+        screening: whether candidates of a large table that cannot win are left out by samples of its rows.
     """
 
     table: EmbeddingTable
@@ -53,6 +54,7 @@ class Search:
     limit: Limit | None = None
     workers: int = 1
     engine: Literal["processes", "ray"] = "processes"
+    screening: bool = False
 
     @cached_property
     def digest(self) -> str:

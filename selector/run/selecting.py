@@ -97,7 +97,7 @@ def measured(search: Search, runs: Runs | None = None) -> list[Trial]:
         TooManyFailedError: more candidates failed than allowed.
     """
     trials = try_all(search, runs)
-    tried = [trial.candidate for trial in trials if trial.candidate.status != "over_budget"]
+    tried = [trial.candidate for trial in trials if trial.candidate.status in ("measured", "failed")]
     check_failures({c.name: c.reason for c in tried if c.status == "failed"}, len(tried), search.allowed_failures)
     return trials
 
@@ -133,6 +133,7 @@ def select_table(
     lookup: str | None = None,
     use: UseName | None = None,
     workers: int = 1,
+    screening: bool = True,
     tracker: Tracker | None = None,
 ) -> Chosen:
     """Choose the best compressed form of an embedding table under a budget.
@@ -156,6 +157,8 @@ def select_table(
             "retrieval": they are searched by cosine. Counts of a table weigh its rows.
         workers: processes that candidates are spread over. They import what the program that asks for them is, so that
             its own work must be under `if __name__ == "__main__":`.
+        screening: whether candidates of a table of 2¹⁹ rows or more that cannot win are left out by samples of its
+            rows; those that are left are measured on all (docs/method.md).
         tracker: an MLflow experiment (`selector.store.tracker.connect`) in which the candidates become runs, and
             those that it has already are not measured again.
 
@@ -205,6 +208,7 @@ def select_table(
         lookups=None if limit is None else Lookups(OnnxExport(), given.n, given.d),
         limit=limit,
         workers=workers,
+        screening=screening,
     )
     if tracker is None:
         return choose(search)

@@ -172,6 +172,7 @@ class Settings:
         tracking: where runs go.
         workers: processes that candidates are spread over.
         engine: what these are: `processes` of this machine, or those of a Ray cluster.
+        screening: whether candidates of a large table that cannot win are left out by samples of its rows.
         text: the whole configuration as YAML, as it is logged.
         words: those of the command line, where it comes from one.
     """
@@ -191,6 +192,7 @@ class Settings:
     tracking: TrackingSettings
     workers: AtLeastOne
     engine: Annotated[Literal["processes", "ray"], choice(("processes", "ray"))]
+    screening: Switch
     text: str = ""
     words: tuple[str, ...] = ()
 

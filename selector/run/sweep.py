@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eigenselect.compressors import Payload
-from eigenselect.selector.decision.selection import rank_key
+from eigenselect.selector.decision.selection import Candidate, rank_key
 from eigenselect.selector.pool.digest import candidate_key, source_digest
 from eigenselect.selector.progress import progress, time_left
+from eigenselect.selector.run.engines import made
 from eigenselect.selector.run.forecast import Forecast
-from eigenselect.selector.run.ray_engine import in_ray
+from eigenselect.selector.run.screening import rows_of_samples, screened, unproven
 from eigenselect.selector.run.search import Search
-from eigenselect.selector.run.trial import Made, Trial, make, untried
-from eigenselect.selector.run.workers import in_processes
+from eigenselect.selector.run.trial import Trial, untried
 from eigenselect.selector.terminal import warn
 
 if TYPE_CHECKING:  # it imports mlflow, which takes seconds and which a sweep can do without
@@ -82,6 +82,12 @@ class Runs:
         )
         return Trial(candidate, trial.compressor, payload)
 
+    def measured(self, trials: Sequence[Trial]) -> dict[str, Candidate]:
+        """Name -> the candidate as an earlier run measured it, of the trials that would be made again the same."""
+        asked = (trial for trial in trials if trial.compressor.reproducible)
+        recalled = (self.recall(trial, self.search.seed) for trial in asked)
+        return {trial.candidate.name: trial.candidate for trial in recalled if trial is not None}
+
     def payload(self, trial: Trial) -> Payload | None:
         """What was measured of a trial that would not be made again the same, as its run keeps it."""
         return None if trial.candidate.run_id is None else self.parent.experiment.payload(trial.candidate.run_id)
@@ -126,49 +132,64 @@ class Runs:
 def try_all(search: Search, runs: Runs | None = None) -> list[Trial]:
     """Every candidate with its measures; of the payloads only the best candidate's is kept, where it is at hand.
 
+    Those that a first look at samples of rows leaves out are not measured on all rows (`screening`), unless what they
+    were left out for fails there.
+
     Args:
         search: what is searched.
         runs: where candidates are logged and recalled from, if anywhere.
     """
     trials = [untried(compressor, nbytes) for compressor, nbytes in search.compressors]
     fitting = [place for place, trial in enumerate(trials) if trial.candidate.nbytes <= search.budget]
-    fresh = {place for place in fitting if runs is None or not runs.knows(trials[place], search.seed)}
-    forecast = Forecast([trials[place].compressor for place in fitting if place in fresh])
-    known = (
-        trials[place] if runs is None else runs.recall(trials[place], search.seed) or trials[place] for place in fitting
-    )
-    best: Trial | None = None
-    now = ""
-
-    def lines() -> str:
-        return f"  now   {now}\n  best  {_standing(best, search)}"
-
-    def left() -> str:
-        seconds = forecast.left()
-        return time_left(None if seconds is None else seconds / search.workers)
-
-    engine = in_turn if (search.engine, search.workers) == ("processes", 1) else ENGINES[search.engine]
-    with progress("measuring", left=left, lines=lines) as update, closing(engine(search, known)) as made:
-        for done, place in enumerate(fitting):
-            update(done, len(fitting))
-            now = trials[place].candidate.name
-            forecast.begin()
-            each = next(made)
-            if place in fresh:
-                forecast.took(each.seconds)
-            trial = each.trial if runs is None else runs.log(each.trial, search.seed, each.started)
-            best = _better(best, trial, search)
-            trials[place] = dataclasses.replace(trial, payload=None)
+    sweep = _Sweep(search, runs, trials)
+    if rows_of_samples(search):
+        known = {} if runs is None else runs.measured([trials[place] for place in fitting])
+        trials[:] = screened(search, trials, known)
+    sweep.measure([place for place in fitting if trials[place].candidate.status != "screened"])
+    while again := unproven([trial.candidate for trial in trials], search.criterion):
+        for place in again:
+            trials[place] = untried(*search.compressors[place])
+        sweep.measure(again)
+    best = sweep.best
     return [best if best is not None and each.candidate is best.candidate else each for each in trials]
 
 
-def in_turn(search: Search, trials: Iterable[Trial]) -> Generator[Made]:
-    """Every trial, one after the other."""
-    yield from (make(search, trial) for trial in trials)
+class _Sweep:
+    """Candidates on all rows: `trials` get what became of them."""
 
+    def __init__(self, search: Search, runs: Runs | None, trials: list[Trial]) -> None:
+        self._search, self._runs, self._trials = search, runs, trials
+        self.best: Trial | None = None
 
-ENGINES: dict[str, Callable[[Search, Iterable[Trial]], Generator[Made]]] = {"processes": in_processes, "ray": in_ray}
-"""What makes several candidates at a time: those of `in_turn`, in its order, whoever is first."""
+    def measure(self, places: Sequence[int]) -> None:
+        """Make and log the trials of these places."""
+        search, runs, trials = self._search, self._runs, self._trials
+        fresh = {place for place in places if runs is None or not runs.knows(trials[place], search.seed)}
+        forecast = Forecast([trials[place].compressor for place in places if place in fresh])
+        given = (
+            trials[place] if runs is None else runs.recall(trials[place], search.seed) or trials[place]
+            for place in places
+        )
+        now = ""
+
+        def lines() -> str:
+            return f"  now   {now}\n  best  {_standing(self.best, search)}"
+
+        def left() -> str:
+            seconds = forecast.left()
+            return time_left(None if seconds is None else seconds / search.workers)
+
+        with progress("measuring", left=left, lines=lines) as update, closing(made(search, given)) as results:
+            for done, place in enumerate(places):
+                update(done, len(places))
+                now = trials[place].candidate.name
+                forecast.begin()
+                each = next(results)
+                if place in fresh:
+                    forecast.took(each.seconds)
+                trial = each.trial if runs is None else runs.log(each.trial, search.seed, each.started)
+                self.best = _better(self.best, trial, search)
+                trials[place] = dataclasses.replace(trial, payload=None)
 
 
 def _standing(best: Trial | None, search: Search) -> str:

@@ -70,6 +70,7 @@ class TrellisCode(Compressor):
     row: int | None = None
 
     effort = 3.0
+    by_rows = True
 
     def __post_init__(self) -> None:
         check_one_given(self, "bits", "row")

@@ -262,7 +262,8 @@ def _work(entry: _Entry, export: OnnxExport, table: EmbeddingTable, bound: bool)
     except ValueError as error:
         raise ValueError(f"tables: {entry.name}: {error}") from error
     lookups = None if entry.settings.limits.lookup is None else Lookups(export, table.n, table.d)
-    return assignment(entry.settings, export, table, 4 * table.n * table.d, found, lookups=lookups)
+    whole = dataclasses.replace(entry.settings, screening=False)  # a curve has the best of every size
+    return assignment(whole, export, table, 4 * table.n * table.d, found, lookups=lookups)
 
 
 def along(table: EmbeddingTable, settings: Settings, *, host: bool) -> tuple[list[tuple[Compressor, int]], list[str]]:
