@@ -23,7 +23,7 @@ from eigenselect.compressors.threads import one_blas_thread
 from eigenselect.selector.run.search import Search
 from eigenselect.selector.run.sharing import packed, packed_work, read_once, unpacked
 from eigenselect.selector.run.trial import Made, Trial, failed, make
-from eigenselect.selector.run.workers import TRIES, bare
+from eigenselect.selector.run.workers import TRIES, bare, forget_foreign
 
 BY_ROWS = 1 << 32
 """Bytes of a table in float32 from which its rows are spread over the processes, and not candidates."""
@@ -139,6 +139,7 @@ class _Rows:
 
 def _shard(given: Path, rows: slice) -> bytes:
     """What the work makes of a block, packed: arrays in Ray's own memory could not be added to."""
+    forget_foreign()
     with one_blas_thread():
         return pickle.dumps(read_once(given)(rows))
 
@@ -157,6 +158,7 @@ class _Worker:
     """A process of the cluster."""
 
     def __init__(self, given: Path) -> None:
+        forget_foreign()
         tables.WORKERS = 1  # Ray counts one processor for each
         self._search: Search = unpacked(given.read_bytes())
 
