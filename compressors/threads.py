@@ -1,4 +1,4 @@
-"""One thread for sums, so that no sum depends on how many it was split over.
+"""One thread for sums, so that no sum depends on how many it was split over; and for what is made once.
 
 Libraries have one number of threads for the whole process. Work that runs side by side therefore shares one limit,
 which the first to come sets and the last to go lifts.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from threading import Lock
+from functools import cache, wraps
+from threading import Lock, RLock
+from typing import Any
 
 from threadpoolctl import LibController, ThreadpoolController
 
@@ -70,3 +72,21 @@ one_blas_thread = _Shared(_blas_limited)
 
 one_torch_thread = _Shared(_torch_limited)
 """`with one_torch_thread():` torch runs on one thread."""
+
+_MAKING = RLock()
+
+
+def once(make: Callable[..., Any]) -> Callable[..., Any]:
+    """`functools.cache` that no two threads are in at once, for what makes functions that numba compiles.
+
+    Where several threads load one such function from where it is kept, each gets one of its own, and numba may have
+    lost what it needs to return arrays: they then fail with "'descr' is NULL".
+    """
+    made = cache(make)
+
+    @wraps(make)
+    def found(*given: Any) -> Any:
+        with _MAKING:
+            return made(*given)
+
+    return found

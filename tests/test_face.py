@@ -87,6 +87,7 @@ MISSPELT = {
     "seed=0 -m budgt=1,2": "there is no setting budgt: did you mean budget?",
     "exprot host=a": "there is no command exprot: did you mean export?; settings are written key=value",
     "--multirn seed=0": "there is no flag --multirn: did you mean --multirun?",
+    "--budget=16MB": "there is no flag --budget=16MB: settings have no dashes: budget=16MB",
     "export hots=a": "there is no setting hots: did you mean host?",
     "export -m": "there is no flag -m: settings are written key=value",
     "check d tabel=3": "there is no setting tabel: did you mean table?",

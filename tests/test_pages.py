@@ -117,10 +117,10 @@ def servers() -> Iterator[Callable[[str], bool]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if any(map(pages.is_slow, asked(page)))], ids=named)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.parent != TUTORIALS and any(map(pages.is_slow, asked(page)))], ids=named
+)
 def test_a_page_runs_whole(page: Path, folder: Path, servers: Callable[[str], bool]) -> None:
-    if page.parent == TUTORIALS:
-        pytest.skip("test_figures runs it")
     pages.prepare(folder)
     project(folder)
     words = {"5001": str(free_port())}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from eigenselect.compressors.compiled import compiled, inlined
+from eigenselect.compressors.threads import once
 
 Float32s = npt.NDArray[np.float32]
 
@@ -28,7 +28,7 @@ def _closer(best: Any, which: Any, closeness: Any, number: Any) -> Any:  # pragm
     return closeness if more else best, number if more else which
 
 
-@cache
+@once
 def _nearest_of(width: int) -> Any:
     """`nearest` for vectors of `width` values, a constant: the compiler unrolls their sums and vectorises the rest."""
 

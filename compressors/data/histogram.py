@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from eigenselect.compressors.compiled import compiled
+from eigenselect.compressors.threads import once
 
 BINS = 1 << 17
 """Bins over [-abs_max, abs_max]. At 256 levels, 99.8% of the bins then fall between two level boundaries."""
@@ -53,9 +52,10 @@ class Histogram:
         return np.abs(means), counts
 
 
-@cache
+@once
 def _counted() -> Any:
     """Numbers from -1 to 1 -> how many are in each bin, and their sum; compiled when it is first asked for."""
+    from eigenselect.compressors.compiled import compiled  # and numba, which takes a second to import
 
     @compiled("Tuple((int64[::1], float64[::1]))(Array(float32, 1, 'C', True))")
     def counted(unit: Any) -> Any:  # pragma: no cover

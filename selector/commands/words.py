@@ -153,6 +153,8 @@ def flags(words: Sequence[str]) -> tuple[Flags, list[str]]:
     given, rest = parser.parse_known_args(words)
     for word in rest:
         if word.startswith("-"):
+            if "=" in word:
+                raise ValueError(f"there is no flag {word}: settings have no dashes: {word.lstrip('-')}")
             known = ["--help", "--version", *(name for names in FLAGS for name in names)]
             raise ValueError(f"there is no flag {word}: {suggestion(word, known)}")
     return Flags(**vars(given)), rest

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Event
+from threading import Barrier, Event
+from time import sleep
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from eigenselect.compressors import Compressor, EmbeddingTable, Identity, Payload
 from eigenselect.compressors.data.table import Table
-from eigenselect.compressors.threads import one_torch_thread
+from eigenselect.compressors.threads import once, one_torch_thread
 
 TABLE = EmbeddingTable(np.ones((4, 2), np.float32))
 
@@ -85,3 +86,22 @@ def test_threads_are_given_back_after_an_error() -> None:
         with pytest.raises(KeyError), one_torch_thread():
             raise KeyError
         assert torch.get_num_threads() == 3
+
+
+def test_what_is_made_once_is_made_by_one_of_the_threads_that_ask_at_once() -> None:
+    made: list[int] = []
+    together = Barrier(4)
+
+    @once
+    def make(width: int) -> object:
+        made.append(width)
+        sleep(0.01)
+        return object()
+
+    def ask(_: int) -> object:
+        together.wait()
+        return make(3)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = [*pool.map(ask, range(4))]
+    assert made == [3] and len({id(each) for each in found}) == 1
