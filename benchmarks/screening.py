@@ -10,6 +10,11 @@ Every candidate is measured on all rows once, and its CPU-seconds are kept; for 
 then taken as a selection takes it, and what it leaves costs what it did. The methods that it leaves alone are not among
 the candidates. The best are those by EOS and by both weighted scores.
 
+    python benchmarks/screening.py --close FILE [--draws 50]
+
+takes 31 candidates that differ little, on the first 20 columns of a FILE: samples of 1,000 and 4,000 rows, so many
+draws of them at each of four budgets. There no candidate stays unless it may be the best.
+
 Results: benchmarks/screening.md.
 """
 
@@ -18,20 +23,23 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import distribution
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from figures import grid
 
-from eigenselect.compressors import Compressor, EmbeddingTable
+from eigenselect.compressors import PCA, Compressor, EmbeddingTable, KMeans, Spectral, Uniform
 from eigenselect.export.verification.timing import processor
 from eigenselect.selector.decision.selection import Candidate, Estimate, rank_key
 from eigenselect.selector.pool.budget import Budget
 from eigenselect.selector.run import screening
 from eigenselect.selector.run.search import Search, candidates
-from eigenselect.selector.run.settings import named_pool
+from eigenselect.selector.run.settings import PoolSettings, named_pool
+from eigenselect.selector.run.sweep import try_all
 from eigenselect.selector.run.trial import measure, untried
 from eigenselect.selector.sources import read_table
 
@@ -93,19 +101,18 @@ def compared(table: EmbeddingTable, pool: str, budgets: list[str], seeds: int) -
         settings = named_pool(pool)
         for name in SLOW:
             settings.pool.pop(name, None)
-        compressors, left_out = candidates(table, budget, settings)
-        search = Search(table=table, budget=budget, compressors=compressors, left_out=left_out, screening=True)
+        search = search_of(table, budget, settings)
+        compressors = search.compressors
         exact = exact or Exact(search)
         fitting = {c.name: exact(c, nbytes) for c, nbytes in compressors if nbytes <= budget}
         whole = exact.shared + sum(seconds for _, seconds in fitting.values())
-        best = {min((c for c, _ in fitting.values()), key=lambda c: rank_key(c, key)).name: key for key in KEYS}
+        best = best_of([c for c, _ in fitting.values()])
         kept, held, spent, dropped = 0, 0, 0.0, Counter[int]()
         for seed in range(seeds):
             began = time.process_time()
-            trials = screening.screened(replace(search, seed=seed), [untried(*each) for each in compressors], {})
+            out = looked(replace(search, seed=seed))
             look = time.process_time() - began
-            out = {t.candidate.name: t.candidate.estimate for t in trials if t.candidate.estimate}
-            kept += not {*best} & {*out}
+            kept += not best & {*out}
             dropped.update(each.rows for each in out.values())
             held += sum(holds(told, fitting[name][0], fitting[told.better][0]) for name, told in out.items())
             left = sum(seconds for name, (_, seconds) in fitting.items() if name not in out)
@@ -128,10 +135,52 @@ def compared(table: EmbeddingTable, pool: str, budgets: list[str], seeds: int) -
     return lines
 
 
+def search_of(table: EmbeddingTable, budget: int, pool: PoolSettings | Sequence[Compressor]) -> Search:
+    """A selection with a first look."""
+    compressors, left_out = candidates(table, budget, pool)
+    return Search(table=table, budget=budget, compressors=compressors, left_out=left_out, screening=True)
+
+
+def best_of(found: Sequence[Candidate]) -> set[str]:
+    """The names of the best by each overlap score."""
+    return {min(found, key=lambda c: rank_key(c, key)).name for key in KEYS}
+
+
+def looked(search: Search) -> dict[str, Estimate]:
+    """What the samples of a first look say of those that they leave out."""
+    trials = screening.screened(search, [untried(*each) for each in search.compressors], {})
+    return {t.candidate.name: t.candidate.estimate for t in trials if t.candidate.estimate}
+
+
 def holds(told: Estimate, candidate: Candidate, better: Candidate) -> bool:
     """Whether the scores on all rows lie in the intervals."""
     value, gap = candidate.measures[told.criterion], better.measures[told.criterion]
     return abs(told.value - value) <= told.half_width and gap - value >= told.least_gap
+
+
+def close_ones(path: Path, draws: int) -> list[str]:
+    """A line: candidates that differ little, on many samples of a small table, without any that stays whatever."""
+    table = EmbeddingTable(np.ascontiguousarray(np.asarray(read_table(path).vectors, np.float32)[:, :20]))
+    bits = (1, 2, 4, 8)
+    pool = [
+        *(method(b) for b in bits for method in (Uniform, KMeans)),
+        *(PCA(dim=k, keep_dimension=True, then=KMeans(4)) for k in (10, 15, 20)),
+        *(Spectral(whitening=w, then=KMeans(b)) for b in bits for w in (0.4, 0.45, 0.5, 0.55, 0.6)),
+    ]
+    dropped, kept, held, looks = Counter[int](), 0, 0, 0
+    with mock.patch.multiple(screening, SAMPLES=(1_000, 4_000), PER_COLUMN=50, KEPT=1):
+        for text in ("5%", "8%", "16%", "30%"):
+            budget = Budget.parse(text).nbytes(table.n, table.d)
+            search = search_of(table, budget, pool)
+            exact = {c.name: c for c in (trial.candidate for trial in try_all(replace(search, screening=False)))}
+            best = best_of([c for c in exact.values() if c.measures])
+            for seed in range(draws):
+                out = looked(replace(search, seed=seed))
+                dropped.update(told.rows for told in out.values())
+                held += sum(holds(told, exact[name], exact[told.better]) for name, told in out.items())
+                kept, looks = kept + (not best & {*out}), looks + 1
+    rounds = " + ".join(f"{dropped[rows] / looks:.1f}" for rows in sorted(dropped))
+    return [f"{table.n:,} x {table.d}", str(len(pool)), rounds, f"{kept} of {looks}", f"{held} of {dropped.total()}"]
 
 
 def main() -> None:
@@ -142,8 +191,14 @@ def main() -> None:
     parser.add_argument("--budgets", nargs="+", default=["5%", "8x", "25%"])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--close", type=Path, metavar="FILE")
+    parser.add_argument("--draws", type=int, default=50)
     given = parser.parse_args()
     screening.FROM = 0
+    if given.close is not None:
+        heads = ["table", "candidates", "left out by each sample", "best kept", "intervals held"]
+        print(grid(heads, [close_ones(given.close, given.draws)]))
+        return
     own = {"demo": demo, "made": lambda: made(given.rows)}
     print(processor(), flush=True)
     lines = []

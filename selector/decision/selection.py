@@ -333,7 +333,7 @@ def why(selection: Selection) -> str:
     )
     if screened := selection.screened:
         text += (
-            f" Of {len(screened)} more, samples of rows show that they are worse than one that was measured "
+            f" Of {len(screened)} more, samples of rows show that each is worse than one that was measured "
             f"({says_confidence(screened[0][1])})."
         )
     if runner := selection.runner_up:

@@ -23,7 +23,7 @@ from eigenselect.compressors.threads import one_blas_thread
 from eigenselect.selector.run.search import Search
 from eigenselect.selector.run.sharing import packed, packed_work, read_once, unpacked
 from eigenselect.selector.run.trial import Made, Trial, failed, make
-from eigenselect.selector.run.workers import TRIES, bare
+from eigenselect.selector.run.workers import TRIES, bare, forget_foreign
 
 BY_ROWS = 1 << 32
 """Bytes of a table in float32 from which its rows are spread over the processes, and not candidates."""
@@ -60,7 +60,8 @@ def _by_candidates(search: Search, trials: Iterable[Trial], folder: Path) -> Gen
     import ray
     from ray.util import ActorPool
 
-    given = packed(bare(search), folder / "arrays")
+    given = folder / "search"
+    given.write_bytes(packed(bare(search), folder / "arrays"))
     worker = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=TRIES - 1)(_Worker)
     pool = ActorPool([worker.remote(given) for _ in range(search.workers)])
     asked = [*trials]
@@ -92,7 +93,7 @@ class _Rows:
     def __init__(self, search: Search, folder: Path) -> None:
         import ray
 
-        self._shard = ray.remote(num_cpus=1, max_retries=TRIES - 1)(_shard)
+        self._shard, self._pickler = ray.remote(num_cpus=1, max_retries=TRIES - 1)(_shard), ray.cloudpickle.CloudPickler
         self._search, self._folder, self._count = search, folder, 0
         self._kept: dict[int, tuple[int, Path]] = {}
 
@@ -101,7 +102,7 @@ class _Rows:
 
         folder = self._next()
         given = folder.with_suffix(".work")
-        given.write_bytes(packed_work(work, folder, self._known(), ray.cloudpickle.CloudPickler))
+        given.write_bytes(packed_work(work, folder, self._known(), self._pickler))
         waiting = deque[Any]()
         try:
             for span in table.spans():
@@ -127,7 +128,7 @@ class _Rows:
         if facts != len(vars(table)):
             folder = self._next()
             path = folder.with_suffix(".table")
-            path.write_bytes(packed(table, folder))
+            path.write_bytes(packed_work(table, folder, [], self._pickler))
             self._kept[id(table)] = len(vars(table)), path
         return path
 
@@ -138,6 +139,7 @@ class _Rows:
 
 def _shard(given: Path, rows: slice) -> bytes:
     """What the work makes of a block, packed: arrays in Ray's own memory could not be added to."""
+    forget_foreign()
     with one_blas_thread():
         return pickle.dumps(read_once(given)(rows))
 
@@ -155,9 +157,10 @@ def _result(reference: Any) -> Any:
 class _Worker:
     """A process of the cluster."""
 
-    def __init__(self, given: bytes) -> None:
+    def __init__(self, given: Path) -> None:
+        forget_foreign()
         tables.WORKERS = 1  # Ray counts one processor for each
-        self._search: Search = unpacked(given)
+        self._search: Search = unpacked(given.read_bytes())
 
     def made(self, trial: Trial, folder: Path) -> Any:
         shutil.rmtree(folder, ignore_errors=True)

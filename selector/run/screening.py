@@ -148,6 +148,8 @@ def _look(search: Search, rows: int, trials: Sequence[Trial], known: Mapping[str
         table=EmbeddingTable(np.ascontiguousarray(search.table.read(ids)), counts=counts),
         measures=dataclasses.replace(search.measures, row_weights=None),
         lookups=None,
+        engine="processes",  # a sample is small: no cluster is asked for it
+        workers=search.workers if search.engine == "processes" else 1,
     )
     given = [untried(_of_sample(trial.compressor, ids), trial.candidate.nbytes) for trial in trials]
     seen = {}

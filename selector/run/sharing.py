@@ -37,10 +37,10 @@ def packed(value: object, folder: Path) -> bytes:
 
 
 def packed_work(work: object, folder: Path, known: Sequence[tuple[object, Path]], base: type[pickle.Pickler]) -> bytes:
-    """The same of a function that is made while it runs, by a pickler for these.
+    """The same of a function that is made while the program runs, or an object with some, by a pickler for these.
 
     Args:
-        work: the function.
+        work: the function or object.
         folder: for its files.
         known: objects of which there is a file already, packed, that is read once in each process.
         base: the pickler.

@@ -157,11 +157,16 @@ def bare(search: Search) -> Search:
     return found
 
 
+def forget_foreign() -> None:
+    """Remove from this process the variables that it does without."""
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+        del os.environ[name]
+
+
 def _serve(pipe: Connection, given: Path, threads: int) -> None:
     """Make the trials that come through the pipe, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one hears it
-    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
-        del os.environ[name]
+    forget_foreign()
     tables.WORKERS = threads
     search: Search | None = None
     with suppress(EOFError, OSError):

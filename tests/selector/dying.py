@@ -51,6 +51,7 @@ class DyingAtRows(Compressor):
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
         def work(rows: slice) -> Any:
             if rows.start:
+                assert not [name for name in os.environ if name.startswith("MLFLOW_")]
                 for mark in Path(self.marks).iterdir():
                     mark.unlink()
                     os.kill(os.getpid(), 9)

@@ -68,6 +68,40 @@ def test_submitit_does_the_same(tmp_path, capfd):
     spread("submitit_local", tmp_path, capfd, "hydra.launcher.timeout_min=2", "hydra.launcher.cpus_per_task=1")
 
 
+SLURM = {
+    "sbatch": """script="${@: -1}"; cp "$script" given.sh; echo "Submitted batch job 4242"
+( for i in 0 1 2 3; do
+    export SLURM_JOB_ID=$((5000 + i)) SLURM_ARRAY_JOB_ID=4242 SLURM_ARRAY_TASK_ID=$i SLURM_JOB_NODELIST=here
+    export SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1
+    bash "$script"
+done ) > /dev/null 2>&1 &""",
+    "srun": """while [ $# -gt 0 ]; do
+    case "$1" in --output|--error) shift 2;; --*) shift;; *) break;; esac
+done
+exec "$@\"""",
+    "sacct": 'echo "JobID|State|NodeList"; for i in 0 1 2 3; do echo "4242_$i|RUNNING|here"; done',
+    "scontrol": "echo here",
+}
+"""Stand-ins of Slurm's commands, which run an array of four jobs on this machine."""
+
+
+@pytest.mark.slow
+def test_slurm_is_given_the_same_as_one_array(tmp_path, capfd, monkeypatch):
+    pytest.importorskip("submitit", reason="the extra submitit is not installed")
+    (tmp_path / "bin").mkdir()
+    for name, does in SLURM.items():
+        command = tmp_path / "bin" / name
+        command.write_text(f"#!/bin/bash\n{does}\n")
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    words = ["partition=gpu", "mem_gb=4", "array_parallelism=2", "setup=['export A=1']"]
+    words += ["additional_parameters={mail-type: END}"]
+    spread("submitit_slurm", tmp_path, capfd, *(f"hydra.launcher.{word}" for word in words))
+    script = (tmp_path / "given.sh").read_text().splitlines()
+    options = ["array=0-3%2", "mail-type=END", "mem=4GB", "partition=gpu", "time=60", "job-name=eigenselect"]
+    assert {*(f"#SBATCH --{option}" for option in options), "export A=1"} <= {*script}
+
+
 @pytest.mark.parametrize("by", ["the one that waits", "the end of that one"])
 def test_a_process_is_stopped(by, tmp_path):
     """By the wish to stop, and where the process that waits for it is killed."""

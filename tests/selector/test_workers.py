@@ -80,6 +80,7 @@ def test_ray_chooses_as_one_process_does(spread, monkeypatch):
 def test_a_process_of_ray_that_dies_is_replaced_and_its_rows_are_done_again(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="the extra ray is not installed")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT / "src", ROOT))))
+    monkeypatch.setenv("MLFLOW_RUN_ID", "of the parent")
     monkeypatch.setattr(tables, "BLOCK_BYTES", 1 << 13)
     monkeypatch.setattr(ray_engine, "BY_ROWS", 0)
     for name, marks in (("once", 1), ("always", 9)):
