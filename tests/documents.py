@@ -210,7 +210,7 @@ def on_terminal(text: str, folder: Path) -> tuple[int, str]:
         return status, printed.decode().replace("\r\n", "\n") + errors.read()
 
 
-NUMBER = re.compile(r"[-(]*(?P<digits>\d[\d,]*(\.\d+)?(e[-+]\d+)?)(?P<times>x)?[%),.;:]*")
+NUMBER = re.compile(r"[-('\"]*(?P<digits>\d[\d,]*(\.\d+)?(e[-+]\d+)?)(?P<times>x)?[%),.;:]*")
 
 
 def alike(wanted: str, printed: str) -> bool:

@@ -87,6 +87,9 @@ class PCA(Compressor):
     def keeps_zero_rows(self) -> bool:  # noqa: D102
         return self.then.keeps_zero_rows
 
+    def simplest(self, d: int) -> Compressor:  # noqa: D102
+        return self if self.dim is not None else replace(self, dim=self.k(d), rate=None)
+
     def nbytes(self, n: int, d: int) -> int:  # noqa: D102
         k = self.k(d)
         return self.then.nbytes(n, k) + (4 * k * d if self.keep_dimension else 0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from eigenselect.selector.commands.configuration import settings_of
 from eigenselect.selector.commands.words import say, settings
+from eigenselect.selector.terminal import terminal
 
 if TYPE_CHECKING:
     from eigenselect.export import Kept
@@ -47,7 +48,9 @@ def _rewrite(given: dict[str, str]) -> int:
     except VerificationError as error:
         say(error)
         return 1
-    print(f"{out}\n{report}")
+    console = terminal()
+    console.print(str(out), soft_wrap=True)
+    console.print(str(report))
     return 0
 
 

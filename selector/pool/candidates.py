@@ -10,7 +10,7 @@ import bisect
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -98,16 +98,15 @@ def expand(
         ValueError: an entry that cannot be built, two candidates of one name, or no candidate at all.
     """
     found: dict[str, Compressor] = {}
-    merged: set[str] = set()
+    same: list[Compressor] = []
     for entry, settings in pool.items():
         made = [_fitted(entry, alternative, room) for alternative in _alternatives(settings)]
         if room is not None:
-            made = _distinct(_usable(made, room, report, strict), room.d, merged)
+            made = _distinct(_usable(made, room, report, strict), room.d, found, same)
             made = made if largest is None else _largest(made, room, largest)
         for compressor in made:
             first = found.setdefault(compressor.name, compressor)
-            alike = compressor.name in merged or (room is not None and room.trained)  # with and without a matrix
-            if first is not compressor and not alike:
+            if first is not compressor and not (room is not None and room.trained):  # with and without a matrix
                 raise ValueError(f"candidates.pool.{entry} makes {compressor.name} a second time: drop one of the two")
     if not found:
         raise ValueError("the candidates' pool is empty: name at least one compressor, for example candidates=quick")
@@ -174,21 +173,23 @@ def _usable(made: list[Compressor], room: Room, report: Callable[[str], None], s
     return found
 
 
-def _distinct(made: list[Compressor], d: int, merged: set[str]) -> list[Compressor]:
-    """Those that make something of their own of a table of d columns, with their plainest settings.
+def _distinct(made: list[Compressor], d: int, named: Iterable[str], same: list[Compressor]) -> list[Compressor]:
+    """Those that make something of their own of a table of d columns; of several alike the plainest, or the first.
 
     Args:
-        made: the compressors.
+        made: the compressors of an entry.
         d: columns.
-        merged: gets the names of those that others were found to be the same as.
+        named: names of those of the entries before.
+        same: the plainest settings of those; gets those of these.
     """
     found: list[Compressor] = []
     for compressor in made:
         plain = compressor.simplest(d)
-        if plain is not compressor:
-            merged.add(plain.name)
-        if plain is compressor or (plain not in found and plain not in made):
-            found.append(plain)
+        repeated = compressor.name in {*named, *(each.name for each in found)}
+        if (plain in same and not repeated) or (plain is not compressor and plain in made):
+            continue
+        found.append(compressor)
+        same.append(plain)
     return found
 
 

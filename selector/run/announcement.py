@@ -118,7 +118,7 @@ def announce_tables(decision: TablesDecision, job: TablesJob, parent: ParentRun,
     console.print(rows)
     console.print(f"\n{decision.reason}")
     if decision.host is not None:
-        console.print(f"host.onnx: {decision.host}", soft_wrap=True)
+        console.print(f"host.onnx: {decision.host}")
     console.print(f"\nFiles: {job.settings.out}", soft_wrap=True)
     for line in parent.view(job.title, role="table").lines():
         console.print(line, soft_wrap=True)
@@ -145,7 +145,7 @@ def announce(decision: Decision, job: Job, parent: ParentRun, found: Chosen, con
     for sentence in _sentences(decision, job.export.target):
         console.print(sentence)
     if decision.host is not None:
-        console.print(f"host.onnx: {decision.host}", soft_wrap=True)
+        console.print(f"host.onnx: {decision.host}")
     if decision.model is not None:
         console.print(decision.model.says)
     if next_steps := advice(selection, fitted=job.settings.candidates.largest is not None):

@@ -327,6 +327,9 @@ def test_candidates_that_are_the_same_on_a_table_are_one():
     )
     with pytest.raises(ValueError, match="a second time"):
         expand({"a": {**blocks, "bits": [4, 4], "block": None}}, Room(100, 10, 10**6))
+    rates = {"a": {**PRINCIPAL, "rate": [1.25, 1.5, 6, 12]}, "b": {**PRINCIPAL, "dim": 1}}
+    assert [each.name for each in expand(rates, Room(100, 8, 10**6))] == ["pca-1.25x", "pca-1.5x", "pca-6x"]
+    assert len(expand(rates, Room(100, 50, 10**6))) == 5
     table = EmbeddingTable(np.random.default_rng(0).standard_normal((40, 10)).astype(np.float32))
     for case in CASES:
         plain = case.compressor.simplest(10)

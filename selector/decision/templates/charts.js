@@ -56,7 +56,7 @@ function drawn(data, x, y) {
     element("text", {transform: `translate(14 ${(T + H - B) / 2}) rotate(-90)`, "text-anchor": "middle"}, data.axes[y].says));
   if (line) {
     svg.append(element("path", {d: `M${X(line[1])} ${T}V${H - B}`, stroke: "#222", "stroke-dasharray": "5 4"}),
-      element("text", {x: X(line[1]) - 5, y: T + 12, "text-anchor": "end"}, line[0]));
+      element("text", {x: X(line[1]) - 5, y: H - B - 8, "text-anchor": "end"}, line[0]));
   }
   const stairs = front(data, points, x, y).map((each, i) => (i ? `H${X(each.at[x])}V${Y(each.at[y])}` : `M${X(each.at[x])} ${Y(each.at[y])}`));
   svg.append(element("path", {d: stairs.join(""), stroke: "#999", fill: "none"}));
