@@ -2,7 +2,7 @@
 
 Successive halving (Jamieson and Talwalkar 2016), with intervals in the place of halves: all candidates are made of a
 small sample and measured on it, those that may still win on a larger one, and what is left on all rows. The choice is
-made among these alone. `docs/method.md` says what the intervals rest on, and what was measured of them.
+made among these alone. `docs/method.md` says what the intervals rest on.
 """
 
 from __future__ import annotations

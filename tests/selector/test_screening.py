@@ -98,7 +98,7 @@ def exact() -> dict[str, dict[str, float]]:
     return {c.name: c.measures for c in found.candidates}
 
 
-@pytest.mark.parametrize(("rate", "criterion"), [(4, "eos"), (7, "eos"), (7, "weighted_eos_p2")])
+@pytest.mark.parametrize(("rate", "criterion"), [(4, "eos"), (7, "weighted_eos_p2")])
 def test_the_best_on_all_rows_is_chosen(rate, criterion, exact):
     search = search_of(4 * N * D // rate, criterion)
     found = choose(search)
