@@ -41,7 +41,7 @@ KEPT = 4
 
 LEARNED, DIRECTIONS = 2.0, 0.5
 """How much better than on all rows a candidate may look on m rows of d columns: for each float32 that is stored once so
-many parts of m·d, and of d/m. `docs/method.md` has what was measured."""
+many parts of m·d, and of d/m. `benchmarks/screening.md` has how often that held."""
 
 
 def rows_of_samples(search: Search) -> list[int]:
