@@ -269,8 +269,9 @@ def test_memory_does_not_grow_with_the_rows(name: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(eigenselect.compressors.data.table, "BLOCK_BYTES", 1 << 20)
     (case,) = (case for case in CASES if case.id == name)
     for dtype in (np.float32, np.float16):
-        few, many = _blocks_held(case, 20_000, dtype), _blocks_held(case, 80_000, dtype)
-        assert many <= few + 0.5
+        few, many = _blocks_held(case, 20_000, dtype), _blocks_held(case, 160_000, dtype)
+        # How many blocks the threads have in hand at the peak is chance; bytes kept of the 34 more would be 9 blocks.
+        assert many <= few + 4
 
 
 def _blocks_held(case: Case, n: int, dtype: type[np.floating] = np.float32) -> float:
