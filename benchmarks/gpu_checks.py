@@ -27,6 +27,7 @@ from eigenselect import CompressedEmbedding, Payload, score
 from eigenselect.compressors import LightToken
 from eigenselect.compressors.payloads.base import kinds
 from eigenselect.compressors.payloads.bitpack import pack, planar, plane_widths, split
+from eigenselect.compressors.payloads.mapped import Mapped
 from eigenselect.compressors.payloads.torch_ops import TorchOps
 from tests.cases import CASES, TABLES, Case, compress, decode, payload_of
 
@@ -59,10 +60,11 @@ def machine(device: str, folder: Path) -> Part:
 
 
 def payloads(device: str, folder: Path) -> Part:
-    """Each method of `tests/cases.py`, decoded in torch, against numpy."""
-    yield "every kind of payload is among the cases", _every_kind
+    """Each method of `tests/cases.py`, and the kind that only models bring, decoded in torch, against numpy."""
+    yield "every kind of payload is among them", _every_kind
     for case in CASES:
-        yield case.id, partial(_payload, case, device)
+        yield case.id, partial(_payload, payload_of(case, "gaussian"), case.parity == "bit", device)
+    yield "mapped", partial(_payload, _mapped(), True, device)
     yield "an id out of range ends the process", partial(_wrong_id, device)
 
 
@@ -155,16 +157,21 @@ def _kinds(payload: Payload) -> tuple[Any, ...]:
 
 
 def _every_kind() -> str:
-    seen = " ".join(str(_kinds(payload_of(case, "gaussian"))) for case in CASES)
+    seen = " ".join(str(_kinds(made)) for made in (*(payload_of(case, "gaussian") for case in CASES), _mapped()))
     missing = [tag for tag in kinds() if f"'{tag}'" not in seen]
     if missing:
-        raise ValueError(f"no case has {missing}")
+        raise ValueError(f"none has {missing}")
     return f"{len(kinds())} kinds"
 
 
-def _payload(case: Case, device: str) -> str:
-    made = payload_of(case, "gaussian")
-    expected, exact, off = decode(made), case.parity == "bit", 0.0
+def _mapped() -> Payload:
+    """Ids that share the rows of a payload: a static model has it, and no method makes it."""
+    rows = np.random.default_rng(0).integers(0, N, 2 * N).astype(np.int32)
+    return Mapped(payload_of(next(case for case in CASES if case.id == "uniform-b4"), "gaussian"), rows)
+
+
+def _payload(made: Payload, exact: bool, device: str) -> str:
+    expected, off = decode(made), 0.0
     module = CompressedEmbedding(made, device=device)
     half = CompressedEmbedding(made, device=device, dtype=torch.float16)
     for ids in (np.arange(made.n), np.array([[made.n - 1, 0], [7, 7]], np.int32), np.array([], np.int64)):

@@ -7,6 +7,7 @@ makes the selection in a folder of its own and needs Chromium. The words are tho
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import shutil
@@ -41,7 +42,7 @@ def main(out: Path, words: Sequence[str]) -> None:
         folder = Path(above)
         environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "TERM": "xterm"}
         text = _on_terminal([*words, f"out={folder}/o"], environment).replace(above, "/home/me")
-        terminal = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: PTH123
+        terminal = Console(width=80, record=True, file=io.StringIO())
         terminal.print(Text.from_ansi(text))
         (out / "terminal.svg").write_text(terminal.export_svg(title="eigenselect"), encoding="utf-8")
         report = (folder / "o" / "report.html").as_uri()

@@ -100,7 +100,10 @@ class Host:
         """
         if inputs is not None:
             return read_inputs(inputs, self.model)
-        return made_inputs(self.model, rows_by_input(self.found, self.path.parent), np.random.default_rng(0))
+        try:
+            return made_inputs(self.model, rows_by_input(self.found, self.path.parent), np.random.default_rng(0))
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from error
 
     def run(self, feeds: Feeds, inputs: Path | None) -> Outputs:
         """The outputs on `feeds`, which are of the file `inputs` or were made.
