@@ -73,6 +73,9 @@ PAGES: dict[str, Mapping[str, str]] = {
 SLOW = ("mlflow run *", "mlflow models serve *", "curl *", "*mlflow.pyfunc*", "* workers=4", "* validate *")
 """Patterns of what starts processes or takes long: the tests marked slow run it."""
 
+LONG = ("docs/command.md", "docs/many_tables.md", "docs/torch.md")
+"""Pages whose commands together take seconds: the tests marked slow run them."""
+
 NOT_RUN: Mapping[str, str] = {
     "make *": "sets up an environment, or is this suite; `.ci/run` runs make docs and make test in a clean one",
     "pip install *": "takes packages from an index",

@@ -83,7 +83,13 @@ def as_run(page: Path, text: str) -> str:
 FIRST = first_asked()
 
 
-@pytest.mark.parametrize("page", sorted({*FIRST.values()}), ids=named)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=named(page), marks=[pytest.mark.slow] * (named(page) in pages.LONG))
+        for page in sorted({*FIRST.values()})
+    ],
+)
 def test_a_page_runs(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "session_bytes", lambda path, ids: 0)  # a process for each
     monkeypatch.setattr(proof, "session_bytes", lambda path: 0)
