@@ -84,6 +84,7 @@ def chosen() -> dict[str, Any]:
     return json.loads(Path("o/selection.json").read_text())["chosen"]
 
 
+@pytest.mark.slow
 def test_a_method_from_outside_is_used_as_ours_are(package: Path) -> None:
     first = selected()
     theirs = {name for name, row in first.items() if "random" in name or row["compressor"].startswith("mymethods")}

@@ -191,6 +191,7 @@ def _of_a_wide_table(threads: int, call: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_threads_and_order_do_not_matter() -> None:
     started = [
         _of_a_wide_table(1, "of_a_wide_table(CASES)"),

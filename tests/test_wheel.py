@@ -101,6 +101,7 @@ def test_the_wheel_holds_one_name(wheel: Path) -> None:
     assert "py.typed" in packed
 
 
+@pytest.mark.slow
 def test_the_main_job_among_strangers(environment: Path, strange: Path) -> None:
     assert "path: ???" in ran(environment / "eigenselect", "--cfg", "job", cwd=strange, env=alone())
     given = ["table.path=glove.6B.50d.txt", "budget=50%", "out=o", "candidates.bits=[4]", "candidates.rates=[2]"]

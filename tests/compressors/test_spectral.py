@@ -90,6 +90,7 @@ def test_reference_values(whitening: float, bits: int, wordpiece: EmbeddingTable
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_half_whitening_reconstructs_best(wordpiece: EmbeddingTable) -> None:
     some = EmbeddingTable(wordpiece.read(np.arange(0, wordpiece.n, 6)))
     errors = {

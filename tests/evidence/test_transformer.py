@@ -333,6 +333,7 @@ def test_files_that_hold_too_little_are_refused(folder: Path) -> None:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_fewer_bits_keep_less_of_minilm(monkeypatch: pytest.MonkeyPatch) -> None:
     model = DATA / "onnx" / "all-MiniLM-L6-v2.int8weights.onnx"
     vocabulary = DATA / "embeddings" / "minilm_l6.vocab.txt"

@@ -191,6 +191,7 @@ def test_runs_hold_the_scores(client, table, name, tmp_path):
         assert data.metrics["eos"] == each["measures"]["eos"] and data.tags["seed"] == str(each["seed"])
 
 
+@pytest.mark.slow
 def test_a_finished_sweep_is_taken_up_and_results_are_reused(client, table, name, tmp_path, counted):
     assert run_command(*table, "out=s") == 0
     before = {run.info.run_id for run in runs(client, name, "candidate")}

@@ -196,6 +196,7 @@ def test_an_embedding_bag_of_torch(mode: str, dynamo: bool, tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("no_processes")
+@pytest.mark.slow
 def test_a_tied_model_of_torch(tmp_path: Path) -> None:
     model = network(500)
     model.head.weight = model.words.weight
@@ -222,6 +223,7 @@ def test_a_model_of_the_dynamic_quantizer(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_minilm_with_integer_weights(tmp_path: Path) -> None:
     if not MINILM.exists():
         pytest.skip("the MiniLM model is not in ../shared/data")

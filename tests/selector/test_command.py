@@ -497,6 +497,7 @@ def test_a_model_that_cannot_be_run_is_the_candidates_failure(client, table, tmp
     assert "uniform-b1 failed: ZeroDivisionError: division by zero" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_times_of_earlier_runs_are_kept_and_those_of_other_models_taken(client, table, name, tmp_path, monkeypatch):
     source = read_table(tmp_path / "t.npy", tokens=tmp_path / "t.txt")
     pool = own_pool(tmp_path, "pool: {u: {_target_: eigenselect.compressors.Uniform, bits: [1, 2]}}")
