@@ -78,9 +78,10 @@ class Neighbours:
         count = min(NEAREST, len(ids) - 1)
         nearest = np.full((len(asked), count), ITSELF, np.float32)
         with one_blas_thread():
-            for _, cosines in found._cosines(table.read):
+            rows = _unit(table.read(ids[asked]))
+            for _, cosines in found._cosines(rows, table.read):
                 nearest = -np.partition(-np.concatenate([nearest, cosines], axis=1), count - 1, axis=1)[:, :count]
-            query, place, _ = found._near(table.read, nearest.min(axis=1) - STEP)
+            query, place, _ = found._near(rows, table.read, nearest.min(axis=1) - STEP)
         few = np.bincount(query, minlength=len(asked)) <= 4 * NEAREST
         return cls(ids, asked, query[few[query]], place[few[query]])
 
@@ -98,7 +99,9 @@ class Neighbours:
             np.minimum.at(least, self.query, np.einsum("ij,ij->i", rows[self.query], near))
             # What as many of a few rows are nearer than is not among the nearest of all. The sums of these products are
             # in other orders.
-            query, place, cosine = self._near(read, np.maximum(least, self._bound(rows, read)) - np.float32(64 * STEP))
+            query, place, cosine = self._near(
+                rows, read, np.maximum(least, self._bound(rows, read)) - np.float32(64 * STEP)
+            )
         wanted = np.isin(query * len(self.ids) + place, self.query * len(self.ids) + self.place)
         # By query, and then the nearest first: cosines are from −1 to 1.
         keys = query * round(4 / STEP) - cosine
@@ -115,26 +118,29 @@ class Neighbours:
         most = int(np.bincount(self.query).max(initial=1))
         if len(few) <= most:
             return np.full(len(rows), ITSELF, np.float32)
-        cosines = rows @ _unit(read(self.ids[few])).T
-        cosines[few[None, :] == self.asked[:, None]] = ITSELF
-        bound: Float32s = -np.partition(-cosines, most - 1, axis=1)[:, most - 1]
+        bound: Float32s = -np.partition(-self._cosines_to(few, rows, read), most - 1, axis=1)[:, most - 1]
         return bound
 
-    def _cosines(self, read: Read) -> Iterator[tuple[int, Float32s]]:
-        """The place of the first of a block of rows, and their (q, rows) cosines to those asked."""
-        rows = _unit(read(self.ids[self.asked]))
+    def _cosines(self, rows: Float32s, read: Read) -> Iterator[tuple[Ids, Float32s]]:
+        """Places of a block of rows, and their (q, rows) cosines to those asked."""
         for start in range(0, len(self.ids), BLOCK):
-            cosines = rows @ _unit(read(self.ids[start : start + BLOCK])).T
-            own = np.flatnonzero((self.asked >= start) & (self.asked < start + BLOCK))
-            cosines[own, self.asked[own] - start] = ITSELF
-            yield start, cosines
+            places = np.arange(start, min(start + BLOCK, len(self.ids)))
+            yield places, self._cosines_to(places, rows, read)
 
-    def _near(self, read: Read, least: Float32s) -> tuple[Ids, Ids, Ids]:
+    def _cosines_to(self, places: Ids, rows: Float32s, read: Read) -> Float32s:
+        """(q, len) of the rows at some places, increasing, to those asked, which are the unit `rows`."""
+        cosines: Float32s = rows @ _unit(read(self.ids[places])).T
+        at = np.minimum(np.searchsorted(places, self.asked), len(places) - 1)
+        own = np.flatnonzero(places[at] == self.asked)
+        cosines[own, at[own]] = ITSELF
+        return cosines
+
+    def _near(self, rows: Float32s, read: Read, least: Float32s) -> tuple[Ids, Ids, Ids]:
         """Query, place and cosine, in units of `STEP`, of all that are as near as `least` says; by query."""
         found = []
-        for start, cosines in self._cosines(read):
+        for places, cosines in self._cosines(rows, read):
             query, at = np.nonzero(cosines >= least[:, None])
-            found.append((query, at + start, np.rint(cosines[query, at] / STEP).astype(np.int64)))
+            found.append((query, places[at], np.rint(cosines[query, at] / STEP).astype(np.int64)))
         query, place, cosine = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = np.argsort(query, kind="stable")
         return query[order], place[order], cosine[order]
