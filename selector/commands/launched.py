@@ -21,9 +21,7 @@ from typing import Any
 from eigenselect.compressors.data import table as tables
 from eigenselect.selector import terminal
 from eigenselect.selector.commands.composed import Composed, in_hand, selections
-
-JOB = "--job"
-"""First word of such a process, which reads its task from stdin; the next one is a folder for its answer."""
+from eigenselect.selector.commands.words import JOB
 
 MOMENT = 0.1
 """Seconds between two looks at a process."""

@@ -20,6 +20,10 @@ from eigenselect.selector.commands.configuration import REQUIRED, Setting
 from eigenselect.selector.pool.build import suggestion
 from eigenselect.selector.terminal import warn
 
+JOB = "--job"
+"""First word of a process that has one job of a sweep (`launched.py`): it reads the job from stdin, and the next word
+is a folder for its answer."""
+
 
 def say(problem: BaseException | str) -> None:
     """One line on stderr."""

@@ -29,9 +29,6 @@ COMMANDS = {
 
 MAIN_JOB = "eigenselect.selector.commands.select"
 
-JOB = "--job"
-"""First word of a process that has one job of a sweep: `selector/commands/launched.py`."""
-
 MOMENT = 0.01
 """Seconds."""
 
@@ -108,7 +105,7 @@ def _run(words: list[str]) -> int:
     # Imported here: the version needs none of it.
     from eigenselect.selector.commands.completion import complete
     from eigenselect.selector.commands.help import help_of
-    from eigenselect.selector.commands.words import say
+    from eigenselect.selector.commands.words import JOB, say
     from eigenselect.selector.pool.build import suggestion
 
     if words[:1] == ["-sc"] and (line := os.environ.get("COMP_LINE")):

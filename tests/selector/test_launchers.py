@@ -19,8 +19,9 @@ import pytest
 from eigenselect.selector.commands import launchers
 from eigenselect.selector.commands.composed import selections
 from eigenselect.selector.commands.jobs import jobs
-from eigenselect.selector.commands.launched import JOB, Done, Task, perform
+from eigenselect.selector.commands.launched import Done, Task, perform
 from eigenselect.selector.commands.select import execute
+from eigenselect.selector.commands.words import JOB
 from tests.cases import gaussian
 from tests.running import command, only
 from tests.selector.launching import by_seed
