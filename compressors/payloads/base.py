@@ -22,7 +22,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from eigenselect.compressors.data.arrays import give_back
+from eigenselect.compressors.data.arrays import give_back, is_large
 from eigenselect.compressors.data.tensor_file import save_arrays
 from eigenselect.compressors.payloads.ops import Array, NumpyOps, Ops, V
 
@@ -30,6 +30,9 @@ FORMAT_VERSION = 1
 
 READ_BYTES = 1 << 25
 """What the widest intermediate value of a decode may take when rows are read in numpy."""
+
+SCATTERED = 256
+"""Ids read at once of an array in a file: each may bring in all that lies around it."""
 
 OURS = "eigenselect."
 """Start of the modules whose kinds are tagged by their bare names."""
@@ -187,14 +190,17 @@ class Payload(ABC):
         return self.pooled(ids, ops, lambda rows: ops.sum_bags(rows, bags))
 
     def _read(self, ids: range | npt.NDArray[np.integer]) -> Float32s:
-        step = max(1, READ_BYTES // (4 * self.width))
+        step, arrays = max(1, READ_BYTES // (4 * self.width)), self.arrays().values()
+        if not isinstance(ids, range) and any(is_large(array.nbytes) for array in arrays):
+            step = min(step, SCATTERED)
         if len(ids) <= step:
             decoded = self._decoded(ids)
-        else:
-            decoded = np.empty((len(ids), self.k), dtype=np.float32)
-            for start in range(0, len(ids), step):
-                decoded[start : start + step] = self._decoded(ids[start : start + step])
-        give_back(*self.arrays().values())
+            give_back(*arrays)
+            return decoded
+        decoded = np.empty((len(ids), self.k), dtype=np.float32)
+        for start in range(0, len(ids), step):
+            decoded[start : start + step] = self._decoded(ids[start : start + step])
+            give_back(*arrays)
         return decoded
 
     def _decoded(self, ids: range | npt.NDArray[np.integer]) -> Float32s:

@@ -18,6 +18,7 @@ import onnxruntime as ort
 from onnx import helper
 
 from eigenselect.export.choices import OPSET
+from eigenselect.export.operators.data_file import model_bytes
 from eigenselect.export.operators.model import IR_VERSION
 
 BATCHES = (1, 32, 8_192)
@@ -33,7 +34,8 @@ SHORTEST = 2e-4
 """Seconds that a turn lasts at least: shorter ones are repeated, or the clock would be what is measured."""
 
 GATHERED_BYTES = 1 << 28
-"""Size up to which the Gather has as many rows as the table: a larger one is in no cache either."""
+"""Size up to which the Gather has as many rows as the table, and up to which all rows of the model are looked up: more
+are in no cache either."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class LookupTimer:
 
     def __init__(self, n: int, d: int, providers: Sequence[str] = ("CPUExecutionProvider",)) -> None:
         self._rows, self._d, self._providers = min(n, max(1, GATHERED_BYTES // (4 * d))), d, list(providers)
+        self._n = n
         rng = np.random.default_rng(0)
         self._ids = {batch: rng.integers(0, n, (ROUNDS, batch)) for batch in BATCHES}
 
@@ -95,19 +98,22 @@ class LookupTimer:
 
     def times(self, model: onnx.ModelProto | Path) -> list[LookupTime]:
         """The times on one thread and on all of `model`, or of its file: `ids (batch,) int64 -> vectors (batch, k)`."""
+        held = model_bytes(model) if isinstance(model, Path) else model.ByteSize()
+        rows = min(self._n, self._n * GATHERED_BYTES // held)
         found = []
         for threads in sorted({1, all_threads()}):  # one session at a time: each holds a copy of the payload
             form = _Lookup(model, threads, self._providers)
-            found += [self._time(form, batch, threads) for batch in BATCHES]
+            found += [self._time(form, batch, threads, rows) for batch in BATCHES]
         return found
 
-    def _time(self, form: _Lookup, batch: int, threads: int) -> LookupTime:
+    def _time(self, form: _Lookup, batch: int, threads: int, rows: int) -> LookupTime:
         gather, first = self._gathers[threads], self._ids[batch][0]
-        mine, its = form.warm(first), gather.warm(first % self._rows)
+        mine, its = form.warm(first % rows), gather.warm(first % self._rows)
         rounds = min(ROUNDS, max(3, int(LONGEST / mine)))
         repeated, beside = (max(1, round(SHORTEST / seconds)) for seconds in (mine, its))
         turns = [
-            (gather.seconds(ids % self._rows, beside), form.seconds(ids, repeated)) for ids in self._ids[batch][:rounds]
+            (gather.seconds(ids % self._rows, beside), form.seconds(ids % rows, repeated))
+            for ids in self._ids[batch][:rounds]
         ]
         return LookupTime(
             batch=batch,

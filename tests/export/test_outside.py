@@ -30,6 +30,7 @@ def payloads() -> list[Payload]:
 @pytest.mark.parametrize("case", forms(), ids=lambda case: case.id)
 def test_what_lies_outside_is_the_same(case, tmp_path, monkeypatch):
     monkeypatch.setattr(parity, "session_bytes", lambda path, ids: 0)  # a process each; the next test starts it
+    monkeypatch.setattr(parity, "FIRST_ROWS", 128)
     payload = payload_of(case, "gaussian")
     write(payload, path := tmp_path / "model.onnx")
     report = verify(payload, path, np.random.default_rng(0))
@@ -51,6 +52,38 @@ def test_a_session_holds_what_is_looked_up(tmp_path):
     data_file(path).unlink()
     with pytest.raises(VerificationError, match="cannot be loaded by ONNX Runtime"):
         verify(payload, path, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("rows", [1 << 14, 500])
+def test_an_expanded_table_is_seen_by_its_first_rows(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(parity, "FIRST_ROWS", rows)
+    payload = Uniform(2).compress(EmbeddingTable(gaussian(1000, 64)), np.random.default_rng(0))
+    write(payload, path := tmp_path / "model.onnx")
+    assert payload.nbytes - 16 <= parity.constant_bytes(path) <= payload.nbytes + parity.OVERHEAD_BYTES
+    changed = onnx.load(path, load_external_data=False)
+    (packed,) = (tensor.name for tensor in changed.graph.initializer if tensor.dims[:1] == [1000])
+    del changed.graph.node[:]
+    make = onnx.helper.make_node  # ONNX Runtime folds the Cast: the file is small, the session is not
+    changed.graph.node.append(make("Cast", [packed], ["table"], to=onnx.TensorProto.FLOAT))
+    changed.graph.node.append(make("Gather", ["table", "ids"], ["vectors"]))
+    path.write_bytes(changed.SerializeToString())
+    folded, left_out = min(rows, 1000) * 16 * 4, (1000 - min(rows, 1000)) * 16
+    assert parity.constant_bytes(path) == folded + left_out > payload.nbytes + parity.OVERHEAD_BYTES
+
+
+def test_what_is_read_of_a_mapped_file_does_not_stay(tmp_path, monkeypatch):
+    payload = payloads()[0]
+    write(payload, path := tmp_path / "model.onnx")
+    opened, real = [], parity.ort.InferenceSession
+    monkeypatch.setattr(parity.ort, "InferenceSession", lambda *given, **more: opened.append(1) or real(*given, **more))
+    monkeypatch.setattr(parity, "HELD_BYTES", 4 * 13 * 100)
+    decoder, ids = OnnxDecoder(path), np.array([0, 7, 120, 121, 299])
+    np.testing.assert_array_equal(decoder.read(slice(0, 100)), payload.read(slice(0, 100)))
+    assert len(opened) == 1
+    np.testing.assert_array_equal(decoder.read(ids), payload.read(ids))
+    assert len(opened) == 2
+    np.testing.assert_array_equal(decoder.read(slice(0, 3)), payload.read(slice(0, 3)))
+    assert len(opened) == 2
 
 
 def test_a_hand_over_has_the_data_file_everywhere(tmp_path, monkeypatch):
