@@ -32,12 +32,14 @@ PARTS = {
     "gpu_checks.machine": 20,
     "gpu_checks.payloads": 100,
     "gpu_checks.training": 30,
+    "gpu_selection.measuring": 50,
+    "gpu_selection.selecting": 60,
     "gpu_checks.triton": 60,
     "gpu_checks.native": 50,
     "gpu_checks.onnx_runtime": 50,
     "gpu_speed.speed": 150,
 }
-"""Part -> seconds that it may take on a GPU, less than eight minutes in all; a CPU, which may be busy, is let be."""
+"""Part -> seconds that it may take on a GPU, less than ten minutes in all; a CPU, which may be busy, is let be."""
 
 OUTCOMES = ("ok", "FAIL", "skip")
 

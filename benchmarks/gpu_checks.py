@@ -73,7 +73,6 @@ def training(device: str, folder: Path) -> Part:
     for case in CASES:
         if isinstance(case.compressor, LightToken) or getattr(case.compressor, "training", None) == "gumbel":
             yield case.id, partial(_trained, case, device)
-    yield "measures, and all other methods", partial(_skip, "they run on the CPU")
 
 
 def triton(device: str, folder: Path) -> Part:

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from eigenselect.compressors import device as _device
+
 Update = Callable[[int, int], None]
 """Takes how much is done and how much there is to do."""
 
@@ -26,9 +28,11 @@ def load_torch() -> None:
 
 
 def device() -> str:
-    """`cuda` where torch has such a device, else `cpu`."""
+    """The device that is used; else `cuda` where torch has such a device, else `cpu`."""
     import torch
 
+    if (used := _device.used()) is not None:
+        return used
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

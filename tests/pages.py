@@ -99,6 +99,7 @@ NOT_RUN: Mapping[str, str] = {
     "python scripts/screenshots.py *": "test_screenshots.py runs it, where Chromium is at hand",
     "eigenselect native *": "needs ONNX Runtime's C headers; tests/export/test_native.py builds where they are",
     "eigenselect -m hydra/launcher=*": "needs a launcher's package; tests/selector/test_launchers.py spreads a sweep",
+    "eigenselect * device=cuda": "needs a GPU; tests/selector/test_device.py selects with torch on the processor",
     "*native.register(options)*": "needs the library; tests/export/test_native.py registers it",
     "eigenselect push *": "needs the Hub; tests/selector/test_sharing.py pushes to a stand-in",
     "*load_from_hub*": "needs the Hub; tests/selector/test_sharing.py loads from a stand-in",

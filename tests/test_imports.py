@@ -19,10 +19,8 @@ ROOMS = ("compressors", "export", "selector")
 ORDER = (
     "version",
     "conf",
-    *(
-        f"compressors.{name}"
-        for name in ("words", "documents", "threads", "whole", "training", "compiled", "data", "plugins", "payloads")
-    ),
+    *(f"compressors.{name}" for name in ("words", "documents", "threads", "whole", "device", "training", "compiled")),
+    *("compressors.data", "compressors.plugins", "compressors.payloads"),
     *("compressors.base", "compressors.settings", "compressors.codebooks", "compressors.methods", "compressors"),
     *("export.choices", "export.native", "export.operators", "export.verification", "export.models", "export.host"),
     *("export.tokens", "export.torch", "export.onnx_export", "export"),

@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
+from eigenselect.compressors import device
+
 Float32s = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
 
@@ -27,9 +29,14 @@ SHORT = 8
 CHUNK_BYTES = 1 << 25
 """Size of the distances that are held at once."""
 
+DEVICE_BYTES = 1 << 28
+"""The same on a device, which has more memory and takes as long for little as for much."""
+
 
 def nearest(points: Float32s, codebook: Float32s) -> Codes:
     """Index of the nearest codeword of each point: (m, v) and (K, v), K <= 256, give (m,)."""
+    if device.used() is not None:
+        return _nearest_on_device(points, codebook)
     if points.shape[1] <= SHORT:
         from eigenselect.compressors.codebooks import assignment  # here, because the compiler takes a second to load
 
@@ -42,6 +49,14 @@ def nearest(points: Float32s, codebook: Float32s) -> Codes:
         closeness -= half_squares
         codes[start : start + step] = closeness.argmax(axis=1)
     return codes
+
+
+def _nearest_on_device(points: Float32s, codebook: Float32s) -> Codes:
+    words = device.put(codebook)
+    half_squares = (words * words).sum(dim=1) / 2
+    step = DEVICE_BYTES // (4 * len(codebook))
+    parts = (device.put(points[start : start + step]) for start in range(0, len(points), step))
+    return np.concatenate([device.back((some @ words.T - half_squares).argmax(dim=1).byte()) for some in parts])
 
 
 def indicators(codes: Codes, count: int) -> csr_array:

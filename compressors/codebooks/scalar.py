@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors import device
 from eigenselect.compressors.data.arrays import give_back, rows_array
 from eigenselect.compressors.data.table import Floats, Table
 from eigenselect.compressors.payloads.base import Payload
@@ -26,7 +27,12 @@ def count_below(values: Floats, boundaries: Floats) -> npt.NDArray[np.uint8]:
     """How many of at most 255 boundaries lie below each value, which is its level; of the shape of the values.
 
     All boundaries are looked at: comparisons of whole vectors take less than a search, which waits for each of its own.
+    A device has threads enough to wait.
     """
+    if device.used() is not None:
+        import torch
+
+        return device.back(torch.bucketize(device.put(values), device.put(boundaries)).byte())
     codes = np.zeros(values.shape, np.uint8)
     flat, counts = values.ravel(), codes.reshape(-1)
     for start in range(0, len(flat), AT_ONCE):

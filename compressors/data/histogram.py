@@ -40,6 +40,10 @@ class Histogram:
         self._counts += counts
         self._sums += sums
 
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What was added, by name: `counts` and `totals`."""
+        return {"counts": self._counts, "totals": self._sums}
+
     def occupied(self) -> tuple[Doubles, Doubles]:
         """The non-empty bins: (m,) increasing means of their entries and (m,) counts, float64."""
         used = self._counts > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from eigenselect.compressors.data.histogram import Histogram
 from eigenselect.compressors.data.stored import Floats as Floats
 from eigenselect.compressors.data.stored import Rows as Rows
 from eigenselect.compressors.data.stored import StoredRows
+from eigenselect.compressors.device import back, wide
 from eigenselect.compressors.threads import one_blas_thread
 
 T = TypeVar("T")
@@ -127,9 +128,8 @@ class Table(ABC):
         """XᵀX, (d, d) float64; one pass, kept."""
 
         def product(span: slice) -> npt.NDArray[np.float64]:
-            wide = self.read(span).astype(np.float64)
-            found: npt.NDArray[np.float64] = wide.T @ wide
-            return found
+            rows = wide(self.read(span))
+            return back(rows.T @ rows)
 
         total = np.zeros((self.d, self.d))
         for found in self.shards(product):
@@ -148,6 +148,23 @@ class Table(ABC):
         vectors = vectors[:, ::-1]
         vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(self.d)])
         return np.sqrt(np.maximum(values[::-1], 0)), vectors
+
+    def sums(self) -> dict[str, Array]:
+        """The sums over all rows that are known already, by name, for `take` of the same table in another process."""
+        known = vars(self)
+        found = {name: np.asarray(known[name]) for name in ("abs_max", "gram") if name in known}
+        return found | (known["histogram"].arrays() if "histogram" in known else {})
+
+    def take(self, sums: Mapping[str, Array]) -> None:
+        """Know these sums, instead of reading all rows for them."""
+        known = vars(self)
+        if "abs_max" in sums:
+            known["abs_max"] = float(sums["abs_max"])
+        if "gram" in sums:
+            known["gram"] = sums["gram"]
+        if "counts" in sums:
+            known["histogram"] = Histogram(self.abs_max)
+            known["histogram"].add(sums["counts"], sums["totals"])
 
     @cached_property
     def leverage(self) -> npt.NDArray[np.float64]:
@@ -237,7 +254,7 @@ class EmbeddingTable(Table):
 
     def _check_finite(self) -> None:
         for span in self.spans():
-            block = self.vectors[span]
+            block = self.read(span)
             finite = np.isfinite(block)
             if not finite.all():
                 i, column = (int(at) for at in np.argwhere(~finite)[0])

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from eigenselect.compressors.data.stored import picked
 from eigenselect.compressors.data.table import Floats, Rows, Table
+from eigenselect.compressors.device import product
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ class ProjectedTable(View):
         return int(self.matrix.shape[1])
 
     def read(self, rows: Rows) -> Floats:  # noqa: D102
-        return self.source.read(rows).astype(np.float32, copy=False) @ self.matrix
+        return product(self.source.read(rows).astype(np.float32, copy=False), self.matrix)
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,13 +59,13 @@ def relative_lengths(z: Table, length: Callable[[Floats], npt.NDArray[np.float64
     Scales are stored so, and the longest row's length goes into the codebook: float16 is narrow.
     """
     lengths = z.make((), np.float64, lambda rows: length(z.read(rows)))
-    unit = max(float(lengths[rows].max()) for rows in z.spans()) or 1.0
 
-    def relative(rows: slice) -> npt.NDArray[np.float64]:
+    def read(rows: slice) -> npt.NDArray[np.float64]:
         give_back(lengths)
-        return lengths[rows, None] / unit
+        return lengths[rows, None]
 
-    return EmbeddingTable(z.make((1,), np.float32, relative))
+    unit = max(float(read(rows).max()) for rows in z.spans()) or 1.0
+    return EmbeddingTable(z.make((1,), np.float32, lambda rows: read(rows) / unit))
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,20 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
 from eigenselect.compressors.data.table import Table
+from eigenselect.compressors.device import back, library, used, wide
 from eigenselect.selector.measures.weights import WeightedTable
 
 Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.floating]
-Read = Callable[[slice], Rows]
+Read = Callable[[slice], Any]
 
 PART_BYTES = 1 << 19
 """Rows that are summed at once: what is made of them stays in the processor's caches."""
@@ -145,15 +147,15 @@ def moments(table: Table, read: Read, *, aligned: bool = True, weighted: Weighte
 
     Args:
         table: the (n, d) table.
-        read: row range -> (rows, k) float, the candidate's rows.
+        read: row range -> (rows, k) float, the candidate's rows, as an array or a tensor on the device that is used.
         aligned: whether the candidate's columns are the table's, where there are as many (`Payload.aligned`).
         weighted: the table with weights of its rows.
     """
-    first = read(slice(0, 1))
+    first = back(read(slice(0, 1)))
     same = aligned and first.shape[1] == table.d
     # What is decoded is float32 at best: the rank is counted in its rounding unit unless both sides carry more.
-    wide = first.dtype == np.float64 and table.read(slice(0, 1)).dtype == np.float64
-    eps = float(np.finfo(np.float64 if wide else np.float32).eps)
+    doubles = first.dtype == np.float64 and table.read(slice(0, 1)).dtype == np.float64
+    eps = float(np.finfo(np.float64 if doubles else np.float32).eps)
     every = np.arange(0, table.n, -(-table.n // SAMPLED))
     kinds = [_Kind(table, every, np.ones(len(every)))]
     if weighted is not None:
@@ -161,8 +163,8 @@ def moments(table: Table, read: Read, *, aligned: bool = True, weighted: Weighte
 
     def of_part(rows: slice) -> list[_Sums]:
         given, decoded = table.read(rows), read(rows)
-        x, y = given.astype(np.float64), decoded.astype(np.float64)
-        squares = [np.einsum("ij,ij->j", y, kind.by_weight(y, rows)) for kind in kinds]
+        x, y = wide(given), wide(decoded)
+        squares = [library(y).einsum("ij,ij->j", y, kind.by_weight(y, rows)) for kind in kinds]
         cosines = cosines_of(x, y) if same else None
         if same:
             y -= x  # the error: sums of it do not cancel when the candidate is close
@@ -234,23 +236,22 @@ class _Kind:
     factors: Doubles
     weights: Doubles | None = None
 
-    def by_weight(self, values: Doubles, rows: slice) -> Doubles:
+    def by_weight(self, values: Any, rows: slice) -> Any:
         """Rows, each times its weight."""
-        return values if self.weights is None else values * self.weights[rows, None]
+        return values if self.weights is None else values * wide(self.weights[rows, None])
 
-    def picked(self, given: Rows, decoded: Rows, rows: slice) -> tuple[Rows, Rows]:
+    def picked(self, given: Rows, decoded: Any, rows: slice) -> tuple[Rows, Rows]:
         """Those of the rows that are kept: copies, since a view would keep its block."""
-        ids = self.ids[np.searchsorted(self.ids, rows.start) : np.searchsorted(self.ids, rows.stop)]
-        return given[ids - rows.start], decoded[ids - rows.start]
+        ids = self.ids[np.searchsorted(self.ids, rows.start) : np.searchsorted(self.ids, rows.stop)] - rows.start
+        return given[ids], back(decoded[ids])
 
-    def sums(
-        self, x: Doubles, e: Doubles, rows: slice, squares: Doubles, cosines: Doubles | None, kept: tuple[Rows, Rows]
-    ) -> _Sums:
+    def sums(self, x: Any, e: Any, rows: slice, squares: Any, cosines: Any, kept: tuple[Rows, Rows]) -> _Sums:
         """The sums of the rows: of the table, of E, and what was made of them before."""
         weighed = self.by_weight(e, rows)
-        one = np.ones(len(x)) if self.weights is None else self.weights[rows]
+        one = wide(np.ones(len(x)) if self.weights is None else self.weights[rows])
         cosine = 0.0 if cosines is None else float(one @ cosines)
-        return _Sums(x.T @ weighed, e.T @ weighed, squares, one @ x, one @ e, cosine, [kept])
+        cross, square, row, other = map(back, (x.T @ weighed, e.T @ weighed, one @ x, one @ e))
+        return _Sums(cross, square, back(squares), row, other, cosine, [kept])
 
     def moments(self, sums: _Sums, read: Read, *, same: bool, eps: float) -> Moments:
         """The moments that the sums give, or QR where they do not hold enough digits."""
@@ -283,7 +284,7 @@ class _Kind:
         own = own_lengths < carried
 
         def columns(rows: slice) -> Doubles:
-            x, y = table.read(rows).astype(np.float64), read(rows).astype(np.float64)
+            x, y = table.read(rows).astype(np.float64), back(read(rows)).astype(np.float64)
             if self.weights is not None:
                 y *= np.sqrt(self.weights[rows, None])
             return np.concatenate([x, np.where(own, y, y - x) if same else y], axis=1)
@@ -292,18 +293,20 @@ class _Kind:
         return made(triangle[:, : table.d], triangle[:, table.d :], own)
 
 
-def cosines_of(x: Doubles, y: Doubles) -> Doubles:
+def cosines_of(x: Any, y: Any) -> Any:
     """(rows,) cosine of each pair; a zero row agrees with a zero row only."""
-    dots, xx, yy = (np.einsum("ij,ij->i", a, b) for a, b in ((x, y), (x, x), (y, y)))
-    lengths = np.sqrt(xx) * np.sqrt(yy)
-    cosines = np.asarray((xx == 0) & (yy == 0), dtype=np.float64)
-    np.divide(dots, lengths, out=cosines, where=lengths > 0)
-    return cosines
+    some = library(x)
+    dots, xx, yy = (some.einsum("ij,ij->i", a, b) for a, b in ((x, y), (x, x), (y, y)))
+    lengths = some.sqrt(xx) * some.sqrt(yy)
+    return some.where(lengths > 0, dots / some.where(lengths > 0, lengths, 1.0), 1.0 * ((xx == 0) & (yy == 0)))
 
 
 def _parts(rows: slice, d: int) -> Iterator[slice]:
-    """The range in parts of `PART_BYTES` in float64, or of twice as many rows as there are columns if that is more."""
-    step = max(PART_BYTES // (8 * d), 2 * d)
+    """The range in parts of `PART_BYTES` in float64, or of twice as many rows as there are columns if that is more.
+
+    A device, which has no such caches, takes it whole.
+    """
+    step = max(PART_BYTES // (8 * d), 2 * d) if used() is None else rows.stop - rows.start
     for start in range(rows.start, rows.stop, step):
         yield slice(start, min(start + step, rows.stop))
 

@@ -40,5 +40,5 @@ def cosine_influence(m: Moments) -> Doubles | None:
     """(r,) of each sampled row on `mean_cosine`: (cos − mean) / n."""
     if m.mean_cosine is None:
         return None
-    found = cosines_of(m.sample.x.astype(np.float64), m.sample.y.astype(np.float64))
+    found: Doubles = cosines_of(m.sample.x.astype(np.float64), m.sample.y.astype(np.float64))
     return (found - m.mean_cosine) / m.n

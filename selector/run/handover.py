@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from eigenselect.compressors.device import on_device
 from eigenselect.compressors.whole import fingerprint
 from eigenselect.export import HostReport, OnnxDecoder, Verification, VerificationError, load
 from eigenselect.selector.decision import report
@@ -137,7 +138,8 @@ def verify(job: Assignment, found: Chosen, written: Written, folder: Path) -> tu
     """
     chosen = found.selection.chosen
     model = OnnxDecoder(folder / "model.onnx", job.export.verified_on[-1])
-    rows = moments(job.table, model.read)
+    with on_device(job.device):
+        rows = moments(job.table, model.read)
     exported = eos(rows)
     allowed = eos_tolerance(job.export.output)
     if not abs(exported - chosen.measures["eos"]) <= allowed:

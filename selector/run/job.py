@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eigenselect.compressors import Compressor, EmbeddingTable
 from eigenselect.compressors.data.arrays import is_large
+from eigenselect.compressors.device import check_device
 from eigenselect.export import OnnxExport
 from eigenselect.selector.decision.escaping import on_terminal
 from eigenselect.selector.forms import Form, form_of
@@ -84,8 +85,7 @@ def assigned(settings: Settings) -> Assignment:
     Raises:
         ValueError: any of it cannot be used.
     """
-    if settings.engine == "ray":
-        check_ray()
+    check_machines(settings)
     export = OnnxExport(**vars(settings.export))
     form = form_of(Path(settings.table.path))
     if form is not None:
@@ -106,6 +106,15 @@ def assigned(settings: Settings) -> Assignment:
     )
     lookups = Lookups(export, table.n, table.d)
     return assignment(settings, export, table, budget, found, lookups=lookups, host=host, form=form)
+
+
+def check_machines(settings: Settings) -> None:
+    """Raise a ValueError unless what the work is asked of is there."""
+    if settings.engine == "ray":
+        check_ray()
+        if settings.device is not None:
+            raise ValueError(f"device = {settings.device!r} is of this machine, not of a cluster: leave out engine=ray")
+    check_device(settings.device)
 
 
 def given_table(settings: Settings) -> EmbeddingTable:
@@ -148,6 +157,7 @@ def assignment(
         workers=settings.workers,
         engine=settings.engine,
         screening=settings.screening,
+        device=settings.device,
         settings=settings,
         export=export,
         host=host,

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from eigenselect.selector.decision.selection import Selection
+from eigenselect.selector.pool.sums import remembered
 from eigenselect.selector.run.announcement import announce, introduce
 from eigenselect.selector.run.handover import hand_over, register_choice
 from eigenselect.selector.run.job import Job, profile
@@ -39,7 +40,7 @@ def run(job: Job, console: Console, *, sweep: bool) -> Selection:
         console.print(closed)
     params = _parent_params(job)
     with job.tracker.parent(job.title, sweep=sweep, params=params, out=job.out) as parent:
-        with staged(job.out) as folder:
+        with staged(job.out) as folder, remembered(job.table, job.digest, job.device):
             parent.log_settings(params, job.settings.text)
             parent = parent.log_table(path.name, str(path), job.digest, profile(job))
             introduce(job, path.name, console)

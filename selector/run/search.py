@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from eigenselect.compressors import Compressor, EmbeddingTable, ExactRows
+from eigenselect.compressors.device import on_device
 from eigenselect.compressors.methods.exact_rows import exact_nbytes
 from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.decision.uses import UseName
@@ -40,6 +41,7 @@ class Search:
         workers: processes that candidates are spread over.
         engine: what these are: `processes` of this machine, or those of a Ray cluster.
         screening: whether candidates of a large table that cannot win are left out by samples of its rows.
+        device: what torch calls the device that measures and encodes, or None.
     """
 
     table: EmbeddingTable
@@ -55,6 +57,7 @@ class Search:
     workers: int = 1
     engine: Literal["processes", "ray"] = "processes"
     screening: bool = False
+    device: str | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -74,7 +77,8 @@ class Search:
     @cached_property
     def rank(self) -> int:
         """Numerical rank of the table."""
-        return table_rank(self.table)
+        with on_device(self.device):
+            return table_rank(self.table)
 
 
 def candidates(

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eigenselect.compressors import Compressor, EmbeddingTable, Payload
+from eigenselect.compressors.device import check_device
 from eigenselect.export import OnnxExport
 from eigenselect.selector.decision.lookup import Limit
 from eigenselect.selector.decision.ranking import as_html, ranking, rest
@@ -26,7 +27,7 @@ from eigenselect.selector.run.search import Search
 from eigenselect.selector.run.search import candidates as candidates_of
 from eigenselect.selector.run.settings import named_pool
 from eigenselect.selector.run.sweep import Runs, check_failures, try_all
-from eigenselect.selector.run.trial import Trial
+from eigenselect.selector.run.trial import Trial, compressed
 from eigenselect.selector.sources import read_table
 from eigenselect.selector.terminal import Terminal
 
@@ -116,7 +117,7 @@ def chosen_of(search: Search, trials: list[Trial], runs: Runs | None = None) -> 
         payload = runs.payload(trial)
     if payload is None:  # its measures are of an earlier run, or others were made since
         with reporting():
-            payload = trial.compressor.compress(search.table, np.random.default_rng(search.seed))
+            payload = compressed(search, trial.compressor, search.seed)
     return Chosen(selection, payload, trial.compressor, trials, 4 * search.table.n * search.table.d)
 
 
@@ -134,6 +135,7 @@ def select_table(
     use: UseName | None = None,
     workers: int = 1,
     screening: bool = True,
+    device: str | None = None,
     tracker: Tracker | None = None,
 ) -> Chosen:
     """Choose the best compressed form of an embedding table under a budget.
@@ -159,6 +161,7 @@ def select_table(
             its own work must be under `if __name__ == "__main__":`.
         screening: whether candidates of a table of 2¹⁹ rows or more that cannot win are left out by samples of its
             rows; those that are left are measured on all (docs/method.md).
+        device: "cuda" has a GPU measure and encode, None the processor.
         tracker: an MLflow experiment (`selector.store.tracker.connect`) in which the candidates become runs, and
             those that it has already are not measured again.
 
@@ -190,6 +193,7 @@ def select_table(
         raise ValueError(f"use = {use!r}: must be {', '.join(USES)} or None")
     if not 0 <= allowed_failures <= 1:
         raise ValueError(f"allowed_failures = {allowed_failures!r}: must be a share from 0 to 1")
+    check_device(device)
     measures, limit = Measures(), None if lookup is None else Limit.parse(lookup)
     given = _table(table, tokens)
     allowed = Budget.parse(budget).nbytes(given.n, given.d)
@@ -209,6 +213,7 @@ def select_table(
         limit=limit,
         workers=workers,
         screening=screening,
+        device=device,
     )
     if tracker is None:
         return choose(search)

@@ -38,6 +38,7 @@ from eigenselect.selector.run.rules import (
 from eigenselect.selector.run.values import (
     AtLeastOne,
     Count,
+    Device,
     Entries,
     LookupLimit,
     Measured,
@@ -173,6 +174,7 @@ class Settings:
         workers: processes that candidates are spread over.
         engine: what these are: `processes` of this machine, or those of a Ray cluster.
         screening: whether candidates of a large table that cannot win are left out by samples of its rows.
+        device: what torch calls the device that measures and encodes, or None.
         text: the whole configuration as YAML, as it is logged.
         words: those of the command line, where it comes from one.
     """
@@ -193,6 +195,7 @@ class Settings:
     workers: AtLeastOne
     engine: Annotated[Literal["processes", "ray"], choice(("processes", "ray"))]
     screening: Switch
+    device: Device
     text: str = ""
     words: tuple[str, ...] = ()
 

@@ -124,7 +124,7 @@ class Runs:
     def _key(self, trial: Trial, seed: int) -> str:
         """What the results of a candidate are found again by."""
         search, candidate = self.search, trial.candidate
-        measured = dataclasses.astuple(search.measures)
+        measured = [*dataclasses.astuple(search.measures), *filter(None, [search.device])]
         source = source_digest(trial.compressor)
         return candidate_key(candidate.compressor, candidate.parameters, source, search.digest, seed, measured)
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from eigenselect.compressors import Compressor, Payload
+from eigenselect.compressors.data.stored import Rows
+from eigenselect.compressors.device import on_device, used
 from eigenselect.compressors.training import spent_once
 from eigenselect.selector.decision.selection import Candidate
 from eigenselect.selector.pool.candidates import parameters
@@ -58,14 +62,30 @@ def make(search: Search, trial: Trial) -> Made:
 def measure(search: Search, trial: Trial, seed: int) -> Trial:
     """Compress and score; whatever goes wrong is that candidate's failure, not the sweep's."""
     try:
-        payload = trial.compressor.compress(search.table, np.random.default_rng(seed))
-        found = search.measures(search.reference, payload.read, aligned=payload.aligned)
+        payload = compressed(search, trial.compressor, seed)
+        with on_device(search.device):
+            found = search.measures(search.reference, _reader(payload), aligned=payload.aligned)
     except Exception as error:
         return failed(trial, f"{type(error).__name__}: {error}")
     candidate = dataclasses.replace(
         trial.candidate, status="measured", measures=found.values, replicates=found.replicates
     )
     return Trial(candidate, trial.compressor, payload)
+
+
+def compressed(search: Search, compressor: Compressor, seed: int) -> Payload:
+    """The table as the compressor stores it, made where the search asks for it."""
+    with on_device(search.device):
+        return compressor.compress(search.table, np.random.default_rng(seed))
+
+
+def _reader(payload: Payload) -> Callable[[Rows], Any]:
+    """What gives the rows of a payload to be summed."""
+    if used() is None:
+        return payload.read
+    from eigenselect.compressors.payloads.on_device import reader  # and torch
+
+    return reader(payload)
 
 
 def timed(search: Search, trial: Trial, seed: int) -> Trial:
@@ -79,7 +99,7 @@ def timed(search: Search, trial: Trial, seed: int) -> Trial:
     try:
         payload = trial.payload
         if payload is None:  # its measures are of an earlier run
-            payload = trial.compressor.compress(search.table, np.random.default_rng(seed))
+            payload = compressed(search, trial.compressor, seed)
         costs = lookups(payload)
     except Exception as error:
         return failed(trial, f"{type(error).__name__}: {error}")

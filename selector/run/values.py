@@ -56,6 +56,7 @@ Use = Annotated[
     UseName | None,
     rule(f"{', '.join(USES)} or null", lambda v: v is None or (isinstance(v, str) and v in USES)),
 ]
+Device = Annotated[str | None, rule("cuda or null", lambda value: value in (None, "cuda"))]
 Measured = Annotated[Measures, _measures]
 Weight = Annotated[float, rule("a number above 0", lambda value: is_number(value) and 0 < value < math.inf)]
 Names = Annotated[list[str], rule('a list of names of tasks, for example ["linear_*"]', is_list_of_text)]

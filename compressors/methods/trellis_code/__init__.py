@@ -9,8 +9,10 @@ Viterbi encoding and centroids (as Stewart, Gray and Linde 1982 design trellis w
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,7 @@ from eigenselect.compressors.base import Compressor
 from eigenselect.compressors.data import table as tables
 from eigenselect.compressors.data.table import Table, sample_rows
 from eigenselect.compressors.data.views import RemainderTable, ScaledTable
+from eigenselect.compressors.device import used
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.bitpack import plane_bytes, plane_widths, row_bytes
 from eigenselect.compressors.payloads.composed import Columns, Sum
@@ -93,9 +96,7 @@ class TrellisCode(Compressor):
         return n * self.row + 4 * d + 4 * (1 << self.window)
 
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
-        # Compiled here: in a thread of a pool there is nobody to report to.
-        from eigenselect.compressors.methods.trellis_code import viterbi  # noqa: F401
-
+        _viterbi()  # compiled here: in a thread of a pool there is nobody to report to
         if self.row is not None:
             return shared_code(table, shares(np.ones(table.d), self.row), np.ones(table.d), self.window, rng)
         assert self.bits is not None
@@ -168,22 +169,28 @@ class _Row:
 
     def windows(self, rows: Float32s, levels: Float32s) -> Windows:
         """(m, steps) windows of the rows (m, d)."""
-        from eigenselect.compressors.methods.trellis_code.viterbi import (
-            encode,  # here, because the compiler takes a second to load
-        )
-
         weights, kinds = np.unique(self.weights.astype(np.float32), return_inverse=True)
         squares, doubles = np.outer(weights, levels * levels), np.outer(-2 * weights, levels)
         window = len(levels).bit_length() - 1
         reach = min(len(self.bits) // 2, math.ceil(MEMORY * window / self.bits.mean()))
-        windows: Windows = encode(np.ascontiguousarray(rows), squares, doubles, kinds, self.bits, reach)
-        return windows
+        return _viterbi()(np.ascontiguousarray(rows), squares, doubles, kinds, self.bits, reach)
 
     def pack(self, windows: Windows) -> npt.NDArray[np.uint8]:
         """The rows' bytes: the lowest bits of each window, from the highest one on, the first ones highest."""
         value = np.repeat(np.arange(len(self.bits)), self.bits)
         below = np.cumsum(self.bits)[value] - 1 - np.arange(len(value))
         return np.packbits((windows[:, value] >> below.astype(np.uint32)).astype(np.uint8) & 1, axis=1)
+
+
+def _viterbi() -> Callable[..., Windows]:
+    """What chooses the windows; imported when it is first asked for, since the compiler takes a second to load."""
+    if used() is None:
+        from eigenselect.compressors.methods.trellis_code import viterbi
+
+        return cast(Callable[..., Windows], viterbi.encode)
+    from eigenselect.compressors.methods.trellis_code import device_viterbi
+
+    return device_viterbi.encode
 
 
 def _learn(sample: Float32s, row: _Row, window: int, rng: np.random.Generator) -> Float32s:

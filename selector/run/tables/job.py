@@ -19,7 +19,7 @@ from eigenselect.selector.pool.budget import size
 from eigenselect.selector.pool.candidates import expand
 from eigenselect.selector.pool.memory import fitting
 from eigenselect.selector.progress import progress
-from eigenselect.selector.run.job import Assignment, assignment, given_table
+from eigenselect.selector.run.job import Assignment, assignment, check_machines, given_table
 from eigenselect.selector.run.lookups import Lookups
 from eigenselect.selector.run.search import candidates
 from eigenselect.selector.run.settings import ManySettings, Named, PoolSettings, Settings
@@ -151,6 +151,7 @@ def assigned(settings: ManySettings) -> TablesAssignment:
     Raises:
         ValueError: any of it cannot be used.
     """
+    check_machines(settings.shared)
     shared, (entries, left_out) = settings.shared, _all_entries(settings)
     export = OnnxExport(**vars(shared.export))
     with progress("reading the tables") as update:

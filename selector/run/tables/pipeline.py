@@ -15,6 +15,7 @@ from eigenselect.selector.decision.record import Decision, installed_versions
 from eigenselect.selector.decision.selection import NothingFitsError, NothingMeasuredError, select
 from eigenselect.selector.decision.split import Curve, Split, split
 from eigenselect.selector.decision.tables import FILE, TablesDecision, TableShare, even_score, why_split
+from eigenselect.selector.pool.sums import remembered
 from eigenselect.selector.progress import progress
 from eigenselect.selector.run.announcement import announce_tables, introduce_tables
 from eigenselect.selector.run.handover import deliver
@@ -121,6 +122,7 @@ def _measured(job: TablesJob, parent: ParentRun, stack: ExitStack) -> list[Measu
             work = part.work
             run = stack.enter_context(inner.parent(part.name, sweep=True, role="table"))
             run.log_settings({"table": part.name, "weight": part.weight, "seed": work.seed}, job.settings.text)
+            stack.enter_context(remembered(work.table, work.digest, work.device))
             run = run.log_table(part.name, work.settings.table.path, work.digest, profile(work))
             runs = Runs.of(work, run, resume=job.settings.tracking.resume, journal=journal)
             try:
