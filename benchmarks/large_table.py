@@ -96,7 +96,7 @@ def main() -> None:
         (pools / "large.yaml").write_text(POOL)
         words = ["--config-dir", str(pools.parent), "candidates=large", f"table.path={model}", f"out={folder}/out"]
         words.append(f"budget={args.budget}")
-        environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "XDG_CACHE_HOME": folder}
         start = time.perf_counter()
         subprocess.run([sys.executable, "-m", "eigenselect", *words], check=True, cwd=folder, env=environment)
         seconds = time.perf_counter() - start

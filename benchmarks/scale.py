@@ -64,7 +64,8 @@ def measured(n: int, shards: int, folder: Path, words: list[str]) -> tuple[float
     (pools / "scale.yaml").write_text(POOL)
     path = shard_folder / ("*.safetensors" if shards > 1 else "table-00000-of-00001.safetensors")
     given = ["--config-dir", str(pools.parent), "candidates=scale", f"table.path={path}", f"out={folder}/out"]
-    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "TMPDIR": str(folder)}
+    own = {"TMPDIR": str(folder), "XDG_CACHE_HOME": str(folder)}  # no sums of an earlier run
+    environment = os.environ | own | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
     command = [sys.executable, "-m", "eigenselect", *given, f"budget={BUDGET}", *words]
     start = time.perf_counter()
     process = subprocess.Popen(command, cwd=folder, env=environment)

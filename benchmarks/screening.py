@@ -114,7 +114,9 @@ def compared(table: EmbeddingTable, pool: str, budgets: list[str], seeds: int) -
             look = time.process_time() - began
             kept += not best & {*out}
             dropped.update(each.rows for each in out.values())
-            held += sum(holds(told, fitting[name][0], fitting[told.better][0]) for name, told in out.items())
+            held += sum(
+                holds(estimate, fitting[name][0], fitting[estimate.better][0]) for name, estimate in out.items()
+            )
             left = sum(seconds for name, (_, seconds) in fitting.items() if name not in out)
             spent += (exact.shared + look + left) / seeds
         rounds = " + ".join(f"{dropped[rows] / seeds:.3g}" for rows in screening.rows_of_samples(search))
@@ -152,10 +154,10 @@ def looked(search: Search) -> dict[str, Estimate]:
     return {t.candidate.name: t.candidate.estimate for t in trials if t.candidate.estimate}
 
 
-def holds(told: Estimate, candidate: Candidate, better: Candidate) -> bool:
+def holds(estimate: Estimate, candidate: Candidate, better: Candidate) -> bool:
     """Whether the scores on all rows lie in the intervals."""
-    value, gap = candidate.measures[told.criterion], better.measures[told.criterion]
-    return abs(told.value - value) <= told.half_width and gap - value >= told.least_gap
+    value, gap = candidate.measures[estimate.criterion], better.measures[estimate.criterion]
+    return abs(estimate.value - value) <= estimate.half_width and gap - value >= estimate.least_gap
 
 
 def close_ones(path: Path, draws: int) -> list[str]:
@@ -176,8 +178,8 @@ def close_ones(path: Path, draws: int) -> list[str]:
             best = best_of([c for c in exact.values() if c.measures])
             for seed in range(draws):
                 out = looked(replace(search, seed=seed))
-                dropped.update(told.rows for told in out.values())
-                held += sum(holds(told, exact[name], exact[told.better]) for name, told in out.items())
+                dropped.update(estimate.rows for estimate in out.values())
+                held += sum(holds(estimate, exact[name], exact[estimate.better]) for name, estimate in out.items())
                 kept, looks = kept + (not best & {*out}), looks + 1
     rounds = " + ".join(f"{dropped[rows] / looks:.1f}" for rows in sorted(dropped))
     return [f"{table.n:,} x {table.d}", str(len(pool)), rounds, f"{kept} of {looks}", f"{held} of {dropped.total()}"]

@@ -96,7 +96,8 @@ def main() -> None:
         host(paths[: given.host], given.folder / "dlrm.onnx")
         words[0] = "tables=['*']"
         words.append(f"table.path={given.folder / 'dlrm.onnx'}")
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{given.folder.resolve()}/mlflow.db"}
+    folder = given.folder.resolve()
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "XDG_CACHE_HOME": str(folder)}
     began = time.time()
     process = subprocess.Popen([sys.executable, "-m", "eigenselect", *words, f"out={out}"], env=environment)
     _, status, usage = os.wait4(process.pid, 0)

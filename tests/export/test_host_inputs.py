@@ -83,12 +83,12 @@ def test_a_host_that_needs_inputs_asks_for_them(tmp_path: Path) -> None:
     np.savez(tmp_path / "in.npz", **given)
     report = rewrite_host(path, uniform(), tmp_path / "new.onnx", inputs=tmp_path / "in.npz")
     assert report.inputs == str(tmp_path / "in.npz")
-    # What is told of the outputs, reckoned anew.
+    # What is reported of the outputs, computed again.
     before, after = (run(file, given).astype(np.float64) for file in (path, tmp_path / "new.onnx"))
-    (told,) = report.outputs
-    assert told.name == "y" and told.max_abs_difference == np.abs(after - before).max() > 0
+    (reported,) = report.outputs
+    assert reported.name == "y" and reported.max_abs_difference == np.abs(after - before).max() > 0
     cosine = (before * after).sum() / np.linalg.norm(before) / np.linalg.norm(after)
-    assert told.cosine == pytest.approx(cosine, abs=1e-12) and cosine < 1
+    assert reported.cosine == pytest.approx(cosine, abs=1e-12) and cosine < 1
     for bad, message in (
         (given | {"far": np.array([1000])}, "holds 'far' as int64"),
         (given | {"more": np.zeros(1)}, r"holds \['far', 'ids', 'more', 'types'\]"),

@@ -65,7 +65,7 @@ TIED = {
 
 
 @pytest.mark.parametrize(
-    ("case", "told"),
+    ("case", "reported"),
     [
         ("transposed head", "Transpose 't'"),
         ("gemm", "Gemm 'head'"),
@@ -73,9 +73,9 @@ TIED = {
         ("output", "the output 'table'"),
     ],
 )
-def test_what_else_uses_a_table_is_told(case: str, told: str) -> None:
+def test_what_else_uses_a_table_is_told(case: str, reported: str) -> None:
     nodes, output = TIED[case]
-    assert the_table(make_host(TABLE, extra=nodes, outputs=[output])).others == [told]
+    assert the_table(make_host(TABLE, extra=nodes, outputs=[output])).others == [reported]
 
 
 def test_a_use_of_what_the_chain_makes_is_one_of_the_table() -> None:

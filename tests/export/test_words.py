@@ -157,11 +157,11 @@ def test_another_policy_than_the_stated_one_is_seen(made: str, stated: str, tmp_
         rng = np.random.default_rng(0)
         assert write_words(tmp_path / "model.onnx", tmp_path / "words.onnx", tokens, made, rng, CPU).oov == made
     else:
-        told = refused(model, to_words(model, tokens, made), tokens, stated, tmp_path)
+        reported = refused(model, to_words(model, tokens, made), tokens, stated, tmp_path)
         if made == "error":
-            assert told.startswith("words.onnx gives no rows: ")
+            assert reported.startswith("words.onnx gives no rows: ")
         else:
-            assert told.startswith("words.onnx: the ") and "unknown token '?' is" in told
+            assert reported.startswith("words.onnx: the ") and "unknown token '?' is" in reported
 
 
 def test_the_default_of_the_operator_would_be_seen(tmp_path: Path) -> None:
@@ -177,8 +177,8 @@ def test_an_empty_batch_of_another_shape_is_seen(tmp_path: Path, monkeypatch: py
     model, tokens, expected = small()
     real = words.OnnxDecoder.decode
     monkeypatch.setattr(words.OnnxDecoder, "decode", lambda *given: real(*given) if len(given[1]) else expected[:1])
-    told = refused(model, to_words(model, tokens, "error"), tokens, "error", tmp_path)
-    assert told == "words.onnx: no tokens give vectors of shape (1, 13)"
+    reported = refused(model, to_words(model, tokens, "error"), tokens, "error", tmp_path)
+    assert reported == "words.onnx: no tokens give vectors of shape (1, 13)"
 
 
 def test_a_vocabulary_that_does_not_fit_one_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

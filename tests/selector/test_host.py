@@ -44,13 +44,13 @@ def check_host(folder: Path, given: dict[str, np.ndarray]) -> dict:
 
 def test_from_a_model_to_its_smaller_form(client, host, name, tmp_path, capsys) -> None:
     assert command(f"table.path={host}", *POOL, PCA) == 0
-    told = check_host(tmp_path / "o", {"ids": np.arange(20).reshape(4, 5), "types": np.ones((4, 5), np.int64)})
-    assert told["file_bytes"] == (tmp_path / "o" / "host.onnx").stat().st_size
-    assert told["table"] == "'stored' 300 x 13 int8" and told["proof"]["relative_error"] <= 1e-6
-    assert told["outputs"][0]["name"] == "y" and told["outputs"][0]["cosine"] < 1
+    reported = check_host(tmp_path / "o", {"ids": np.arange(20).reshape(4, 5), "types": np.ones((4, 5), np.int64)})
+    assert reported["file_bytes"] == (tmp_path / "o" / "host.onnx").stat().st_size
+    assert reported["table"] == "'stored' 300 x 13 int8" and reported["proof"]["relative_error"] <= 1e-6
+    assert reported["outputs"][0]["name"] == "y" and reported["outputs"][0]["cosine"] < 1
     printed = capsys.readouterr().out
     assert "host.onnx: 'stored' 300 x 13 int8 of" in printed and "cosine 0." in printed
-    # Candidates in coordinates of their own are left out, and the reason is told.
+    # Candidates in coordinates of their own are left out, and the reason is reported.
     assert "pca-10x: it decodes to coordinates of its own, which the host does not expect" in printed
     assert {row["name"] for row in candidates(tmp_path)} == {"uniform-b2", "pca-10x-keep"}
     (parent,) = runs(client, name, "selection")
@@ -64,8 +64,8 @@ def test_a_host_beside_the_table_and_its_data_file(host, tmp_path) -> None:
     words = [f"table.path={tmp_path / 't.npy'}", *POOL]
     assert command(*words, f"export.host={tmp_path / 'other.onnx'}", f"export.inputs={tmp_path / 'in.npz'}") == 0
     assert (tmp_path / "o" / "host.onnx.data").exists()
-    told = check_host(tmp_path / "o", {"ids": np.zeros((1, 1), np.int64), "types": np.ones((1, 1), np.int64)})
-    assert told["inputs"] == str(tmp_path / "in.npz")
+    reported = check_host(tmp_path / "o", {"ids": np.zeros((1, 1), np.int64), "types": np.ones((1, 1), np.int64)})
+    assert reported["inputs"] == str(tmp_path / "in.npz")
     # Without a host what an earlier hand-over had of one goes.
     assert command(*words) == 0
     assert not [path.name for path in (tmp_path / "o").iterdir() if path.name.startswith("host")]

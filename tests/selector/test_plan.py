@@ -1,4 +1,4 @@
-"""What a selection would cost, told before it is made: the same candidates and bytes, and nothing done."""
+"""What a selection would cost, reported before it is made: the same candidates and bytes, and nothing done."""
 
 from __future__ import annotations
 

@@ -328,14 +328,16 @@ def test_methods_are_named_from_the_outermost_on(parameters: dict, expected: str
 
 @pytest.mark.parametrize(("value", "says"), [(0.27, True), (0.2, False)])
 def test_less_of_the_budget_may_buy_what_a_sample_left_out(value, says, tmp_path):
-    told = Estimate("eos", value, 0.01, 16_384, 0.999, "uniform-b4", 0.3 - value, 0.02)
-    left_out = Candidate("pca", "PCA", {}, 700_000, "screened", reason=str(told), estimate=told)
+    reported = Estimate("eos", value, 0.01, 16_384, 0.999, "uniform-b4", 0.3 - value, 0.02)
+    left_out = Candidate("pca", "PCA", {}, 700_000, "screened", reason=str(reported), estimate=reported)
     candidates = [*pool(), left_out]
     selection = select(candidates, 1_900_000)
     write_page(tmp_path / "report.html", selection, candidates, "{}")
     page = " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())
     sentence = f"By a sample of 16,384 rows pca would be better, about {value:.4f}."
     assert (sentence in page) == says and "3 candidates that were not measured" in page
-    assert f"<td>{told}" in page and dict((c.name, reason) for c, reason in selection.rejected)["pca"] == str(told)
+    assert f"<td>{reported}" in page and dict((c.name, reason) for c, reason in selection.rejected)["pca"] == str(
+        reported
+    )
     assert "Of 1 more, samples of rows show that each is worse than one that was measured (99.9%)." in why(selection)
     assert [c.name for c in selection.ranking] == ["uniform-b4", "uniform-b2"] and left_out not in selection.ranking

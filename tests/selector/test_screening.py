@@ -110,10 +110,15 @@ def test_the_best_on_all_rows_is_chosen(rate, criterion, exact):
     for c in found.candidates:
         assert c.status != "measured" or c.measures == exact[c.name], c.name
     for c in out:
-        told = c.estimate
-        assert told.criterion == criterion and told.rows in (800, 3_000) and told.gap > told.least_gap > 0
-        assert abs(told.value - exact[c.name][criterion]) <= told.half_width, c.name
-        assert exact[told.better][criterion] - exact[c.name][criterion] >= told.least_gap, (c.name, told.better)
+        reported = c.estimate
+        assert (
+            reported.criterion == criterion and reported.rows in (800, 3_000) and reported.gap > reported.least_gap > 0
+        )
+        assert abs(reported.value - exact[c.name][criterion]) <= reported.half_width, c.name
+        assert exact[reported.better][criterion] - exact[c.name][criterion] >= reported.least_gap, (
+            c.name,
+            reported.better,
+        )
     for key in ("eos", "weighted_eos_p1", "weighted_eos_p2"):  # of no overlap score is the best left out
         assert max(fitting, key=lambda name: exact[name][key]) not in {c.name for c in out}
 
@@ -199,14 +204,16 @@ def test_the_interval_is_that_of_the_difference_on_the_same_rows():
         seen = {"a": candidate("a", 0.9, common + own[0]), "b": candidate("b", 0.9 - gap, alone)}
         flattery = {"a": 0.01, "b": 0.002}
         look = screening._Look(500, ["eos"], seen, {}, flattery, 1 - 0.001 / 40)
-        told = screening._beaten(look, "eos")
-        assert [*told] == ["b"] * out
+        reported = screening._beaten(look, "eos")
+        assert [*reported] == ["b"] * out
         if out:
             half = stats.t.ppf(level, 63) * alone.std(ddof=1) / 8 + 0.002
-            assert told["b"].half_width == pytest.approx(half) and told["b"].least_gap == pytest.approx(gap - needed)
-            assert (told["b"].better, told["b"].rows, told["b"].gap) == ("a", 500, pytest.approx(gap))
+            assert reported["b"].half_width == pytest.approx(half) and reported["b"].least_gap == pytest.approx(
+                gap - needed
+            )
+            assert (reported["b"].better, reported["b"].rows, reported["b"].gap) == ("a", 500, pytest.approx(gap))
             says = f"eos {0.9 - gap:.4f} ± {half:.4f} on 500 rows, where a is better by {gap:.4f}; on all by "
-            assert str(told["b"]) == f"{says}0.0000 or more (99.9%)"
+            assert str(reported["b"]) == f"{says}0.0000 or more (99.9%)"
     flattered = screening._Look(500, ["eos"], seen, {}, {"a": 0.5, "b": 0.0}, 0.9)
     assert flattered.best("eos", 1) == ["b"] and screening._beaten(flattered, "eos") == {}
 
@@ -223,7 +230,7 @@ def test_what_is_the_best_by_another_overlap_score_stays_and_so_do_the_first_few
     for kept, out in ((1, {"c", "d"}), (2, {"c"}), (4, set())):
         monkeypatch.setattr(screening, "KEPT", kept)
         found = screening._left_out(look, "eos")
-        assert found.keys() == out and {told.criterion for told in found.values()} <= {"eos"}, kept
+        assert found.keys() == out and {reported.criterion for reported in found.values()} <= {"eos"}, kept
 
 
 def test_rows_that_are_kept_exact_are_those_of_the_sample():
@@ -268,11 +275,11 @@ def test_the_command_and_its_hand_over_say_it(tmp_path, monkeypatch, capsys):
     assert command("table.path=t.npy", "budget=8x", "out=o", *only("uniform", "kmeans")) == 0
     printed = capsys.readouterr().out
     record = json.loads(Path("o/selection.json").read_text())
-    told, entries = record["screening"], {each["name"]: each for each in record["rejected"] if "estimate" in each}
-    rows, count = " and ".join(f"{each:,}" for each in told["rows"]), len(entries) + screening.KEPT
+    reported, entries = record["screening"], {each["name"]: each for each in record["rejected"] if "estimate" in each}
+    rows, count = " and ".join(f"{each:,}" for each in reported["rows"]), len(entries) + screening.KEPT
     line = f"Screened {len(entries)} of {count} candidates on {rows} rows: {screening.KEPT} measured on all."
     assert line in printed.splitlines() and len(line) <= 80
-    assert told["candidates"] == len(entries) and told["confidence"] == 0.999
+    assert reported["candidates"] == len(entries) and reported["confidence"] == 0.999
     assert f"Of {len(entries)} more, samples of rows show" in record["reason"]
     assert "(of those measured on all rows)" in record["reason"]
     with Path("o/candidates.csv").open(newline="") as file:

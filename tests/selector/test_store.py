@@ -181,7 +181,7 @@ def test_a_store_that_fails_in_the_middle_costs_nothing_that_was_measured(functi
     assert errors.count("\n") == 1 and "database or disk is full; what was measured is kept: when the store" in errors
     assert not Path("o").exists() and journal_of(Path("o")).exists() == (function != "log_artifacts")
     (parent,) = runs(client, "selection")
-    assert parent.info.status == "RUNNING"  # the store was not there to be told
+    assert parent.info.status == "RUNNING"  # the store was not there to be reported
 
     before = len(measured)
     assert command(*SELECT) == 0

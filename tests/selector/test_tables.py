@@ -144,11 +144,13 @@ def test_a_model_gets_all_its_tables_at_once(client, tmp_path):
     assert host is not None and len(host.tables) == 3 and host.relative_error < 1e-5
     assert host.file_bytes == (out / "host.onnx").stat().st_size
 
-    told = json.loads((out / "torchrec.json").read_text())["embedding_bag_configs"]
+    reported = json.loads((out / "torchrec.json").read_text())["embedding_bag_configs"]
     chosen = {name: json.loads((out / name / "selection.json").read_text())["chosen"]["name"] for name in SIZES}
     types = {"float32": "FP32", "float16": "FP16", **{f"row-minmax-b{bits}": f"INT{bits}" for bits in (2, 4, 8)}}
-    assert {each["name"]: each["data_type"] for each in told} == {name: types[each] for name, each in chosen.items()}
-    assert all(each["num_embeddings"] == SIZES[each["name"]] and "not_mapped" not in each for each in told)
+    assert {each["name"]: each["data_type"] for each in reported} == {
+        name: types[each] for name, each in chosen.items()
+    }
+    assert all(each["num_embeddings"] == SIZES[each["name"]] and "not_mapped" not in each for each in reported)
 
 
 def test_tensors_that_fit_a_pattern_are_tables(client, tmp_path, capsys):

@@ -83,18 +83,18 @@ def test_what_becomes_of_them_is_said() -> None:
     few, many = table(0), table(*range(MOST + 6))
     assert fate(table(), Uniform(4), Uniform(4).compress(table(), np.random.default_rng(0))) is None
 
-    def told(of: EmbeddingTable, compressor: Uniform | Blockwise | ExactRows | PCA) -> tuple[str | None, str]:
+    def reported(of: EmbeddingTable, compressor: Uniform | Blockwise | ExactRows | PCA) -> tuple[str | None, str]:
         found = fate(of, compressor, compressor.compress(of, np.random.default_rng(0)))
         assert found is not None and found.table_norm == pytest.approx(np.linalg.norm(of.vectors) / N**0.5)
         return found.kept_by, found.says
 
-    assert told(few, Blockwise(4)) == ("method", "1 row of the table is zero: row-absmax-b4 keeps that.")
-    assert told(few, ExactRows((0, 3), Uniform(4)))[0] == "exact_rows"
-    by, says = told(many, Uniform(4))
+    assert reported(few, Blockwise(4)) == ("method", "1 row of the table is zero: row-absmax-b4 keeps that.")
+    assert reported(few, ExactRows((0, 3), Uniform(4)))[0] == "exact_rows"
+    by, says = reported(many, Uniform(4))
     assert by is None
     assert says.startswith("70 rows of the table are zero, and uniform-b4 decodes such to vectors of length ")
     assert says.endswith(": exact_rows=[id,...] keeps those that it names.")
-    assert told(few, PCA(dim=2, then=Uniform(4)))[1].endswith("coordinates keep up to 64 of them.")
+    assert reported(few, PCA(dim=2, then=Uniform(4)))[1].endswith("coordinates keep up to 64 of them.")
 
 
 @pytest.mark.usefixtures("client")
