@@ -51,7 +51,8 @@ def put(array: npt.NDArray[Any]) -> Any:
     """The array as a torch tensor on the device that is used."""
     import torch
 
-    return torch.as_tensor(np.ascontiguousarray(array), device=_device)
+    own = np.ascontiguousarray(array) if array.flags.writeable else array.copy()  # torch warns of what is read-only
+    return torch.as_tensor(own, device=_device)
 
 
 def wide(rows: Any) -> Any:

@@ -55,7 +55,7 @@ def _nearest_on_device(points: Float32s, codebook: Float32s) -> Codes:
     words = device.put(codebook)
     half_squares = (words * words).sum(dim=1) / 2
     step = DEVICE_BYTES // (4 * len(codebook))
-    parts = (device.put(points[start : start + step]) for start in range(0, len(points), step))
+    parts = (device.put(points[start : start + step]) for start in range(0, max(1, len(points)), step))
     return np.concatenate([device.back((some @ words.T - half_squares).argmax(dim=1).byte()) for some in parts])
 
 

@@ -60,7 +60,7 @@ def test_the_nearest_codeword_is_found(v, count, monkeypatch):
     points, codebook = rng.standard_normal((100, v), np.float32), rng.standard_normal((count, v), np.float32)
     distances = ((points[:, None] - codebook.astype(np.float64)) ** 2).sum(axis=2)
     found = lloyd.nearest(points, codebook)
-    assert found.dtype == np.uint8
+    assert found.dtype == np.uint8 and lloyd.nearest(points[:0], codebook).shape == (0,)
     np.testing.assert_allclose(distances[np.arange(100), found], distances.min(axis=1), rtol=1e-5)
 
 
@@ -80,7 +80,9 @@ def test_rows_are_decoded_there(case):
 
 @pytest.mark.usefixtures("_on_the_cpu")
 def test_products_are_made_there(monkeypatch):
-    rows, table = gaussian(300, 13), EmbeddingTable(gaussian(300, 13))
+    rows = gaussian(300, 13)
+    rows.flags.writeable = False  # as those of a mapped file are
+    table = EmbeddingTable(rows)
     seen: list[tuple[int, ...]] = []
     monkeypatch.setattr(device, "put", lambda array, real=device.put: seen.append(array.shape) or real(array))
     np.testing.assert_allclose(table.gram, rows.astype(np.float64).T @ rows, rtol=1e-12, atol=1e-12)
