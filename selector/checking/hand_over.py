@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,7 +65,7 @@ class HandOver:
     differences: list[tuple[str, str]]
     decision: Decision | NotTaken
     payload: Payload | NotTaken
-    tokens: list[str] | NotTaken | None
+    tokens: Sequence[str] | NotTaken | None
 
     @property
     def model(self) -> Path:
@@ -149,7 +149,7 @@ def _payload(folder: Path, decision: Decision | NotTaken) -> Payload:
     return payload
 
 
-def _tokens(folder: Path, decision: Decision | NotTaken) -> list[str]:
+def _tokens(folder: Path, decision: Decision | NotTaken) -> Sequence[str]:
     tokens = read_tokens(folder / TOKENS)
     if not isinstance(decision, NotTaken) and len(tokens) != decision.table.n:
         raise ValueError(f"{TOKENS} has {len(tokens)} lines for {decision.table.n} rows: line i is not id i")

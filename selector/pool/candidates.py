@@ -265,7 +265,8 @@ def exact_rows(wanted: Any, table: EmbeddingTable) -> tuple[int, ...]:
         raise ValueError(
             f"exact_rows names {tokens[0]!r} and the table has no tokens: give them as table.tokens, or ids"
         )
-    row_of = {token: row for row, token in enumerate(table.tokens or ())} if tokens else {}
+    named = {*tokens}
+    row_of = {token: row for row, token in enumerate((named and table.tokens) or ()) if token in named}
     if unknown := [token for token in tokens if token not in row_of]:
         first = ", ".join(map(repr, unknown[:5]))
         raise ValueError(f"exact_rows has {len(unknown)} of {len(tokens)} tokens that the table lacks (first: {first})")

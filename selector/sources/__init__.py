@@ -22,7 +22,7 @@ from eigenselect.selector.sources.format import Found, Request
 from eigenselect.selector.sources.formats import FORMATS
 from eigenselect.selector.sources.numbers import floats
 from eigenselect.selector.sources.pipe import as_file, is_pipe
-from eigenselect.selector.sources.rows import duplicates_message, padded, repeated, rows_of, without_rows
+from eigenselect.selector.sources.rows import duplicates_message, padded, repeated, rows_of, without, without_rows
 from eigenselect.selector.sources.shards import joined, shards_of
 from eigenselect.selector.sources.stream import Progress
 from eigenselect.selector.sources.tensors import shapes, table_of
@@ -214,7 +214,7 @@ def _table(
     if words is not None and pairs:
         gone = {row for _, row in pairs}
         vectors = without_rows(vectors, sorted(gone))
-        words = [token for row, token in enumerate(words) if row not in gone]
+        words = without(words, gone)
         counts = None if counts is None else np.delete(counts, list(gone))
     return EmbeddingTable(vectors, words, counts, remarks=remarks)
 

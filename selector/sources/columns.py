@@ -12,6 +12,7 @@ import pyarrow as pa
 from eigenselect.compressors.data.arrays import give_back, rows_array
 from eigenselect.compressors.words import LEAST, NAME, brief, listed, quoted
 from eigenselect.selector.sources.format import Found, Request
+from eigenselect.selector.sources.stored_tokens import Gathered
 from eigenselect.selector.sources.tokens import token_columns
 
 VECTORS = ("vector", "embedding", "embeddings", "vectors", "values")
@@ -70,9 +71,14 @@ class Columns:
             ValueError: no rows, a row without a value or token, lists of different lengths.
             pyarrow.ArrowInvalid: data that are no such columns.
         """
+        with Gathered() as tokens:
+            numbers = self._read(batches, n, limit, tokens)
+            found = tokens.done()
+        return Found(numbers[:limit], found[:limit] if self.token is not None else None, self._remarks)
+
+    def _read(self, batches: Iterable[Any], n: int | None, limit: int | None, tokens: Gathered) -> npt.NDArray[Any]:
         parts: list[npt.NDArray[Any]] = []
         numbers: npt.NDArray[Any] | None = None
-        tokens: list[str] = []
         at = 0
         for batch in batches:
             batch.validate(full=True)  # offsets of a damaged Arrow file would be followed out of it
@@ -86,7 +92,7 @@ class Columns:
                 numbers[at : at + len(rows)] = rows[: len(numbers) - at]
                 give_back(numbers)
             if self.token is not None:
-                tokens += self._tokens(batch.column(self.token), at)
+                tokens.add(self._tokens(batch.column(self.token), at))
             at += len(rows)
             if limit is not None and at >= limit:
                 break
@@ -94,7 +100,7 @@ class Columns:
             for start, part in enumerate(parts):
                 self._check_width(part, parts[0], start)
             numbers = np.concatenate(parts) if parts else np.empty((0, len(self.values)), np.float32)
-        return Found(numbers[:limit], tokens[:limit] if self.token is not None else None, self._remarks)
+        return numbers
 
     def _rows(self, batch: Any, first: int) -> npt.NDArray[Any]:
         columns = [batch.column(name) for name in self.values]

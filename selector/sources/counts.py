@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +34,16 @@ def read_counts(path: Path) -> Counts:
     """
     content = path.read_bytes()
     check_utf8(path, content)
-    lines = [line.rstrip(BLANK) for line in content.removeprefix(BOM).rstrip(BLANK).split(b"\n")]
-    if PAIR.fullmatch(lines[0]):
+    body = content.removeprefix(BOM).rstrip(BLANK)
+    lines = enumerate((line.rstrip(BLANK) for line in (io.BytesIO(body) if body else [b""])), 1)
+    if PAIR.fullmatch(body.partition(b"\n")[0].rstrip(BLANK)):
         return _by_token(path, lines)
-    return np.array([_count(path, number, line) for number, line in enumerate(lines, 1)])
+    return np.fromiter((_count(path, number, line) for number, line in lines), np.float64)
 
 
-def _by_token(path: Path, lines: Sequence[bytes]) -> dict[str, float]:
+def _by_token(path: Path, lines: Iterable[tuple[int, bytes]]) -> dict[str, float]:
     counts: dict[str, float] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in lines:
         pair = PAIR.fullmatch(line)
         if pair is None:
             raise _error(path, number, f"{shown(line)} is not a token and a count with a space or tab between")
@@ -91,4 +93,4 @@ def counts_of_rows(counts: Counts, n: int, tokens: Sequence[str] | None) -> npt.
             f"table.counts has {len(counts)} tokens, none of them in the table (first: {quoted(next(iter(counts)))}): "
             "give the counts of its tokens, with one space or tab after each"
         )
-    return np.array([counts.get(token, 0.0) for token in tokens])
+    return np.fromiter((counts.get(token, 0.0) for token in tokens), np.float64)

@@ -54,12 +54,12 @@ NO_TOKEN = (
 )
 
 
-def check_utf8(path: Path, content: bytes) -> None:
+def check_utf8(path: Path, content: bytes, *, first: bool = True) -> None:
     """Raise a ValueError if `content` holds what UTF-16 and UTF-32 have and text in UTF-8 has not: a NUL, their marks.
 
-    A token list may hold a NUL as `selector.sources.tokens` says.
+    A token list may hold a NUL as `selector.sources.tokens` says. Marks are of the `first` bytes of a file.
     """
-    if b"\0" in content or content.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if b"\0" in content or (first and content.startswith((b"\xff\xfe", b"\xfe\xff"))):
         raise ValueError(
             f"{path}: it is not UTF-8 but holds NUL bytes or a mark of UTF-16, as in UTF-16 or UTF-32: "
             "save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"

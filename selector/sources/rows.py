@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import count, islice
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain, count, islice
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors.data.arrays import rows_array
 from eigenselect.compressors.data.stored import Floats, StoredRows
 from eigenselect.compressors.words import quoted
+from eigenselect.selector.sources.stored_tokens import StoredTokens, gathered
 
 NAMED = 5
 """Tokens that a message names."""
@@ -20,11 +22,25 @@ BLOCK_ROWS = 1 << 14
 
 def repeated(tokens: Sequence[str]) -> list[tuple[int, int]]:
     """(first row, later row) of each token that was seen before, in order of the later row."""
-    if len(set(tokens)) == len(tokens):
+    if not (alike := _hashes_of_several(tokens)):
         return []
     seen: dict[str, int] = {}
-    pairs = ((seen.setdefault(token, row), row) for row, token in enumerate(tokens))
+    pairs = ((seen.setdefault(token, row), row) for row, token in enumerate(tokens) if hash(token) in alike)
     return [(first, row) for first, row in pairs if first != row]
+
+
+def _hashes_of_several(tokens: Sequence[str]) -> set[int]:
+    """What more than one token has as its hash: 8 bytes a token, in a file where they are many."""
+    hashes, rest = rows_array((len(tokens),), np.int64), map(hash, tokens)
+    for start in range(0, len(hashes), BLOCK_ROWS):
+        some = hashes[start : start + BLOCK_ROWS]
+        some[:] = np.fromiter(rest, np.int64, len(some))
+    hashes.sort()
+    found: set[int] = set()
+    for start in range(1, len(hashes), BLOCK_ROWS):
+        some = hashes[start : start + BLOCK_ROWS]
+        found.update(some[some == hashes[start - 1 : start - 1 + len(some)]].tolist())
+    return found
 
 
 def duplicates_message(tokens: Sequence[str], pairs: Sequence[tuple[int, int]], cure: str) -> str:
@@ -43,8 +59,10 @@ def rows_of(kept: Sequence[str], tokens: Sequence[str] | None) -> npt.NDArray[np
         raise ValueError("table.keep is given for a table without tokens: give them as table.tokens")
     if pairs := repeated(kept):
         raise ValueError(f"table.keep has {duplicates_message(kept, pairs, 'name each once in the list')}")
-    # From the end on, so that of a token's rows the first one stays.
-    row = dict(zip(reversed(tokens), range(len(tokens) - 1, -1, -1), strict=True))
+    wanted, row = set(kept), dict[str, int]()
+    for place, token in enumerate(tokens):
+        if token in wanted:
+            row.setdefault(token, place)
     if absent := [token for token in kept if token not in row]:
         named = ", ".join(map(quoted, absent[:NAMED]))
         raise ValueError(
@@ -54,7 +72,7 @@ def rows_of(kept: Sequence[str], tokens: Sequence[str] | None) -> npt.NDArray[np
     return np.array([row[token] for token in kept], np.int64)
 
 
-def padded(tokens: Sequence[str], n: int, padding: Literal["refuse", "keep"]) -> list[str]:
+def padded(tokens: Sequence[str], n: int, padding: Literal["refuse", "keep"]) -> Sequence[str]:
     """The n tokens of a table whose list has another number of them.
 
     Raises:
@@ -65,13 +83,20 @@ def padded(tokens: Sequence[str], n: int, padding: Literal["refuse", "keep"]) ->
         raise ValueError(f"{given}; give the list of this very table, or drop the {len(tokens) - n} without a row")
     if padding == "refuse":
         raise ValueError(f"{given}; if the last {n - len(tokens)} rows are padding, table.padding=keep keeps them")
-    return [*tokens, *islice(padding_names(tokens), n - len(tokens))]
+    return gathered(chain(tokens, islice(padding_names(tokens), n - len(tokens))))
 
 
 def padding_names(tokens: Iterable[str]) -> Iterator[str]:
     """Tokens for rows without one, none of them among `tokens`: `<padding 0>`, `<padding 1>`, ..."""
-    taken = set(tokens)
+    taken = {token for token in tokens if token.startswith("<padding ")}
     return (name for i in count() if (name := f"<padding {i}>") not in taken)
+
+
+def without(tokens: Sequence[str], drop: Collection[int]) -> Sequence[str]:
+    """`tokens` without those of the rows `drop`."""
+    if isinstance(tokens, StoredTokens):
+        return tokens.without(drop)
+    return [token for row, token in enumerate(tokens) if row not in drop]
 
 
 def without_rows(vectors: Floats | StoredRows, drop: Sequence[int]) -> Floats | StoredRows:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from eigenselect.compressors.data.arrays import give_back
 from eigenselect.compressors.data.stored import Rows, StoredRows
 from eigenselect.selector.sources.format import Found, Numbers
+from eigenselect.selector.sources.stored_tokens import gathered
 
 SUFFIXES = (".npy", ".parquet")
 """Of files that make a folder a table: others are those of models."""
@@ -64,7 +65,7 @@ def joined(files: Sequence[Path], read: Callable[[Path], Found]) -> Found:
     for file, part in zip(files, parts, strict=True):
         if (found := _described(part)) != (first := _described(parts[0])):
             raise ValueError(f"{file} has {found}, and {files[0].name} {first}: the parts of a table must be alike")
-    tokens = None if parts[0].tokens is None else [token for part in parts for token in part.tokens or ()]
+    tokens = None if parts[0].tokens is None else gathered(token for part in parts for token in part.tokens or ())
     remarks = [*dict.fromkeys(remark for part in parts for remark in part.remarks)]
     return Found(_stacked([part.numbers for part in parts]), tokens, remarks)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from pyarrow import parquet
 from eigenselect.compressors.documents import parsed
 from eigenselect.compressors.words import LEAST, NAME, brief, listed, quoted
 from eigenselect.selector.sources.fields import check_utf8, decode
+from eigenselect.selector.sources.stored_tokens import Gathered, gathered
 from eigenselect.selector.sources.stream import BOM
 
 COLUMNS = ("token", "word", "index")
@@ -71,8 +72,8 @@ def write_tokens(path: Path, tokens: Sequence[str]) -> None:
     Raises:
         ValueError: a token that holds the two halves of a surrogate pair, which no file keeps apart.
     """
-    text = "".join(f"{_marked(token, NOT_IN_A_LINE)}\n" for token in tokens)
-    path.write_text(text, encoding="utf-8", newline="\n")
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{_marked(token, NOT_IN_A_LINE)}\n" for token in tokens)
 
 
 def write_id_map(path: Path, source_rows: npt.NDArray[np.int64], tokens: Sequence[str]) -> None:
@@ -108,8 +109,8 @@ def read_id_map(path: Path) -> tuple[npt.NDArray[np.int64], list[str]]:
     return rows, tokens
 
 
-def read_tokens(path: Path) -> list[str]:
-    r"""Read one token for each row of a table, in row order.
+def read_tokens(path: Path) -> Sequence[str]:
+    r"""Read one token for each row of a table, in row order; where they are many they stay in a file (`gathered`).
 
     Args:
         path: a `.txt` file, UTF-8, one token a line as the module says (only `\n` and `\r\n` end a line; a byte that
@@ -121,29 +122,28 @@ def read_tokens(path: Path) -> list[str]:
             without a JSON string, or text in UTF-16 or UTF-32.
     """
     if path.suffix == ".txt":
-        return _lines(path)
+        with path.open("rb") as file:
+            return gathered(_lines(path, file))
     if path.suffix == ".parquet":
         return _column(path)
     raise ValueError(f"{path}: a token list is a .txt file with one token a line, or a .parquet file")
 
 
-def _lines(path: Path) -> list[str]:
-    content = path.read_bytes()
-    check_utf8(path, content)
-    lines = content.removeprefix(BOM).split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    tokens = [decode(line.removesuffix(b"\r")) for line in lines]
-    for i, token in enumerate(tokens):
-        if token.startswith(MARK):
-            try:
-                tokens[i] = token_of(token)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {i + 1}: {error}") from error
-    return tokens
+def _lines(path: Path, file: Iterable[bytes]) -> Iterator[str]:
+    for number, line in enumerate(file, 1):
+        check_utf8(path, line, first=number == 1)
+        if number == 1:
+            line = line.removeprefix(BOM)
+            if not line:  # a mark and nothing else
+                return
+        token = decode(line.removesuffix(b"\n").removesuffix(b"\r"))
+        try:
+            yield token_of(token)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from error
 
 
-def _column(path: Path) -> list[str]:
+def _column(path: Path) -> Sequence[str]:
     try:
         schema = parquet.read_schema(path)
         chosen = token_columns(schema)
@@ -153,14 +153,18 @@ def _column(path: Path) -> list[str]:
                 f"{path}: {len(chosen) or 'no'} columns could hold the tokens; keep one string "
                 f"column, or name one of them token, word or index; columns: {columns}"
             )
-        tokens: list[str | None] = parquet.read_table(path, columns=chosen).column(0).to_pylist()
+        with parquet.ParquetFile(path) as file, Gathered() as tokens:
+            for batch in file.iter_batches(columns=chosen):
+                some = batch.column(0).to_pylist()
+                if None in some:
+                    row = len(tokens) + some.index(None)
+                    raise ValueError(f"{path}: no token at row {row} of column {chosen[0]!r}: fill it in")
+                tokens.add(some)
+            return tokens.done()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ValueError(f"{path}: not a whole parquet file ({brief(error)}): write it again") from error
-    if None in tokens:
-        raise ValueError(f"{path}: no token at row {tokens.index(None)} of column {chosen[0]!r}: fill it in")
-    return [token for token in tokens if token is not None]
 
 
 def token_columns(schema: pa.Schema) -> list[str]:

@@ -16,11 +16,10 @@ import onnxruntime as ort
 import pytest
 from mlflow import MlflowClient
 
-import eigenselect.selector.run.handover
 from eigenselect import compressors
 from eigenselect.compressors import PCA, EmbeddingTable, KMeans, Uniform, load
 from eigenselect.compressors.payloads.ops import NumpyOps
-from eigenselect.export import VerificationError
+from eigenselect.export import OnnxDecoder, VerificationError
 from eigenselect.export.verification.timing import LookupTimer
 from eigenselect.selector.checking.examination import examine
 from eigenselect.selector.commands.select import overrides
@@ -343,11 +342,12 @@ def test_failed_verification_hands_nothing_over(fault, client, table, name, tmp_
 
         monkeypatch.setattr("eigenselect.export.onnx_export.verify", refuse)
     else:
-        monkeypatch.setattr(
-            eigenselect.selector.run.handover.OnnxDecoder,
-            "read",
-            lambda self, rows: np.ones((rows.stop - rows.start, D), np.float32),
-        )
+
+        class Ones(OnnxDecoder):
+            def read(self, rows):
+                return np.ones_like(super().read(rows))
+
+        monkeypatch.setattr("eigenselect.selector.run.handover.OnnxDecoder", Ones)
     (tmp_path / "o").mkdir()
     (tmp_path / "o" / "selection.json").write_text("of an earlier run")
     assert command(*table, "budget=2kB", "out=o", *POOL) == 1
