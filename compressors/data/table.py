@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -148,6 +148,20 @@ class Table(ABC):
         vectors = vectors[:, ::-1]
         vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(self.d)])
         return np.sqrt(np.maximum(values[::-1], 0)), vectors
+
+    def shared(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` makes of the table, made once for each key and kept: candidates that ask for the same share it.
+
+        Other processes make their own.
+        """
+        made = vars(self).setdefault("_made", {})
+        if key not in made:
+            made[key] = make()
+        found: T = made[key]
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_made"}
 
     def sums(self) -> dict[str, Array]:
         """The sums over all rows that are known already, by name, for `take` of the same table in another process."""

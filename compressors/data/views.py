@@ -66,6 +66,11 @@ class ProjectedTable(View):
         return product(self.source.read(rows).astype(np.float32, copy=False), self.matrix)
 
 
+def projected(source: Table, matrix: npt.NDArray[np.float32]) -> ProjectedTable:
+    """The product, which all that ask for it share with what they ask of it: its histogram, its largest entry."""
+    return source.shared(("projected", matrix.shape, matrix.tobytes()), lambda: ProjectedTable(source, matrix))
+
+
 @dataclass(frozen=True, eq=False)
 class RemainderTable(View):
     """What an approximation leaves of `source`.

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from eigenselect.compressors.base import Compressor
 from eigenselect.compressors.data.table import Table
-from eigenselect.compressors.data.views import ProjectedTable
+from eigenselect.compressors.data.views import projected
 from eigenselect.compressors.methods.identity import Identity
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.composed import Projected, Unaligned
@@ -102,5 +102,5 @@ class PCA(Compressor):
 
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
         directions = self._directions(table)
-        factor = self.then.compress(ProjectedTable(table, directions), rng)
+        factor = self.then.compress(projected(table, directions), rng)
         return Projected(factor, np.ascontiguousarray(directions.T)) if self.keep_dimension else Unaligned(factor)

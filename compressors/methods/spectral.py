@@ -18,7 +18,7 @@ import numpy.typing as npt
 from eigenselect.compressors.base import Compressor
 from eigenselect.compressors.data.arrays import give_back
 from eigenselect.compressors.data.table import SMALLEST, EmbeddingTable, Floats, Rows, Table
-from eigenselect.compressors.data.views import ProjectedTable, View
+from eigenselect.compressors.data.views import View, projected
 from eigenselect.compressors.methods.byte_codebook import ByteCodebook
 from eigenselect.compressors.methods.identity import Identity
 from eigenselect.compressors.methods.kmeans import KMeans
@@ -66,6 +66,10 @@ def relative_lengths(z: Table, length: Callable[[Floats], npt.NDArray[np.float64
 
     unit = max(float(read(rows).max()) for rows in z.spans()) or 1.0
     return EmbeddingTable(z.make((1,), np.float32, lambda rows: read(rows) / unit))
+
+
+def _lengths(block: Floats) -> npt.NDArray[np.float64]:
+    return np.asarray(np.linalg.norm(block.astype(np.float64), axis=1))
 
 
 @dataclass(frozen=True)
@@ -140,22 +144,23 @@ class Spectral(Compressor):
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
         forward, backward = self._matrices(table, rng)
         if self.fold:
-            return Unaligned(self._quantized(ProjectedTable(table, forward), rng))
+            return Unaligned(self._quantized(projected(table, forward), rng))
         if self.matrix == Identity("float16"):
-            return Projected(self._quantized(ProjectedTable(table, forward), rng), backward.astype(np.float16))
+            return Projected(self._quantized(projected(table, forward), rng), backward.astype(np.float16))
         matrix = self.matrix.compress(EmbeddingTable(backward), rng)
         forward = _inverse(matrix.read(slice(None)), int(np.linalg.matrix_rank(backward)))
-        return Projected(self._quantized(ProjectedTable(table, forward), rng), matrix)
+        return Projected(self._quantized(projected(table, forward), rng), matrix)
 
     def _quantized(self, z: Table, rng: np.random.Generator) -> Payload:
         if self.norm == "none":
             return self.then.compress(z, rng)
-        relative = relative_lengths(z, lambda block: np.linalg.norm(block.astype(np.float64), axis=1))
+        relative = z.shared("lengths", lambda: relative_lengths(z, _lengths))
         if self.norm == "uint2":
-            classes = row_classes(relative)
-            return Scaled(self.then.compress(Normalised(z, classes.read), rng), classes)
+            classes = z.shared("classes", lambda: row_classes(relative))
+            by_class = z.shared("by class", lambda: Normalised(z, classes.read))
+            return Scaled(self.then.compress(by_class, rng), classes)
         norm = NORMS[self.norm]
-        part = self.then.compress(Normalised(z, relative.read), rng)
+        part = self.then.compress(z.shared("normalised", lambda: Normalised(z, relative.read)), rng)
         return Scaled(part, norm.compress(_fitted_scales(z, part, relative), rng))
 
     def _matrices(self, table: Table, rng: np.random.Generator) -> tuple[Float32s, Float32s]:

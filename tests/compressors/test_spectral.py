@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from eigenselect.compressors import ByteCodebook, EmbeddingTable, Identity, KMeans, Spectral, Uniform
+from eigenselect.compressors.data.views import ProjectedTable
 from eigenselect.selector.measures import score
 from tests.cases import decode, gaussian
 
@@ -167,3 +169,25 @@ def test_the_best_whitening_for_a_criterion_is_one_less_a_quarter_of_its_power(p
         1 - p / 4, abs=0.12
     )
     assert fine[np.argmin([(s ** (p - 2 + 2 * a)).mean() * (s ** (2 - 2 * a)).mean() for a in fine])] == 1 - p / 4
+
+
+def test_candidates_share_what_they_make_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[slice] = []
+    real = ProjectedTable.read
+    monkeypatch.setattr(ProjectedTable, "read", lambda self, rows: read.append(rows) or real(self, rows))
+    table = EmbeddingTable(gaussian(500, 20))
+    methods = [
+        Spectral(then=ByteCodebook(2)),
+        Spectral(norm="uint8", then=ByteCodebook(4)),
+        Spectral(1, then=KMeans(2)),
+    ]
+    passes = []
+    for method in methods:
+        alone = method.compress(EmbeddingTable(gaussian(500, 20)), rng())
+        read.clear()
+        shared = method.compress(table, rng())
+        passes.append(len(read))
+        for name, array in alone.arrays().items():
+            np.testing.assert_array_equal(shared.arrays()[name], array, strict=True)
+    assert passes == [5, 3, 5], "lengths, the largest entry, a sample, codes and scales; the first two are known then"
+    assert "_made" in vars(table) and "_made" not in vars(pickle.loads(pickle.dumps(table)))
