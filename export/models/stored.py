@@ -43,6 +43,7 @@ def read_model(path: Path) -> onnx.ModelProto:
         else:
             onnx.checker.check_model(str(path))
         _check_text(model)
+        _check_types(model)
     except Exception as error:  # protobuf and the checker have exception classes of their own
         raise ValueError(f"{path} is not a valid ONNX model ({brief(error)}): fetch or export it again") from error
     return model
@@ -82,6 +83,13 @@ def _check_text(model: onnx.ModelProto) -> None:
     ]
     if any(isinstance(text, bytes) for text in texts):
         raise ValueError("a name is no UTF-8")
+
+
+def _check_types(model: onnx.ModelProto) -> None:
+    """Raise a ValueError unless the inputs and outputs are of types that there are: the checker takes any number."""
+    for value in (*model.graph.input, *model.graph.output):
+        if (type_ := value.type.tensor_type.elem_type) not in TensorProto.DataType.values():
+            raise ValueError(f"{value.name} has the element type {type_}, which ONNX has not")
 
 
 def type_name(type_: int) -> str:

@@ -228,6 +228,19 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
         embedding_table(tmp_path / "a.onnx")
 
 
+@pytest.mark.parametrize("of", ["input", "output"])
+def test_an_element_type_that_there_is_not_is_refused(of: str, tmp_path: Path) -> None:
+    """The checker takes any number."""
+    model = make_host(TABLE)
+    getattr(model.graph, of)[0].type.tensor_type.elem_type = 129
+    path = save_host(model, tmp_path / "a.onnx")
+    name = getattr(model.graph, of)[0].name
+    with pytest.raises(
+        ValueError, match=rf"a\.onnx is not a valid .* \({name} has the element type 129, which ONNX has"
+    ):
+        embedding_table(path)
+
+
 def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
     """The checker takes them, and they come as bytes."""
     path = save_host(make_host(TABLE), tmp_path / "a.onnx")
