@@ -20,7 +20,7 @@ from eigenselect.compressors.data.histogram import Histogram
 from eigenselect.compressors.data.stored import Floats as Floats
 from eigenselect.compressors.data.stored import Rows as Rows
 from eigenselect.compressors.data.stored import StoredRows
-from eigenselect.compressors.device import back, wide
+from eigenselect.compressors.device import back, used, wide
 from eigenselect.compressors.threads import one_blas_thread
 
 T = TypeVar("T")
@@ -30,6 +30,9 @@ BLOCK_BYTES = 1 << 24
 
 SMALLEST = 1e-6
 """Singular values below this share of the largest are rounding of float32: their directions are dropped."""
+
+SHARED = 4
+"""Things that are made of a table and kept: a matrix of its columns may be large, and so may be a number a row."""
 
 WORKERS = min(4, os.cpu_count() or 1)
 """Blocks worked on at once by `Table.each`: each costs memory."""
@@ -150,14 +153,15 @@ class Table(ABC):
         return np.sqrt(np.maximum(values[::-1], 0)), vectors
 
     def shared(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` makes of the table, made once for each key and kept: candidates that ask for the same share it.
+        """What `make` makes of the table on the device that is used: candidates that ask for the same share it.
 
-        Other processes make their own.
+        The last `SHARED` keys are known. Other processes make their own.
         """
-        made = vars(self).setdefault("_made", {})
-        if key not in made:
-            made[key] = make()
-        found: T = made[key]
+        made: dict[Hashable, T] = vars(self).setdefault("_made", {})
+        key = (used(), key)
+        found = made[key] = made.pop(key) if key in made else make()
+        for oldest in [*made][:-SHARED]:
+            del made[oldest]
         return found
 
     def __getstate__(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -68,7 +69,8 @@ class ProjectedTable(View):
 
 def projected(source: Table, matrix: npt.NDArray[np.float32]) -> ProjectedTable:
     """The product, which all that ask for it share with what they ask of it: its histogram, its largest entry."""
-    return source.shared(("projected", matrix.shape, matrix.tobytes()), lambda: ProjectedTable(source, matrix))
+    digest = hashlib.sha256(np.ascontiguousarray(matrix).data).digest()
+    return source.shared(("projected", matrix.shape, digest), lambda: ProjectedTable(source, matrix))
 
 
 @dataclass(frozen=True, eq=False)

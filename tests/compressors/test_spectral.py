@@ -190,4 +190,7 @@ def test_candidates_share_what_they_make_of_the_rows(monkeypatch: pytest.MonkeyP
         for name, array in alone.arrays().items():
             np.testing.assert_array_equal(shared.arrays()[name], array, strict=True)
     assert passes == [5, 3, 5], "lengths, the largest entry, a sample, codes and scales; the first two are known then"
-    assert "_made" in vars(table) and "_made" not in vars(pickle.loads(pickle.dumps(table)))
+    for whitening in (0, 0.25, 0.75):
+        Spectral(whitening, then=KMeans(2)).compress(table, rng())
+    assert len(vars(table)["_made"]) == 4, "the oldest go"
+    assert "_made" not in vars(pickle.loads(pickle.dumps(table)))
