@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,22 +35,26 @@ def remembered(table: Table, digest: str, device: str | None = None) -> Iterator
         digest: its `table_digest`.
         device: what makes the sums, as `Search` has it.
     """
-    if 4 * table.n * table.d < LEAST:
+    if 4 * table.n * table.d < LEAST or (where := folder()) is None:
         yield
         return
-    path = folder() / f"{_key(digest, device)}.npz"
+    path = where / f"{_key(digest, device)}.npz"
     known = _read(path)
     table.take(known)
     yield
     if (found := table.sums()).keys() != known.keys():
         with suppress(OSError):
             _write(path, found)
-            _drop_oldest(path.parent)
+            _drop_oldest(where)
 
 
-def folder() -> Path:
-    """Where they are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eigenselect" / "sums"
+def folder() -> Path | None:
+    """Where they are kept; None for a user without a home."""
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return None
+    return cache / "eigenselect" / "sums"
 
 
 def _key(digest: str, device: str | None) -> str:
@@ -71,7 +74,7 @@ def _read(path: Path) -> dict[str, Array]:
         os.utime(path)
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except Exception:  # there is none, or it is damaged, for which numpy and zipfile have a dozen classes
         return {}
 
 
