@@ -48,6 +48,7 @@ def test_a_later_run_has_the_same_sums_without_reading_the_table(monkeypatch):
     assert len(files()) == 1
 
 
+@pytest.mark.slow
 def test_a_selection_that_finds_them_is_the_same(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     np.save(tmp_path / "table.npy", gaussian(400, 16))
