@@ -190,7 +190,7 @@ class Table(ABC):
         sigma, vectors = self.spectrum
         kept = sigma > SMALLEST * sigma[0]
         forward = vectors[:, kept] / sigma[kept]
-        return np.concatenate([*self.each(lambda span: np.square(self.read(span) @ forward).sum(axis=1))])
+        return self.make((), np.float64, lambda span: np.square(self.read(span) @ forward).sum(axis=1))
 
 
 @dataclass(frozen=True, eq=False)

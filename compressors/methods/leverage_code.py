@@ -8,17 +8,23 @@ leverages l the best bits of a row are those of reverse water-filling, log2(l / 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from eigenselect.compressors.base import Compressor
+from eigenselect.compressors.data.arrays import give_back, rows_array
 from eigenselect.compressors.data.table import Table
 from eigenselect.compressors.data.views import RowsTable
 from eigenselect.compressors.methods.trellis_code import TrellisCode
 from eigenselect.compressors.payloads.base import Payload
 from eigenselect.compressors.payloads.composed import Interleaved
 from eigenselect.compressors.settings import check_count, check_number, shown
+
+AT_ONCE = 1 << 20
+"""Rows whose leverages are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +88,43 @@ class LeverageCode(Compressor):
         return codes + n + 8 * -(-n // Interleaved.BLOCK)
 
     def _compress(self, table: Table, rng: np.random.Generator) -> Payload:
-        high = np.zeros(table.n, bool)
-        high[np.argsort(-table.leverage, kind="stable")[: self.split(table.n)]] = True
+        count = self.split(table.n)
+        high = _highest(table.leverage, count)
         small, large = self.codes(table.d)
-        low = small.compress(RowsTable(table, np.flatnonzero(~high)), rng)
-        return Interleaved.of(low, large.compress(RowsTable(table, np.flatnonzero(high)), rng), high)
+        low = small.compress(RowsTable(table, _ids(high, False, table.n - count)), rng)
+        return Interleaved.of(low, large.compress(RowsTable(table, _ids(high, True, count)), rng), high)
+
+
+def _highest(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.bool_]:
+    """(n,) whether each is among the `count` highest; of equal ones the first are."""
+    ordered, high = rows_array(values.shape, values.dtype), rows_array(values.shape, np.bool_)
+    for rows in _spans(len(values)):
+        ordered[rows] = values[rows]
+        give_back(values)
+    ordered.partition(len(values) - count)
+    least = ordered[-count]
+    left = count - np.count_nonzero(ordered[-count:] > least)
+    give_back(ordered)
+    for rows in _spans(len(values)):
+        some = values[rows]
+        equal = np.flatnonzero(some == least)[:left]
+        high[rows] = some > least
+        high[rows][equal] = True
+        left -= len(equal)
+        give_back(values, high)
+    return high
+
+
+def _ids(flags: npt.NDArray[np.bool_], wanted: bool, count: int) -> npt.NDArray[np.int64]:
+    """(count,) increasing ids of the rows with the wanted flag."""
+    found, at = rows_array((count,), np.int64), 0
+    for rows in _spans(len(flags)):
+        some = np.flatnonzero(flags[rows] == wanted)
+        found[at : at + len(some)] = rows.start + some
+        at += len(some)
+        give_back(flags, found)
+    return found
+
+
+def _spans(n: int) -> Iterator[slice]:
+    return (slice(start, start + AT_ONCE) for start in range(0, n, AT_ONCE))

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from eigenselect.compressors.data.arrays import give_back, rows_array
 from eigenselect.compressors.payloads.base import Payload, check_array, check_payload, check_payloads
 from eigenselect.compressors.payloads.ops import Ops, V
 
@@ -345,18 +346,27 @@ class Interleaved(Payload):
     @classmethod
     def of(cls, first: Payload, second: Payload, second_ones: npt.NDArray[np.bool_]) -> Interleaved:
         """A row is one of `second` where `second_ones`, (n,), says so."""
-        return cls((first, second), *cls._counted(second_ones))
+        return cls((first, second), *cls._counted(len(second_ones), lambda rows: second_ones[rows]))
 
     @classmethod
-    def _counted(cls, second: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.uint8], tuple[npt.NDArray[np.int32], ...]]:
-        """Ranks and starts."""
-        n = len(second)
-        blocks = np.arange(0, n, cls.BLOCK)
-        parts = np.stack([~second, second]).astype(np.int64)
-        before: npt.NDArray[np.int64] = np.cumsum(parts, axis=1) - parts  # rows of each part
-        starts = before[:, blocks]
-        ranks = (before - np.repeat(starts, cls.BLOCK, axis=1)[:, :n])[second.astype(int), np.arange(n)]
-        return (ranks + cls.BLOCK * second).astype(np.uint8), tuple(starts.astype(np.int32))
+    def _counted(
+        cls, n: int, second: Callable[[slice], npt.NDArray[np.bool_]]
+    ) -> tuple[npt.NDArray[np.uint8], tuple[npt.NDArray[np.int32], ...]]:
+        """Ranks and starts of n rows, where `second` says of a range which are of the second part."""
+        ranks, starts = rows_array((n,), np.uint8), np.empty((2, -(-n // cls.BLOCK)), np.int32)
+        places, seen = np.arange(cls.BLOCK, dtype=np.uint8), 0
+        for start in range(0, n, step := cls.BLOCK << 13):
+            rows = slice(start, min(start + step, n))
+            blocks = np.pad(second(rows), (0, -(rows.stop - start) % cls.BLOCK)).reshape(-1, cls.BLOCK)
+            before = np.cumsum(blocks, axis=1, dtype=np.uint8) - blocks  # of the second part
+            ranks[rows] = np.where(blocks, before + np.uint8(cls.BLOCK), places - before).ravel()[: rows.stop - start]
+            here = slice(start // cls.BLOCK, start // cls.BLOCK + len(blocks))
+            counts = np.count_nonzero(blocks, axis=1)
+            starts[1, here] = seen + np.cumsum(counts) - counts
+            starts[0, here] = np.arange(start, rows.stop, cls.BLOCK) - starts[1, here]
+            seen += int(counts.sum())
+            give_back(ranks)
+        return ranks, tuple(starts)
 
     def __post_init__(self) -> None:
         check_payloads("Interleaved.parts", self.parts)
@@ -369,11 +379,12 @@ class Interleaved(Payload):
             raise ValueError("Interleaved.starts must be a tuple of two arrays, one of each part")
         for i, each in enumerate(self.starts):
             check_array(f"Interleaved.starts.{i}", each, 1, "int32")
-        second = self.ranks >= self.BLOCK
-        sizes = [part.n for part in self.parts]
-        ranks, starts = self._counted(second)
+        sizes, n = [part.n for part in self.parts], len(self.ranks)
+        ranks, starts = self._counted(n, lambda rows: self.ranks[rows] >= self.BLOCK)
+        of_second = np.count_nonzero(ranks >= self.BLOCK)
         counted = np.array_equal(self.ranks, ranks) and all(map(np.array_equal, self.starts, starts))
-        if [(~second).sum(), second.sum()] != sizes or not counted:
+        give_back(self.ranks, ranks)
+        if [n - of_second, of_second] != sizes or not counted:
             raise ValueError(
                 f"Interleaved.ranks and starts must count {sizes[0]} and {sizes[1]} rows, those of the parts"
             )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eigenselect.compressors import EmbeddingTable, LeverageCode, Spectral, TrellisCode
 from eigenselect.compressors.data.views import ProjectedTable, RowsTable
+from eigenselect.compressors.methods import leverage_code
+from eigenselect.compressors.payloads.composed import Interleaved
 from eigenselect.selector.measures import score
 from tests.cases import decode, gaussian
 
@@ -65,3 +69,27 @@ def test_what_cannot_be_coded() -> None:
         LeverageCode(9).nbytes(100, 8)
     with pytest.raises(ValueError, match=r"^LeverageCode of a table of 1 row: there must be at least 2"):
         LeverageCode(1).nbytes(1, 1)
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=60), st.data())
+def test_the_highest_are_those_of_a_stable_sort(values: list[int], data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, len(values) - 1))
+    leverages = np.array(values, np.float64)
+    expected = np.sort(np.argsort(-leverages, kind="stable")[:count])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leverage_code, "AT_ONCE", 7)
+        high = leverage_code._highest(leverages, count)
+        np.testing.assert_array_equal(leverage_code._ids(high, True, count), expected)
+        others = leverage_code._ids(high, False, len(values) - count)
+    np.testing.assert_array_equal(np.sort([*expected, *others]), np.arange(len(values)))
+
+
+@pytest.mark.parametrize("n", [1, 127, 128, 129, 5_000, (1 << 20) + 300])
+def test_rows_are_counted_block_by_block(n: int) -> None:
+    second = rng().random(n) < 0.3
+    ranks, starts = Interleaved._counted(n, lambda rows: second[rows])
+    for of_second, start in enumerate(starts):
+        mine = second == bool(of_second)
+        before = np.cumsum(mine) - mine  # rows of the part before each
+        np.testing.assert_array_equal(start, before[::128])
+        np.testing.assert_array_equal(ranks[mine], (before - np.repeat(start, 128)[:n])[mine] + 128 * of_second)
