@@ -173,7 +173,7 @@ def wordpiece():
     "compressor",
     [
         *(pytest.param(c, marks=needs_data, id=c.name) for c in (Uniform(1), Uniform(4))),
-        *(pytest.param(c, marks=[needs_data, pytest.mark.slow], id=c.name) for c in (Uniform(2), Uniform(8))),
+        *(pytest.param(c, marks=[*needs_data, pytest.mark.slow], id=c.name) for c in (Uniform(2), Uniform(8))),
         *(pytest.param(c, marks=needs_data, id=c.name) for c in (KMeans(4), Identity("float16"))),
         pytest.param(PCA(dim=384, keep_dimension=True), marks=needs_data, id="pca-rounded-only"),
     ],
