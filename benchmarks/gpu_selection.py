@@ -43,6 +43,7 @@ def selecting(device: str, folder: Path) -> Part:
     rng = np.random.default_rng(0)
     table = EmbeddingTable((rng.standard_normal((n, d)) / np.sqrt(1 + np.arange(d) / 8)).astype(np.float32))
     yield f"\n{n:,} rows of {d} columns: seconds to encode and to measure, the shorter of two, with numpy and there."
+    yield "What candidates share of a table is known the second time: histogram, projection, row lengths."
     yield "\n| method | encode, numpy | there | measure, numpy | there |\n|---|---|---|---|---|"
     for method in TIMED:
         took = [_times(method, table, where) for where in (None, device)]

@@ -25,7 +25,7 @@ def on_device(name: str | None) -> Iterator[None]:
     """Work is done there meanwhile.
 
     Args:
-        name: what torch calls it, `cuda` or `cuda:1`; None for numpy.
+        name: what torch calls it; None for numpy.
     """
     global _device
     before, _device = _device, name
@@ -36,9 +36,11 @@ def on_device(name: str | None) -> Iterator[None]:
 
 
 def check_device(name: str | None) -> None:
-    """Raise a ValueError unless torch has the device."""
+    """Raise a ValueError unless it is `cuda`, and torch has it; None is numpy."""
     if name is None:
         return
+    if name != "cuda":
+        raise ValueError(f"device = {name!r}: must be cuda or None")
     import torch
 
     if not torch.cuda.is_available():

@@ -52,10 +52,15 @@ def _reserve(file: int, nbytes: int) -> None:
     try:
         os.posix_fallocate(file, 0, nbytes)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        cure = "make room, or set TMPDIR to a folder on another disk"
-        raise OSError(error.errno, f"no room for {nbytes:,} bytes of codes; {cure}", tempfile.gettempdir()) from error
+        raise with_cure(error, f"{nbytes:,} bytes of codes") from error
+
+
+def with_cure(error: OSError, what: str) -> OSError:
+    """The error of writing a temporary file; where its disk is full, with what had no room and what helps."""
+    if error.errno != errno.ENOSPC:
+        return error
+    cure = "make room, or set TMPDIR to a folder on another disk"
+    return OSError(error.errno, f"no room for {what}; {cure}", tempfile.gettempdir())
 
 
 def give_back(*arrays: Array) -> None:

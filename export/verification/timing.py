@@ -99,7 +99,7 @@ class LookupTimer:
     def times(self, model: onnx.ModelProto | Path) -> list[LookupTime]:
         """The times on one thread and on all of `model`, or of its file: `ids (batch,) int64 -> vectors (batch, k)`."""
         held = model_bytes(model) if isinstance(model, Path) else model.ByteSize()
-        rows = min(self._n, self._n * GATHERED_BYTES // held)
+        rows = min(self._n, max(1, self._n * GATHERED_BYTES // held))
         found = []
         for threads in sorted({1, all_threads()}):  # one session at a time: each holds a copy of the payload
             form = _Lookup(model, threads, self._providers)

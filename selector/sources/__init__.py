@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -122,10 +123,9 @@ def read_table(
                     found = replace(found, numbers=np.array(found.numbers))
         words = found.tokens if tokens is None else read_tokens(_checked_list(tokens))
     except OSError as error:
-        raise ValueError(
-            f"{shortened(str(error.filename or path), PATH)}: {error.strerror or error}: check the file and its "
-            "permissions"
-        ) from error
+        cure = "" if error.errno == errno.ENOSPC else ": check the file and its permissions"  # it says so itself
+        named = shortened(str(error.filename or path), PATH)
+        raise ValueError(f"{named}: {error.strerror or error}{cure}") from error
     try:
         vectors = floats(found.numbers, dtype)
         if vectors.ndim == 2 and words is not None and len(words) != len(vectors):

@@ -12,7 +12,7 @@ from typing import IO, overload
 import numpy as np
 import numpy.typing as npt
 
-from eigenselect.compressors.data.arrays import Array, give_back
+from eigenselect.compressors.data.arrays import Array, give_back, with_cure
 
 LISTED = 1 << 20
 """Tokens up to which they are a list in memory."""
@@ -97,21 +97,23 @@ class Gathered:
         """All of them."""
         if self._files is None:
             return self._listed
-        for file in self._files:
-            file.flush()
         text, ends = self._files
         bounds = np.memmap(ends, np.int64, "r")
         return StoredTokens(np.memmap(text, np.uint8, "r") if self._end else bounds[:0], bounds[:-1], bounds[1:])
 
     def _write(self) -> None:
+        began = self._files is not None
         if self._files is None:
             self._files = self._held.enter_context(TemporaryFile()), self._held.enter_context(TemporaryFile())
-            self._files[1].write(bytes(8))  # the first token begins at 0
         text, ends = self._files
         encoded = [token.encode("utf-8", SURROGATES) for token in self._listed]
-        bounds = self._end + np.cumsum([len(token) for token in encoded], dtype=np.int64)
-        text.write(b"".join(encoded))
-        ends.write(bounds.tobytes())
+        bounds = self._end + np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+        try:  # where the first of these begins is where the last one ended
+            for file, written in ((text, b"".join(encoded)), (ends, bounds[int(began) :].tobytes())):
+                file.write(written)
+                file.flush()
+        except OSError as error:
+            raise with_cure(error, f"{self._count:,} tokens") from error
         self._listed, self._end = [], int(bounds[-1])
 
 

@@ -91,9 +91,9 @@ def test_products_are_made_there(monkeypatch):
     assert seen == [(300, 13), (9, 13), (13, 13)]
 
 
-@pytest.mark.usefixtures("_on_the_cpu")
 def test_training_is_done_there():
-    assert training.device() == "cpu"
+    with device.on_device("meta"):
+        assert training.device() == "meta"
 
 
 def test_a_device_is_that_of_the_work_inside():
@@ -110,3 +110,5 @@ def test_a_device_that_torch_does_not_see_is_refused(monkeypatch):
         device.check_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     device.check_device("cuda")
+    with pytest.raises(ValueError, match=r"^device = 'tpu': must be cuda or None$"):
+        device.check_device("tpu")

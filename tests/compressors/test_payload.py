@@ -257,6 +257,19 @@ def test_any_ids_are_those_of_the_decoded_table(rows: np.ndarray, at_once: int) 
         np.testing.assert_array_equal(READ.read(rows), WHOLE[rows], strict=True)
 
 
+def test_ids_of_a_file_are_read_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    real = type(READ)._decoded
+    monkeypatch.setattr(type(READ), "_decoded", lambda self, ids: asked.append(len(ids)) or real(self, ids))
+    rows = np.random.default_rng(0).integers(-N, N, 20)
+    READ.read(rows)
+    monkeypatch.setattr(base, "is_large", lambda nbytes: True)
+    monkeypatch.setattr(base, "SCATTERED", 8)
+    np.testing.assert_array_equal(READ.read(rows), WHOLE[rows], strict=True)
+    READ.read(slice(0, N))
+    assert asked == [20, 8, 8, 4, N]
+
+
 @pytest.mark.parametrize("id", [-N - 1, N])
 def test_an_id_outside_of_the_table_is_an_error(id: int) -> None:
     with pytest.raises(IndexError):

@@ -11,7 +11,7 @@ from eigenselect.compressors import EmbeddingTable, KMeans, Payload, Spectral, U
 from eigenselect.export import OnnxDecoder, VerificationError, to_onnx, verify, write
 from eigenselect.export.operators import model
 from eigenselect.export.operators.data_file import data_file
-from eigenselect.export.verification import parity
+from eigenselect.export.verification import parity, timing
 from tests.cases import forms, gaussian, payload_of
 from tests.running import command, only
 
@@ -69,6 +69,23 @@ def test_an_expanded_table_is_seen_by_its_first_rows(rows, tmp_path, monkeypatch
     path.write_bytes(changed.SerializeToString())
     folded, left_out = min(rows, 1000) * 16 * 4, (1000 - min(rows, 1000)) * 16
     assert parity.constant_bytes(path) == folded + left_out > payload.nbytes + parity.OVERHEAD_BYTES
+
+
+def test_of_a_large_model_some_rows_are_timed(tmp_path, monkeypatch):
+    write(payloads()[0], path := tmp_path / "model.onnx")
+    held, real = data_file(path).stat().st_size + path.stat().st_size, timing._Lookup.seconds
+    for most, last in ((held, 299), (held // 10, 300 * (held // 10) // held - 1)):
+        asked: dict[object, int] = {}
+
+        def noted(self, ids, count, asked=asked):
+            asked[self] = max(int(ids.max()), asked.get(self, 0))
+            return real(self, ids, count)
+
+        monkeypatch.setattr(timing._Lookup, "seconds", noted)
+        monkeypatch.setattr(timing, "GATHERED_BYTES", most)
+        timer = timing.LookupTimer(300, 13)
+        timer.times(path)
+        assert {reached for each, reached in asked.items() if each not in timer._gathers.values()} == {last}
 
 
 def test_what_is_read_of_a_mapped_file_does_not_stay(tmp_path, monkeypatch):

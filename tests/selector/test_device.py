@@ -49,10 +49,10 @@ def test_measures_are_those_of_numpy(method, scale):
     expected = measures(measures.reference(given), payload.read, aligned=payload.aligned)
     with on_device("cpu"):
         found = measures(measures.reference(table(rows)), reader(payload), aligned=payload.aligned)
-    assert found.values == pytest.approx(expected.values, rel=1e-6, abs=1e-9)
+    assert found.values == pytest.approx(expected.values, rel=1e-9, abs=1e-12)
     assert found.replicates.keys() == expected.replicates.keys()
     for key, replicates in found.replicates.items():
-        assert replicates == pytest.approx(expected.replicates[key], rel=1e-4, abs=1e-8)
+        assert replicates == pytest.approx(expected.replicates[key], rel=1e-9, abs=1e-12)
 
 
 def chosen(device: str | None) -> Chosen:
@@ -70,7 +70,7 @@ def test_a_selection_on_a_device_chooses_as_one_without(monkeypatch):
     assert other.selection.chosen.name == one.selection.chosen.name
     for mine, its in zip(other.candidates, one.candidates, strict=True):
         assert mine.status == its.status == "measured"
-        assert mine.measures["eos"] == pytest.approx(its.measures["eos"], abs=1e-3)
+        assert mine.measures["eos"] == pytest.approx(its.measures["eos"], abs=1e-6)
 
 
 def test_what_was_measured_on_a_device_is_no_result_of_another():

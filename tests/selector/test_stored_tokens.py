@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import mlflow
@@ -94,6 +95,17 @@ def test_sources_leave_them_in_a_file(source, tmp_path):
     assert table_digest(found) == table_digest(EmbeddingTable(rows, WORDS))
     first = read_table(path, **options, rows=30)
     assert [*first.tokens] == WORDS[:30] and first.n == 30
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+@pytest.mark.usefixtures("_in_a_file")
+def test_a_full_disk_is_named_with_the_cure(tmp_path, monkeypatch):
+    np.save(tmp_path / "table.npy", gaussian(N, D))
+    write_tokens(tmp_path / "tokens.txt", WORDS)
+    monkeypatch.setattr(stored_tokens, "TemporaryFile", lambda: open("/dev/full", "r+b", buffering=0))  # noqa: PTH123
+    says = rf"^{tempfile.gettempdir()}: no room for 7 tokens; make room, or set TMPDIR to a folder on another disk$"
+    with pytest.raises(ValueError, match=f".*{says[1:]}"):
+        read_table(tmp_path / "table.npy", tokens=tmp_path / "tokens.txt")
 
 
 @pytest.mark.usefixtures("_in_a_file")
